@@ -1,0 +1,54 @@
+"""Image retrieval with permutation-invariant reranking.
+
+The names below are the public interface. They load on first use, so that ``import semret`` loads neither torch nor
+faiss.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from semret._version import __version__
+
+if TYPE_CHECKING:
+    from semret.errors import SemretError as SemretError
+    from semret.retrieval.cka import cka as cka
+    from semret.retrieval.engine import SearchEngine as SearchEngine
+    from semret.retrieval.engine import build as build
+    from semret.retrieval.engine import open_index as open  # noqa: A004 - semret.open reads like gzip.open
+    from semret.retrieval.results import Hit as Hit
+    from semret.retrieval.results import SearchResult as SearchResult
+    from semret.retrieval.rsm import rsm as rsm
+    from semret.retrieval.similarity import matched_similarity as matched_similarity
+
+_EXPORTS = {
+    "Hit": ("semret.retrieval.results", "Hit"),
+    "SearchEngine": ("semret.retrieval.engine", "SearchEngine"),
+    "SearchResult": ("semret.retrieval.results", "SearchResult"),
+    "SemretError": ("semret.errors", "SemretError"),
+    "build": ("semret.retrieval.engine", "build"),
+    "cka": ("semret.retrieval.cka", "cka"),
+    "matched_similarity": ("semret.retrieval.similarity", "matched_similarity"),
+    "open": ("semret.retrieval.engine", "open_index"),
+    "rsm": ("semret.retrieval.rsm", "rsm"),
+}
+
+__all__ = ["__version__", *sorted(_EXPORTS)]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        module, attribute = _EXPORTS[name]
+    except KeyError:
+        raise AttributeError(f"module 'semret' has no attribute {name!r}") from None
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

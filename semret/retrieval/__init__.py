@@ -1,0 +1,1 @@
+"""The mathematics of matching, then search with it."""

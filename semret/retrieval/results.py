@@ -1,0 +1,61 @@
+"""The result types: what a query answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One retrieved image.
+
+    `rank` counts from 1. `score` is the similarity that ordered the list, `pooled_score` the cosine of the centred
+    pooled embeddings that the shortlist was drawn by.
+    """
+
+    rank: int
+    id: int
+    path: str
+    score: float
+    pooled_score: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """How an answer came about.
+
+    `database` images were searched, `shortlist` of them were candidates; `solved` were matched to the optimum and
+    `pruned` ruled out by an upper bound. `exact` says that the order is the one that solving every candidate would
+    give. `seconds` holds wall time by stage: ``embed``, ``shortlist``, ``read``, ``match``.
+    """
+
+    database: int
+    shortlist: int
+    solved: int
+    pruned: int
+    exact: bool
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The answer to one query: a sequence of hits, best first (ties: score, then id)."""
+
+    query: str
+    hits: tuple[Hit, ...]
+    stats: Stats
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __getitem__(self, rank: int) -> Hit:
+        return self.hits[rank]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object of ``semret query --format json``."""
+        return asdict(self)
