@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -42,8 +43,22 @@ def reported() -> Iterator[None]:
     try:
         yield
     except SemretError as error:
-        typer.echo(f"semret: {printable(' '.join(str(error).split()))}", err=True)
+        show_error(error)
         raise typer.Exit(code=1) from error
+
+
+def show_error(error: SemretError) -> None:
+    """Print an error as one line on stderr."""
+    typer.echo(f"semret: {printable(' '.join(str(error).split()))}", err=True)
+
+
+def write_path(path: str, *, zero: bool = False) -> None:
+    """Print a path on a line of its own, escaped; or its exact bytes and a zero byte, as ``xargs -0`` wants them."""
+    if zero:
+        sys.stdout.buffer.write(os.fsencode(path) + b"\0")
+        sys.stdout.buffer.flush()
+    else:
+        typer.echo(printable(path))
 
 
 def write_json(value: Any) -> None:
