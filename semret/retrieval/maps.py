@@ -1,0 +1,169 @@
+"""Token maps made ready for comparison, their affinities, and the matching of one with many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semret.arrays import Float64Array, FloatArray, IndexVector, require_finite, require_ndim
+from semret.errors import ShapeError
+
+AFFINITY_BYTES = 64 << 20
+"""Affinities held at once while one map is compared with many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maps:
+    """Token maps made ready for comparison: centred, finite, contiguous, with their squared norms.
+
+    Attributes
+    ----------
+    tokens : ndarray of shape (n, S, C), float32 or float64
+    squared_norms : ndarray of shape (n,), float64
+    """
+
+    tokens: FloatArray
+    squared_norms: Float64Array
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: slice | IndexVector) -> Maps:
+        return Maps(tokens=self.tokens[rows], squared_norms=self.squared_norms[rows])
+
+    @property
+    def means(self) -> Float64Array:
+        """Mean token of each map, (n, C) float64."""
+        return np.asarray(self.tokens.mean(axis=1, dtype=np.float64))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchedMaps:
+    """One map matched with many: `matched` and `bounds` (n,) float64, `assignments` (n, Sq), and whether optimal."""
+
+    matched: Float64Array
+    bounds: Float64Array
+    assignments: NDArray[np.intp]
+    exact: bool
+
+
+def prepare(tokens: NDArray[Any], center: ArrayLike | None = None, name: str = "tokens") -> Maps:
+    """Check, centre and measure token maps of shape (n, S, C).
+
+    float16 and integers become float32; float64 stays. The centre, (C,) or (S, C), is subtracted in that precision.
+
+    Raises
+    ------
+    ShapeError
+        If there are not three axes, an axis but the first is empty, or the centre does not fit.
+    NonFiniteError
+        If a value is NaN or infinite.
+    """
+    from semret.retrieval.products import squared_norms
+
+    require_ndim(tokens, 3, name, "(n, S, C)")
+    if 0 in tokens.shape[1:]:
+        raise ShapeError(f"{name} is empty: shape {tokens.shape}, expected at least one position and one channel")
+    if tokens.dtype.kind not in "fiub" or tokens.dtype.itemsize > 8:
+        raise ShapeError(f"{name} has dtype {tokens.dtype}, expected float16, float32 or float64")
+    dtype = np.float64 if tokens.dtype == np.float64 else np.float32
+    values: FloatArray = np.ascontiguousarray(tokens, dtype=dtype)
+    require_finite(values, name)
+    if center is not None:
+        values = values - _fitting_center(center, values.shape[1:]).astype(dtype)
+    return Maps(tokens=values, squared_norms=squared_norms(values))
+
+
+def _fitting_center(center: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
+    array = np.asarray(center)
+    if array.shape not in (shape[1:], shape):
+        raise ShapeError(
+            f"the centre has shape {array.shape}, expected {shape[1:]} (one vector for all positions) or {shape}"
+        )
+    require_finite(array, "center")
+    return array
+
+
+def match_maps(
+    query: Maps, candidates: Maps, *, solver: str = "auction", threads: int | None = None, **options: Any
+) -> MatchedMaps:
+    """Match one map with each of many.
+
+    The outcome for a candidate depends on the two maps alone, bit for bit, not on the candidates beside it: each
+    affinity is a product of its own, and the matched inner product is summed anew in float64.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+    solver, threads, **options
+        See `semret.retrieval.matching.match_batch`.
+    """
+    from semret.retrieval.matching import match_batch
+    from semret.retrieval.products import matched_product, token_norms
+
+    matched, bounds = np.empty(len(candidates)), np.empty(len(candidates))
+    assignments = np.empty((len(candidates), query.tokens.shape[1]), dtype=np.intp)
+    exact = True
+    for rows, affinity, unit in affinities(query, candidates):
+        norms = token_norms(query.tokens[0])
+        found = match_batch(
+            affinity,
+            row_norms=norms,
+            column_norms=np.stack([token_norms(tokens) for tokens in candidates.tokens[rows]]),
+            solver=solver,
+            threads=threads,
+            **options,
+        )
+        assignments[rows] = found.assignments
+        for row, assignment in enumerate(found.assignments, start=rows.start):
+            matched[row] = matched_product(query.tokens[0], candidates.tokens[row], assignment)
+        # The affinity is rounded: lift its bound by what products of this length may have lost.
+        slack = affinity_error(query, candidates[rows])
+        bounds[rows] = np.maximum(found.bounds * unit + slack, matched[rows])
+        exact = found.exact
+    return MatchedMaps(matched=matched, bounds=bounds, assignments=assignments, exact=exact)
+
+
+def affinities(query: Maps, candidates: Maps) -> Iterator[tuple[slice, FloatArray, float]]:
+    """Yield affinities of one map with a few candidates at a time: rows, (n, Sq, Sd) array, unit.
+
+    The affinity is in units of `unit`, a power of two that is 1 unless the norms are so large or small that products
+    would leave the range of float32.
+    """
+    positions, other = query.tokens.shape[1], candidates.tokens.shape[1]
+    step = max(1, AFFINITY_BYTES // (positions * other * query.tokens.itemsize))
+    for start in range(0, len(candidates), step):
+        rows = slice(start, min(start + step, len(candidates)))
+        part = candidates[rows]
+        scale_query, scale_part = _scale(query.squared_norms), _scale(part.squared_norms)
+        left = query.tokens[0] if scale_query == 1 else _rescaled(query.tokens[0], scale_query)
+        right = part.tokens if scale_part == 1 else _rescaled(part.tokens, scale_part)
+        yield rows, np.matmul(left, right.transpose(0, 2, 1)), scale_query * scale_part
+
+
+def _scale(squared_norms: Float64Array) -> float:
+    largest = float(squared_norms.max(initial=0.0))
+    exponent = int(np.frexp(largest)[1]) // 2
+    return 1.0 if largest == 0 or abs(exponent) <= 40 else float(np.ldexp(1.0, exponent))
+
+
+def _rescaled(tokens: FloatArray, scale: float) -> FloatArray:
+    """Divide by a power of two that float32 itself may be unable to hold."""
+    return np.ldexp(tokens, 1 - int(np.frexp(scale)[1]))
+
+
+def affinity_error(query: Maps, candidates: Maps) -> Float64Array:
+    r"""Bound what rounding may change in the value of any matching on a computed affinity; (n,) float64.
+
+    A computed inner product of length ``C`` errs by at most :math:`\gamma_C |x|'|y|` with
+    :math:`\gamma_C = C u / (1 - C u)` in whatever order it is summed; summed over a matching, Cauchy-Schwarz gives
+    :math:`\gamma_C \|a\| \|b\|`.
+    """
+    unit = float(np.finfo(np.result_type(query.tokens, candidates.tokens)).eps) / 2
+    length = query.tokens.shape[2] * unit
+    return np.asarray(length / (1 - length) * np.sqrt(query.squared_norms * candidates.squared_norms) * (1 + 1e-6))

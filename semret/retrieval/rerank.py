@@ -1,0 +1,436 @@
+"""The best k of a set of candidates, with proof: what is not solved is ruled out by an upper bound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
+from semret.errors import ArgumentError, ShapeError
+from semret.retrieval.kernels import centred_squared_norms, check_modes, kernel_score, median_bandwidth
+from semret.retrieval.maps import Maps, affinities, affinity_error, match_maps, prepare
+from semret.retrieval.similarity import check_comparable, pooled_scores, unmatched_scores
+
+CHUNK_BYTES = 64 << 20
+"""Tokens held at once, as float32."""
+
+
+class TokenSource(Protocol):
+    """Candidates whose tokens are read when they are wanted."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(S, C)`` of every candidate."""
+
+    @property
+    def ids(self) -> IdVector:
+        """Ids of the candidates, (K,); they decide ties."""
+
+    @property
+    def norms(self) -> Float64Array:
+        """Frobenius norms of the tokens as stored, (K,)."""
+
+    @property
+    def means(self) -> Float32Array:
+        """Mean tokens as stored, (K, C)."""
+
+    @property
+    def pooled(self) -> Float32Array:
+        """Pooled embeddings, (K, D)."""
+
+    def read(self, rows: IndexVector) -> FloatArray:
+        """Return the stored tokens of these candidates, (n, S, C)."""
+
+
+class Center(Protocol):
+    """What is subtracted from the maps of queries and candidates alike."""
+
+    @property
+    def channel(self) -> Float32Array | None:
+        """One vector for all positions, (C,)."""
+
+    @property
+    def position(self) -> Float32Array | None:
+        """One vector for each position, (S, C)."""
+
+    @property
+    def pooled(self) -> Float32Array | None:
+        """What is subtracted from pooled embeddings, (D,)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoCenter:
+    """The centre that subtracts nothing."""
+
+    channel: None = None
+    position: None = None
+    pooled: None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What is searched for.
+
+    Attributes
+    ----------
+    tokens : ndarray of shape (Sq, C)
+    pooled : ndarray of shape (D,) or None
+        Needed by invariance pooled alone.
+    excluded : ndarray of int64 or None
+        Ids of candidates that may not be returned.
+    """
+
+    tokens: FloatArray
+    pooled: NDArray[np.floating[Any]] | None = None
+    excluded: IdVector | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reranked:
+    """The best candidates of one query.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (k,), intp
+        Their places among the candidates, best first; equal scores in the order of ids. Shorter than `k` when there
+        are fewer candidates.
+    scores : ndarray of shape (k,), float64
+    solved, pruned : int
+        Candidates matched, and candidates ruled out by an upper bound. Both 0 where the invariance needs no matching.
+    exact : bool
+        Whether scores are those of optimal matchings. The order is in any case the one that the solver would give if
+        it solved every candidate.
+    seconds : dict
+        Wall time by stage: ``read``, ``match``.
+    """
+
+    rows: IndexVector
+    scores: Float64Array
+    solved: int
+    pruned: int
+    exact: bool
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def rerank(
+    query: Query,
+    source: TokenSource,
+    *,
+    k: int,
+    kernel: str = "cosine",
+    invariance: str = "permutation",
+    solver: str = "auction",
+    center: Center | None = None,
+    sigma: float | None = None,
+    threads: int | None = None,
+    prune: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Reranked:
+    r"""Find the `k` candidates most similar to a query, solving as few matchings as possible.
+
+    A candidate is dropped only if a rigorous upper bound of its score, roundings included, lies below the k-th best
+    score found; what remains is solved. The result is *identical* to solving every candidate, scores and ties
+    included. Candidates are visited in the order of their mean tokens' similarity and in chunks of bounded memory.
+
+    Parameters
+    ----------
+    query : Query
+    source : TokenSource
+    k : int
+        At least 1.
+    kernel, invariance, solver
+        See `semret.retrieval.similarity.matched_similarity`.
+    center : Center or None
+        Subtracted from query and candidates; None subtracts nothing.
+    sigma : float or None
+        RBF bandwidth; by default :math:`2\sigma^2` is the median over the candidates of the squared distance's mean
+        over all matchings. The order does not depend on it.
+    threads : int or None
+        Threads of bounds and solver; None takes all.
+    prune : bool
+        False solves every candidate: for measurements.
+    progress : callable or None
+        Called with the number of candidates visited and their total.
+
+    Returns
+    -------
+    Reranked
+
+    Raises
+    ------
+    ArgumentError
+        If `k` is below 1, sigma out of range, or a pooled embedding is missing.
+    ShapeError, NonFiniteError
+        If the query does not fit the candidates, or holds NaN or infinity.
+    UnknownNameError
+        If a mode or the solver has no such name.
+    """
+    if len(query.tokens.shape) != 2 or query.tokens.shape[1] != source.shape[1]:
+        raise ShapeError(
+            f"the query's tokens have shape {query.tokens.shape}, the candidates' {tuple(source.shape)}: "
+            "expected two axes and the same number of channels"
+        )
+    middle = NoCenter() if center is None else center
+    contest = Contest(
+        query,
+        k=k,
+        kernel=kernel,
+        invariance=invariance,
+        solver=solver,
+        center=middle,
+        sigma=sigma,
+        threads=threads,
+        prune=prune,
+    )
+    rows = contest.admitted(source.ids)
+    if invariance == "pooled":
+        contest.compare_pooled(rows, source.ids[rows], source.pooled[rows])
+        return contest.result({"read": 0.0})
+    if kernel == "rbf" and sigma is None:
+        contest.sigma = _sigma_from_statistics(contest.query, source, rows, middle)
+    rows = rows[_visiting_order(contest.query, source, rows, middle)]
+    clock = 0.0
+    for chunk in _chunks(rows, source.shape):
+        start = time.perf_counter()
+        tokens = source.read(chunk)
+        clock += time.perf_counter() - start
+        contest.compare(chunk, source.ids[chunk], tokens)
+        if progress is not None:
+            progress(contest.seen, len(rows))
+    return contest.result({"read": clock})
+
+
+def rerank_stream(
+    queries: Sequence[Query],
+    chunks: Iterable[tuple[IdVector, FloatArray]],
+    *,
+    k: int,
+    kernel: str = "cosine",
+    invariance: str = "permutation",
+    solver: str = "auction",
+    center: Center | None = None,
+    sigma: float | Sequence[float] | None = None,
+    threads: int | None = None,
+    prune: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Reranked]:
+    """Find the `k` best candidates of each of many queries in one pass over a stream.
+
+    Parameters
+    ----------
+    queries : sequence of Query
+    chunks : iterable of (ids, tokens)
+        Ids (n,) int64 and tokens (n, S, C); only one chunk is held at a time. Rows of the results count candidates
+        from the start of the stream.
+    sigma : float, sequence of float, or None
+        RBF bandwidth of all queries or of each; required by kernel rbf, for a stream's median is not known in advance.
+    k, kernel, invariance, solver, center, threads, prune
+        See `rerank`; invariance pooled needs no stream of tokens and is refused.
+    progress : callable or None
+        Called with the number of candidates seen, and 0 for their unknown total.
+
+    Returns
+    -------
+    list of Reranked
+        One for each query.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, NonFiniteError, UnknownNameError
+        See `rerank`.
+    """
+    if invariance == "pooled":
+        raise ArgumentError("a stream of tokens has no pooled embeddings; choose another invariance or use rerank")
+    if kernel == "rbf" and sigma is None:
+        raise ArgumentError("the rbf kernel over a stream needs its bandwidth: pass sigma")
+    sigmas = list(sigma) if isinstance(sigma, Sequence) else [sigma] * len(queries)
+    contests = [
+        Contest(
+            query,
+            k=k,
+            kernel=kernel,
+            invariance=invariance,
+            solver=solver,
+            center=NoCenter() if center is None else center,
+            sigma=own,
+            threads=threads,
+            prune=prune,
+        )
+        for query, own in zip(queries, sigmas, strict=True)
+    ]
+    seen = 0
+    for ids, tokens in chunks:
+        rows = np.arange(seen, seen + len(ids))
+        for contest in contests:
+            allowed = contest.admitted(ids)
+            contest.compare(rows[allowed], ids[allowed], tokens[allowed])
+        seen += len(ids)
+        if progress is not None:
+            progress(seen, 0)
+    return [contest.result({"read": 0.0}) for contest in contests]
+
+
+class Contest:
+    """One query's running k best."""
+
+    def __init__(
+        self,
+        query: Query,
+        *,
+        k: int,
+        kernel: str,
+        invariance: str,
+        solver: str,
+        center: Center,
+        sigma: float | None,
+        threads: int | None,
+        prune: bool,
+    ) -> None:
+        check_modes(kernel, invariance, solver=solver)
+        if k < 1:
+            raise ArgumentError(f"k is {k}, expected at least 1")
+        self.k, self.kernel, self.invariance, self.solver = k, kernel, invariance, solver
+        self.sigma, self.threads, self.prune = sigma, threads, prune
+        self.center = center.position if center.position is not None else center.channel
+        self.pooled_center = center.pooled
+        self.given = query
+        self.query = prepare(np.asarray(query.tokens)[None], self.center, "the query's tokens")
+        self.rows: IndexVector = np.zeros(0, dtype=np.intp)
+        self.ids: IdVector = np.zeros(0, dtype=np.int64)
+        self.scores: Float64Array = np.zeros(0)
+        self.seen = self.solved = self.pruned = 0
+        self.exact = True
+        self.seconds = 0.0
+
+    @property
+    def threshold(self) -> float:
+        """The k-th best score, minus infinity while there are fewer."""
+        return float(self.scores[-1]) if len(self.scores) == self.k else -np.inf
+
+    def admitted(self, ids: IdVector) -> IndexVector:
+        """Return the places of the candidates that the query does not exclude."""
+        if self.given.excluded is None:
+            return np.arange(len(ids))
+        return np.flatnonzero(~np.isin(ids, self.given.excluded))
+
+    def compare_pooled(self, rows: IndexVector, ids: IdVector, pooled: Float32Array) -> None:
+        """Enter candidates by their pooled embeddings."""
+        if self.given.pooled is None:
+            raise ArgumentError("invariance pooled needs the query's pooled embedding")
+        middle = 0.0 if self.pooled_center is None else self.pooled_center.astype(np.float64)
+        one, many = self.given.pooled.astype(np.float64) - middle, pooled.astype(np.float64) - middle
+        if self.kernel == "rbf" and self.sigma is None:
+            self.sigma = median_bandwidth(((many - one) ** 2).sum(axis=1))
+        self._enter(rows, ids, pooled_scores(one, many, kernel=self.kernel, sigma=self.sigma)[1])
+
+    def compare(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
+        """Enter candidates by their tokens (n, S, C)."""
+        start = time.perf_counter()
+        self.seen += len(rows)
+        if len(rows):
+            maps = prepare(tokens, self.center, "the candidates' tokens")
+            check_comparable(self.query, maps, self.invariance)
+            if self.invariance == "permutation":
+                self._match(rows, ids, maps)
+            else:
+                found = unmatched_scores(
+                    self.query, maps, kernel=self.kernel, invariance=self.invariance, sigma=self.sigma
+                )
+                self._enter(rows, ids, found[1])
+        self.seconds += time.perf_counter() - start
+
+    def result(self, seconds: dict[str, float]) -> Reranked:
+        """Return what has been found."""
+        return Reranked(
+            rows=self.rows,
+            scores=self.scores,
+            solved=self.solved,
+            pruned=self.pruned,
+            exact=self.exact,
+            seconds={**seconds, "match": self.seconds},
+        )
+
+    def _match(self, rows: IndexVector, ids: IdVector, maps: Maps) -> None:
+        """Bound all, solve the most promising, and go on until no bound reaches the k-th best score."""
+        if not self.prune or len(rows) + len(self.rows) <= self.k:
+            self._solve(rows, ids, maps)
+            return
+        uppers = self._upper_scores(maps, "coarse")
+        order = np.argsort(-uppers, kind="stable")
+        start, step = 0, max(self.k - len(self.rows), 8)
+        while start < len(order):
+            batch = order[start : start + step]
+            batch = batch[uppers[batch] >= self.threshold]
+            if len(batch) == 0:
+                break
+            self._solve(rows[batch], ids[batch], maps[batch])
+            start += len(batch)
+        self.pruned += len(order) - start
+
+    def _upper_scores(self, maps: Maps, effort: str) -> Float64Array:
+        """Return scores that no matching of these candidates exceeds."""
+        from semret.retrieval.matching import upper_bounds
+
+        bounds = np.empty(len(maps))
+        for rows, affinity, unit in affinities(self.query, maps):
+            bounds[rows] = upper_bounds(affinity.astype(np.float32), effort=effort, threads=self.threads) * unit
+        bounds += affinity_error(self.query, maps)
+        scores = kernel_score(self.kernel, bounds, self.query.squared_norms, maps.squared_norms, sigma=self.sigma)
+        return scores + 1e-12 * np.abs(scores)
+
+    def _solve(self, rows: IndexVector, ids: IdVector, maps: Maps) -> None:
+        found = match_maps(self.query, maps, solver=self.solver, threads=self.threads)
+        self.solved += len(rows)
+        self.exact = self.exact and found.exact
+        scores = kernel_score(
+            self.kernel, found.matched, self.query.squared_norms, maps.squared_norms, sigma=self.sigma
+        )
+        self._enter(rows, ids, scores)
+
+    def _enter(self, rows: IndexVector, ids: IdVector, scores: Float64Array) -> None:
+        """Merge scored candidates into the k best: larger score first, then smaller id."""
+        rows, ids = np.concatenate([self.rows, rows]), np.concatenate([self.ids, ids])
+        scores = np.concatenate([self.scores, scores])
+        best = np.lexsort((ids, -scores))[: self.k]
+        self.rows, self.ids, self.scores = rows[best], ids[best], scores[best]
+
+
+def _sigma_from_statistics(query: Maps, source: TokenSource, rows: IndexVector, center: Center) -> float:
+    """Return the default bandwidth from stored norms and means."""
+    squared, means, mean = _centred_statistics(query, source, rows, center)
+    pairs = min(query.tokens.shape[1], source.shape[0])
+    return median_bandwidth(np.maximum(query.squared_norms + squared - 2 * pairs * (means @ mean), 0.0))
+
+
+def _visiting_order(query: Maps, source: TokenSource, rows: IndexVector, center: Center) -> IndexVector:
+    """Order candidates by the cosine of their mean token with the query's, most promising first."""
+    squared, means, mean = _centred_statistics(query, source, rows, center)
+    norms = np.sqrt(squared)
+    promise = np.divide(means @ mean, norms, out=np.zeros_like(norms), where=norms > 0)
+    return np.asarray(np.argsort(-promise, kind="stable"))
+
+
+def _centred_statistics(
+    query: Maps, source: TokenSource, rows: IndexVector, center: Center
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Return squared norms (K,) and mean tokens (K, C) of the candidates after centring, and the query's mean (C,).
+
+    A position-wise centre leaves no closed form for the norms; its mean over positions stands in for it.
+    """
+    channel = center.channel if center.position is None else center.position.mean(axis=0, dtype=np.float64)
+    means = np.asarray(source.means, dtype=np.float64)[rows]
+    squared = centred_squared_norms(np.asarray(source.norms)[rows] ** 2, means, source.shape[0], channel)
+    if channel is not None:
+        means = means - channel
+    return squared, means, query.means[0]
+
+
+def _chunks(rows: IndexVector, shape: tuple[int, int]) -> Iterator[IndexVector]:
+    step = max(1, CHUNK_BYTES // (4 * shape[0] * shape[1]))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
