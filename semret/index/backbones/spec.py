@@ -10,10 +10,14 @@ from semret.arrays import Float32Array
 from semret.errors import BackboneError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
 
 Family = Literal["embedded", "hf", "open_clip", "timm"]
-Geometry = Literal["squash", "crop", "letterbox"]
+Geometry = Literal["squash", "crop", "letterbox", "corner"]
+GEOMETRIES: tuple[Geometry, ...] = ("squash", "crop", "letterbox", "corner")
+AUTOCASTS = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +28,15 @@ class Preprocessing:
     ----------
     size : (int, int)
         Height and width of the input in pixels.
-    geometry : {"squash", "crop", "letterbox"}
+    geometry : {"squash", "crop", "letterbox", "corner"}
         ``squash`` resizes to `size` whatever the aspect ratio; ``crop`` resizes the shortest edge to `resize_edge`
-        and cuts the centre; ``letterbox`` fits the whole picture and pads with the mean colour.
+        and cuts the centre; ``letterbox`` fits the whole picture and pads with the mean colour around it; ``corner``
+        does so with the picture in the upper left corner (SAM).
     resize_edge : int or None
         Shortest edge before the centre crop; None for the other geometries.
+    crop_rounding : {"floor", "even"}
+        Where an odd margin leaves the centre crop: ``floor`` as transformers cuts, ``even`` (half to even) as
+        torchvision, timm and open_clip do.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}
         Pillow's resampling filter.
     mean, std : (float, float, float)
@@ -38,6 +46,7 @@ class Preprocessing:
     size: tuple[int, int]
     geometry: Geometry = "squash"
     resize_edge: int | None = None
+    crop_rounding: Literal["floor", "even"] = "floor"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -94,6 +103,34 @@ class BackboneSpec:
     classes: int | None = None
     text: bool = False
     resizable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadOptions:
+    """What the caller wants of a backbone beside its name; None leaves the choice to the spec.
+
+    Attributes
+    ----------
+    weights : Path or None
+        A checkpoint to load instead of the one that the name stands for.
+    size : (int, int) or None
+        Input height and width.
+    geometry : {"squash", "crop", "letterbox", "corner"} or None
+        How a picture is brought to that size.
+    layer : str, int or None
+        Which layer the tokens are: ``"last"``, an index, or a name.
+    device : str or None
+        ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is.
+    autocast : {"bfloat16", "float16"} or None
+        Reduced precision of the matrix products; None computes in float32.
+    """
+
+    weights: Path | None = None
+    size: tuple[int, int] | None = None
+    geometry: Geometry | None = None
+    layer: str | int | None = None
+    device: str | None = None
+    autocast: str | None = None
 
 
 @dataclass(frozen=True)
@@ -169,6 +206,7 @@ class Backbone(ABC):
         BackboneError
             If the adapter cannot look inside its network.
         """
+        del batch
         raise BackboneError(f"{self.spec.name} gives only its last layer")
 
     def embed_text(self, sentences: list[str]) -> Float32Array:
@@ -179,4 +217,5 @@ class Backbone(ABC):
         BackboneError
             If the backbone has no text tower.
         """
+        del sentences
         raise BackboneError(f"{self.spec.name} has no text tower; text queries work with clip and siglip")

@@ -1,0 +1,57 @@
+"""Where a network runs and in which precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from semret.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def pick_device(name: str | None) -> torch.device:
+    """Return the device called `name`, or the best there is: CUDA, then Apple's MPS, then the CPU.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such device on this machine.
+    """
+    import torch
+
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ArgumentError(f"unknown device {name!r}; choose cpu, cuda, cuda:N or mps") from None
+    present = {
+        "cpu": device.index in (None, 0),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if device.type not in present:
+        raise ArgumentError(f"semret does not run on {name!r}; choose cpu, cuda, cuda:N or mps")
+    if not present[device.type]:
+        raise ArgumentError(f"there is no device {name!r} on this machine; leave --device out to use what there is")
+    return device
+
+
+def check_autocast(dtype: str | None, device: torch.device) -> str | None:
+    """Return the autocast dtype as it is written to the manifest: None for float32, or its name.
+
+    Raises
+    ------
+    ArgumentError
+        If `dtype` is none of float32, bfloat16 and float16, or is float16 on a processor, where it only loses.
+    """
+    if dtype is None or dtype == "float32":
+        return None
+    if dtype not in ("bfloat16", "float16"):
+        raise ArgumentError(f"cannot compute in {dtype!r}; choose float32, bfloat16 or float16")
+    if dtype == "float16" and device.type == "cpu":
+        raise ArgumentError("float16 arithmetic on the processor is slower and less exact than float32; use bfloat16")
+    return dtype

@@ -1,0 +1,207 @@
+"""Read the layers of a torch network through hooks, and bring every layout to (N, S, C)."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from semret.errors import BackboneError
+
+
+class Outputs(NamedTuple):
+    """What a network says of whole images beside its layers: (N, D) embedding, (N, L) logits; None if it has none."""
+
+    pooled: Tensor | None = None
+    logits: Tensor | None = None
+
+
+class LayerMap(NamedTuple):
+    """A layer as tokens (N, S, C) in row-major order, its grid (H, W), and the (N, P, C) prefix tokens taken off."""
+
+    tokens: Tensor
+    grid: tuple[int, int]
+    prefix: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """How to read a network.
+
+    Attributes
+    ----------
+    layers : mapping of str to str
+        Names of the layers in order from input to output, and the dotted path of the module whose output they are.
+        The final one is called ``last``.
+    call : callable
+        Runs the network on an (N, 3, H, W) tensor.
+    prefix : int
+        Tokens in front of the patch tokens where a layer is a sequence.
+    patch : (int, int) or None
+        Height and width of a patch in pixels; None where the network is convolutional.
+    nhwc : bool
+        Whether four-dimensional layers have their channels last when the patch size cannot tell.
+    text : callable or None
+        Sentences to (N, D) embeddings in the space of `Outputs.pooled`.
+    """
+
+    layers: Mapping[str, str]
+    call: Callable[[Any, Tensor], Outputs]
+    prefix: int = 0
+    patch: tuple[int, int] | None = None
+    nhwc: bool = False
+    text: Callable[[list[str]], Tensor] | None = None
+
+
+def resolve_layer(layer: str | int, layers: Mapping[str, str], network: nn.Module, backbone: str) -> tuple[str, str]:
+    """Return the canonical name of a layer and the path of its module.
+
+    Parameters
+    ----------
+    layer : str or int
+        A name of `layers`, an index into them (negative from the end), or the dotted path of any module.
+
+    Raises
+    ------
+    BackboneError
+        If there is none; the message offers close names.
+    """
+    names = list(layers)
+    text = str(layer)
+    if isinstance(layer, int) or text.lstrip("-").isdecimal():
+        index = int(layer)
+        if not -len(names) <= index < len(names):
+            raise BackboneError(f"{backbone} has {len(names)} layers, there is no number {index}: {_shorten(names)}")
+        return names[index], layers[names[index]]
+    if text in layers:
+        return text, layers[text]
+    modules = dict(network.named_modules())
+    if text and text in modules:
+        return text, text
+    close = difflib.get_close_matches(text, [*names, *modules], n=3)
+    hint = f"did you mean {', '.join(close)}?" if close else f"its layers are {_shorten(names)}"
+    raise BackboneError(f"{backbone} has no layer {text!r}; {hint}")
+
+
+def _shorten(names: Sequence[str]) -> str:
+    return ", ".join(names if len(names) <= 8 else [*names[:3], "...", *names[-3:]])
+
+
+def run_layers(
+    network: nn.Module, wiring: Wiring, paths: Mapping[str, str], images: Tensor
+) -> tuple[dict[str, LayerMap], Outputs]:
+    """Run a network on (N, 3, H, W) images and read the layers whose modules are in `paths`."""
+    captured: dict[str, Tensor] = {}
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any, *, name: str, shared: bool) -> None:
+        tensor = _first_tensor(output)
+        # A module that is no listed layer may be followed by one that works in place.
+        captured[name] = tensor.clone() if shared else tensor
+
+    with ExitStack() as hooks:
+        for name, path in paths.items():
+            hook = functools.partial(keep, name=name, shared=name not in wiring.layers)
+            hooks.callback(network.get_submodule(path).register_forward_hook(hook).remove)
+        outputs = wiring.call(network, images)
+    size = (int(images.shape[-2]), int(images.shape[-1]))
+    missing = [name for name in paths if name not in captured]
+    if missing:
+        raise BackboneError(f"layer {missing[0]!r} takes no part in embedding an image")
+    return {name: to_map(captured[name], wiring, size, name) for name in paths}, outputs
+
+
+def _first_tensor(output: Any) -> Tensor:
+    """Return the hidden state of whatever a module returned: a tensor, a tuple, or a transformers output."""
+    if isinstance(output, Tensor):
+        return output
+    hidden = getattr(output, "last_hidden_state", None)
+    if isinstance(hidden, Tensor):
+        return hidden
+    if isinstance(output, (tuple, list)) and output:
+        return _first_tensor(output[0])
+    raise BackboneError(f"a layer gave {type(output).__name__}, no tensor; choose another --layer")
+
+
+def to_map(output: Tensor, wiring: Wiring, size: tuple[int, int], name: str) -> LayerMap:
+    """Bring the output of a layer to (N, S, C), prefix tokens taken off.
+
+    Raises
+    ------
+    BackboneError
+        If it is no map of the picture: one vector per image, or a number of tokens that fits no grid.
+    """
+    grid = (size[0] // wiring.patch[0], size[1] // wiring.patch[1]) if wiring.patch else None
+    if output.ndim == 4:
+        first, last = tuple(output.shape[1:3]), tuple(output.shape[2:4])
+        channels_last = wiring.nhwc if grid is None or (first != grid and last != grid) else last != grid
+        tokens = output if channels_last else output.permute(0, 2, 3, 1)
+        height, width = int(tokens.shape[1]), int(tokens.shape[2])
+        tokens = tokens.reshape(tokens.shape[0], height * width, tokens.shape[3])
+        return LayerMap(tokens, (height, width), tokens[:, :0])
+    if output.ndim != 3:
+        raise BackboneError(f"layer {name!r} gives shape {tuple(output.shape)}, no map of the picture; choose another")
+    length = int(output.shape[1])
+    for prefix in dict.fromkeys((wiring.prefix, 0)):
+        found = grid or _grid_of(length - prefix, size)
+        if found is not None and found[0] * found[1] == length - prefix:
+            return LayerMap(output[:, prefix:], found, output[:, :prefix])
+    raise BackboneError(
+        f"layer {name!r} gives {length} tokens for a picture of {size[0]}x{size[1]}, which fits no grid"
+    )
+
+
+def _grid_of(length: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the (H, W) with ``H * W == length`` and the aspect ratio of `size`, or None."""
+    height = round((max(length, 0) * size[0] / size[1]) ** 0.5)
+    if height < 1 or length % height:
+        return None
+    width = length // height
+    return (height, width) if height * size[1] == width * size[0] else None
+
+
+class _Caller(nn.Module):
+    """A network whose forward pass is what its wiring calls, so that `functional_call` can run it."""
+
+    def __init__(self, network: nn.Module, wiring: Wiring, paths: Mapping[str, str]) -> None:
+        super().__init__()
+        self.network = network
+        self._read = lambda images: run_layers(network, wiring, paths, images)
+
+    def forward(self, images: Tensor) -> tuple[dict[str, LayerMap], Outputs]:
+        return self._read(images)
+
+
+def outline(
+    network: nn.Module, wiring: Wiring, paths: Mapping[str, str], size: tuple[int, int], backbone: str
+) -> tuple[dict[str, LayerMap], Outputs]:
+    """Run a network on the meta device, which computes shapes only, whatever device its weights are on.
+
+    Raises
+    ------
+    BackboneError
+        If it does not take pictures of this size.
+    """
+    caller = _Caller(network, wiring, paths)
+    tensors = [*caller.named_parameters(), *caller.named_buffers()]
+    meta = {name: tensor.to("meta") for name, tensor in tensors}
+    try:
+        with torch.no_grad():
+            return _call_with(caller, meta, torch.zeros(1, 3, *size, device="meta"))
+    except BackboneError:
+        raise
+    except (RuntimeError, ValueError, AssertionError, NotImplementedError, TypeError, IndexError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BackboneError(
+            f"{backbone} does not take pictures of {size[0]}x{size[1]}: {reason[:160]}; leave --size out"
+        ) from error
+
+
+def _call_with(caller: _Caller, tensors: dict[str, Tensor], images: Tensor) -> tuple[dict[str, LayerMap], Outputs]:
+    found: tuple[dict[str, LayerMap], Outputs] = torch.func.functional_call(caller, tensors, (images,))  # type: ignore[no-untyped-call]
+    return found

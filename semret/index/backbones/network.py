@@ -1,0 +1,198 @@
+"""A torch network as a backbone: its layers are its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semret.arrays import Float32Array
+from semret.errors import BackboneError, ShapeError
+from semret.index.backbones.batching import embed_what_fits
+from semret.index.backbones.device import check_autocast, pick_device
+from semret.index.backbones.layers import LayerMap, Outputs, Wiring, outline, resolve_layer, run_layers
+from semret.index.backbones.preprocess import prepare_image
+from semret.index.backbones.spec import Backbone, BackboneSpec, Features, Identity, LoadOptions, Preprocessing
+from semret.index.pooling import pool
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class TorchBackbone(Backbone):
+    """A network with its wiring, preprocessing and device.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Row of the registry.
+    network : torch.nn.Module
+        Weights loaded; moved to the device and put into evaluation mode here.
+    wiring : Wiring
+        How to read it.
+    preprocessing : Preprocessing
+        Including the caller's size and geometry.
+    options : LoadOptions
+        Layer, device and precision are taken from here; the rest was used by whoever built the network.
+    weights_sha256, revision : str
+        Which weights these are.
+
+    Raises
+    ------
+    BackboneError
+        If the network does not take the input size, or has no such layer.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: BackboneSpec,
+        network: nn.Module,
+        wiring: Wiring,
+        preprocessing: Preprocessing,
+        options: LoadOptions,
+        weights_sha256: str,
+        revision: str | None = None,
+    ) -> None:
+        self.spec = spec
+        self.preprocessing = preprocessing
+        self._wiring = wiring
+        self._device = pick_device(options.device)
+        self._autocast = check_autocast(options.autocast, self._device)
+        self._network = network.eval().requires_grad_(False)
+        wanted = spec.layer if options.layer is None else options.layer
+        self._layer, self._path = resolve_layer(wanted, wiring.layers, network, spec.name)
+        outline = self._outline()
+        self._network = place(network, self._device)
+        self.identity = Identity(
+            backbone=spec.name,
+            family=spec.family,
+            checkpoint=spec.checkpoint,
+            revision=revision,
+            weights_sha256=weights_sha256,
+            preprocessing=preprocessing,
+            layer=self._layer,
+            pooled=spec.pooled,
+            prefix_tokens=int(outline[0].prefix.shape[1]),
+            grid=outline[0].grid,
+            channels=int(outline[0].tokens.shape[2]),
+            pooled_dim=int(self._pooled(*outline).shape[1]),
+            autocast=self._autocast,
+        )
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers from input to output; the final one is ``last``."""
+        return tuple(self._wiring.layers)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self._device
+
+    def prepare(self, image: Image.Image) -> Float32Array:
+        """Turn an RGB picture into the network's input of shape (3, H, W); safe in many threads at once."""
+        return prepare_image(image, self.preprocessing)
+
+    def embed(self, batch: Float32Array) -> Features:
+        """Run the network on a batch of shape (N, 3, H, W), N at least 1.
+
+        Where memory runs out, the batch is run in halves, and so on down to single images.
+
+        Raises
+        ------
+        ShapeError
+            If the batch does not have the shape that `prepare` gives.
+        BackboneError
+            If not even one image fits into memory, or the output is not finite.
+        """
+        self._check(batch)
+        return embed_what_fits(self._embed, batch, self.spec.name)
+
+    def embed_layers(self, batch: Float32Array) -> dict[str, Float32Array]:
+        """Return the tokens of every layer, from input to output: name to (N, S_l, C_l) float32.
+
+        Raises
+        ------
+        ShapeError
+            If the batch does not have the shape that `prepare` gives.
+        """
+        self._check(batch)
+        maps, _ = self._run(batch, self._wiring.layers)
+        return {name: _to_numpy(layer.tokens) for name, layer in maps.items()}
+
+    def embed_text(self, sentences: list[str]) -> Float32Array:
+        """Return the (N, D) embeddings of sentences in the space of `Features.pooled`.
+
+        Raises
+        ------
+        BackboneError
+            If the network has no text tower, or the pooled embedding is not in its space.
+        """
+        if self._wiring.text is None or self.spec.pooled != "model":
+            return super().embed_text(sentences)
+        with torch.inference_mode(), self._precision():
+            return _to_numpy(self._wiring.text(sentences))
+
+    def _embed(self, batch: Float32Array) -> Features:
+        maps, outputs = self._run(batch, {self._layer: self._path})
+        layer = maps[self._layer]
+        tokens = _to_numpy(layer.tokens)
+        pooled = pool(tokens) if self.spec.pooled == "mean" else _to_numpy(self._pooled(layer, outputs))
+        logits = None if outputs.logits is None else _to_numpy(outputs.logits)
+        for array in (tokens, pooled):
+            if not np.isfinite(array.sum(dtype=np.float64)):
+                precision = self._autocast or "float32"
+                raise BackboneError(f"{self.spec.name} gave NaN or infinity in {precision}; are the weights damaged?")
+        return Features(tokens=tokens, pooled=pooled, grid=layer.grid, logits=logits)
+
+    def _run(self, batch: Float32Array, paths: Mapping[str, str]) -> tuple[dict[str, LayerMap], Outputs]:
+        images = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).to(self._device)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), self._precision():
+            return run_layers(self._network, self._wiring, paths, images)
+
+    def _pooled(self, layer: LayerMap, outputs: Outputs) -> Tensor:
+        if self.spec.pooled == "mean":
+            return layer.tokens.mean(dim=1)
+        if self.spec.pooled == "class":
+            if not layer.prefix.shape[1]:
+                raise BackboneError(f"layer {self._layer} of {self.spec.name} has no class token to pool by")
+            return layer.prefix[:, 0]
+        if outputs.pooled is None:
+            raise BackboneError(f"{self.spec.name} has no image embedding of its own")
+        return outputs.pooled.flatten(1)
+
+    def _outline(self) -> tuple[LayerMap, Outputs]:
+        paths = {self._layer: self._path}
+        maps, outputs = outline(self._network, self._wiring, paths, self.preprocessing.size, self.spec.name)
+        return maps[self._layer], outputs
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(self._device.type, dtype=getattr(torch, self._autocast))
+
+    def _check(self, batch: Float32Array) -> None:
+        expected = (3, *self.preprocessing.size)
+        if batch.ndim != 4 or batch.shape[0] == 0 or batch.shape[1:] != expected:
+            raise ShapeError(
+                f"batch has shape {batch.shape}, {self.spec.name} expects (N, {expected})".replace(", (", ", ")
+            )
+
+
+def place(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to its device, with convolution weights in the layout that is fastest (channels last)."""
+    if any(parameter.is_meta for parameter in network.parameters()):
+        return network
+    moved = network.to(device=device, dtype=torch.float32)
+    return moved.to(memory_format=torch.channels_last)
+
+
+def _to_numpy(tensor: Tensor) -> Float32Array:
+    array: Float32Array = np.ascontiguousarray(tensor.float().cpu().numpy())
+    return array

@@ -1,0 +1,158 @@
+"""From a picture to the network's input: our own Pillow implementation of what the models' processors do.
+
+transformers, timm and open_clip change their image processors between releases (back ends, antialiasing, defaults); an
+index must not depend on the release that happens to be installed. So the parameters are pinned in `Preprocessing`,
+written to the manifest, and carried out here; tests compare the result with the libraries' processors pixel for pixel.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from semret.errors import ArgumentError
+from semret.index.backbones.spec import GEOMETRIES, Geometry, Preprocessing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from semret.arrays import Float32Array
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> Float32Array:
+    """Turn an RGB picture into a network's input.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Mode RGB, already oriented; any size of at least one pixel.
+    preprocessing : Preprocessing
+        Size, geometry, filter, mean and deviation.
+
+    Returns
+    -------
+    ndarray of shape (3, H, W), float32
+        ``(pixel / 255 - mean) / std`` per channel; padding is 0, the mean colour.
+
+    Raises
+    ------
+    ArgumentError
+        If `image` is not RGB.
+    """
+    if image.mode != "RGB":
+        raise ArgumentError(
+            f"prepare needs an RGB picture, this one is {image.mode}; decode it with images.decode_image"
+        )
+    placed, top, left = _place(image, preprocessing)
+    height, width = preprocessing.size
+    table = _normalisation_table(preprocessing.mean, preprocessing.std)
+    pixels = np.asarray(placed)
+    if (pixels.shape[0], pixels.shape[1]) == (height, width):
+        return _normalise(pixels, table, np.empty((3, height, width), np.float32))
+    canvas = np.zeros((3, height, width), np.float32)
+    _normalise(pixels, table, canvas[:, top : top + pixels.shape[0], left : left + pixels.shape[1]])
+    return canvas
+
+
+def with_size(preprocessing: Preprocessing, size: tuple[int, int] | None, geometry: str | None = None) -> Preprocessing:
+    """Return `preprocessing` for another input size or geometry.
+
+    The margin that a centre crop cuts away keeps its share of the picture: the shortest edge grows with the longer
+    side of `size`.
+
+    Raises
+    ------
+    ArgumentError
+        If a side is not positive or the geometry unknown.
+    """
+    size = preprocessing.size if size is None else (int(size[0]), int(size[1]))
+    if min(size) < 1:
+        raise ArgumentError(f"input size {size[0]}x{size[1]} is not positive; give --size HEIGHTxWIDTH in pixels")
+    chosen = _check_geometry(preprocessing.geometry if geometry is None else geometry)
+    edge = None
+    if chosen == "crop":
+        default = max(preprocessing.size)
+        edge = max(round((preprocessing.resize_edge or default) * max(size) / default), max(size))
+        if size == preprocessing.size and preprocessing.resize_edge is not None:
+            edge = preprocessing.resize_edge
+    return replace(preprocessing, size=size, geometry=chosen, resize_edge=edge)
+
+
+def _check_geometry(geometry: str) -> Geometry:
+    for known in GEOMETRIES:
+        if geometry == known:
+            return known
+    raise ArgumentError(f"unknown geometry {geometry!r}; choose one of {', '.join(GEOMETRIES)}")
+
+
+def _place(image: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, int, int]:
+    """Resize and crop; return the picture and the row and column of the canvas where its upper left corner goes."""
+    height, width = preprocessing.size
+    resample = _FILTERS[preprocessing.interpolation]
+    if preprocessing.geometry == "squash":
+        return _resize(image, width, height, resample), 0, 0
+    if preprocessing.geometry == "crop":
+        return _resize_and_crop(image, preprocessing, resample)
+    scale = min(height / image.height, width / image.width)
+    inner_width = min(width, max(1, math.floor(image.width * scale + 0.5)))
+    inner_height = min(height, max(1, math.floor(image.height * scale + 0.5)))
+    resized = _resize(image, inner_width, inner_height, resample)
+    if preprocessing.geometry == "corner":
+        return resized, 0, 0
+    return resized, (height - inner_height) // 2, (width - inner_width) // 2
+
+
+def _resize_and_crop(
+    image: Image.Image, preprocessing: Preprocessing, resample: Image.Resampling
+) -> tuple[Image.Image, int, int]:
+    height, width = preprocessing.size
+    edge = preprocessing.resize_edge or max(height, width)
+    if image.width <= image.height:
+        resized_width, resized_height = edge, int(edge * image.height / image.width)
+    else:
+        resized_width, resized_height = int(edge * image.width / image.height), edge
+    resized = _resize(image, resized_width, resized_height, resample)
+    even = preprocessing.crop_rounding == "even"
+    top, pad_top = _margin(resized_height, height, even=even)
+    left, pad_left = _margin(resized_width, width, even=even)
+    box = (left, top, min(left + width, resized_width), min(top + height, resized_height))
+    return resized.crop(box), pad_top, pad_left
+
+
+def _margin(available: int, wanted: int, *, even: bool) -> tuple[int, int]:
+    """Return where a centred cut starts, and how much padding goes before it when the picture is too small."""
+    if available >= wanted:
+        difference = available - wanted
+        return (round(difference / 2) if even else difference // 2), 0
+    return 0, (wanted - available) // 2 if even else math.ceil((wanted - available) / 2)
+
+
+def _resize(image: Image.Image, width: int, height: int, resample: Image.Resampling) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), resample)
+
+
+@functools.lru_cache(maxsize=64)
+def _normalisation_table(mean: tuple[float, ...], std: tuple[float, ...]) -> Float32Array:
+    """Return the (3, 256) normalised value of every pixel value, rounded once from float64."""
+    levels = np.arange(256, dtype=np.float64) / 255
+    table: Float32Array = ((levels - np.array(mean)[:, None]) / np.array(std)[:, None]).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+def _normalise(pixels: NDArray[np.uint8], table: Float32Array, out: Float32Array) -> Float32Array:
+    for channel in range(3):
+        np.take(table[channel], pixels[:, :, channel], out=out[channel], mode="clip")
+    return out

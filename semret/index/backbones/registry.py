@@ -1,0 +1,125 @@
+"""Backbones by name: what there is, and the one function that loads one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from semret.errors import ArgumentError, UnknownNameError
+from semret.index.backbones.spec import AUTOCASTS, Backbone, BackboneSpec, Family, Geometry, LoadOptions
+from semret.index.backbones.table import BACKBONES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_BACKBONE = "efficientnet-lite0"
+"""Its weights come with the installation."""
+
+_ADAPTERS: Mapping[str, str] = {
+    "embedded": "semret.index.backbones.embedded",
+    "hf": "semret.index.backbones.hf",
+    "open_clip": "semret.index.backbones.openclip",
+    "timm": "semret.index.backbones.timm",
+}
+_GENERIC = ("hf", "open_clip", "timm")
+
+
+class Adapter(Protocol):
+    """What a module of a family provides."""
+
+    def load(self, spec: BackboneSpec, options: LoadOptions) -> Backbone:
+        """Load the weights and return the backbone."""
+
+
+def list_backbones() -> list[BackboneSpec]:
+    """Return the rows of the registry, the default first."""
+    return list(BACKBONES.values())
+
+
+def spec_of(name: str) -> BackboneSpec:
+    """Return the spec that a name stands for.
+
+    That is a row of the registry, or one made for ``hf:ORG/NAME``, ``open_clip:ARCH/TAG`` or ``timm:NAME``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none; the message offers close matches.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    family, separator, checkpoint = name.partition(":")
+    if separator and family in _GENERIC and checkpoint:
+        return BackboneSpec(
+            name=name,
+            family=cast(Family, family),
+            checkpoint=checkpoint,
+            licence="see the checkpoint's page",
+            reference=checkpoint,
+            prefix_tokens=None,
+        )
+    close = difflib.get_close_matches(name, BACKBONES, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(close)}? " if close else ""
+    raise UnknownNameError(
+        f"unknown backbone {name!r}; {hint}semret models lists them; "
+        "hf:ORG/NAME, open_clip:ARCH/TAG and timm:NAME load any other"
+    )
+
+
+def create_backbone(
+    name: str = DEFAULT_BACKBONE,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    size: tuple[int, int] | None = None,
+    geometry: str | None = None,
+    layer: str | int | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+) -> Backbone:
+    """Load a backbone.
+
+    Parameters
+    ----------
+    name : str
+        See `spec_of`.
+    weights : path, optional
+        Checkpoint to load instead of the one that the name stands for: a safetensors file, a torch state dict, or a
+        directory with a saved model.
+    size : (int, int), optional
+        Input height and width in pixels; default: the spec's.
+    geometry : {"squash", "crop", "letterbox", "corner"}, optional
+        How a picture is brought to that size; default: the spec's.
+    layer : str or int, optional
+        ``"last"``, an index into the layers (negative from the end), a layer's name, or the path of any module.
+    device : str, optional
+        ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; default: the best there is.
+    dtype : {"float32", "bfloat16", "float16"}, optional
+        Precision of the network's matrix products; tokens are float32 in any case.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such backbone.
+    WeightsNotFoundError
+        If the weights are neither on this machine nor reachable.
+    BackboneError
+        If weights, size or layer do not fit the network.
+    ArgumentError
+        If an option has no such value.
+    """
+    spec = spec_of(name)
+    if dtype is not None and dtype not in AUTOCASTS:
+        raise ArgumentError(f"cannot compute in {dtype!r}; choose one of {', '.join(AUTOCASTS)}")
+    options = LoadOptions(
+        weights=None if weights is None else Path(weights),
+        size=size,
+        geometry=cast("Geometry | None", geometry),
+        layer=layer,
+        device=device,
+        autocast=dtype,
+    )
+    adapter = cast(Adapter, importlib.import_module(_ADAPTERS[spec.family]))
+    return adapter.load(spec, options)

@@ -1,0 +1,133 @@
+"""Find, fetch, hash and safely read weights."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semret.errors import BackboneError, WeightsNotFoundError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "teacher", "net")
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+def digest(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of a weight file; of several, the SHA-256 of their digests in the order of their names."""
+    digests = []
+    for file in sorted(files, key=lambda path: path.name):
+        with file.open("rb") as stream:
+            digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
+
+
+def read_state(files: Sequence[Path]) -> dict[str, Tensor]:
+    """Read tensors from safetensors files or torch state dicts, without ever running code that they carry.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If a file does not exist or may not be read.
+    BackboneError
+        If a file is damaged, or holds anything but tensors.
+    """
+    state: dict[str, Tensor] = {}
+    for file in files:
+        state.update(_read_file(file))
+    return state
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if is_safetensors(file):
+            tensors: dict[str, Tensor] = load_file(file)
+            return tensors
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise WeightsNotFoundError(f"cannot read the weights {file}: {error.strerror or error}") from error
+    except pickle.UnpicklingError as error:
+        raise BackboneError(
+            f"{file} holds more than tensors, and reading it could run code that it carries; "
+            "save its state_dict() alone, or as safetensors"
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise BackboneError(f"{file} is no readable weight file ({reason}); fetch it again") from error
+    return _unwrap(content, file)
+
+
+def is_safetensors(file: Path) -> bool:
+    """Tell by the content: eight bytes of header length, then the brace that opens the header."""
+    with file.open("rb") as stream:
+        head = stream.read(9)
+    return len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32
+
+
+def _unwrap(content: Any, file: Path) -> dict[str, Tensor]:
+    """Take the tensors out of a training checkpoint's wrapping, and the wrappers' prefixes off their names."""
+    import torch
+
+    for key in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    tensors = {}
+    if isinstance(content, Mapping):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise BackboneError(f"{file} holds no named tensors; give a state dict or a safetensors file")
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def assign(network: nn.Module, state: Mapping[str, Tensor], what: str, *, optional: Sequence[str] = ()) -> None:
+    """Copy tensors into a network, name by name and shape by shape.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Its parameters and buffers are overwritten.
+    state : mapping of str to Tensor
+        Must hold every tensor of the network but those whose name starts with one of `optional`, and no other.
+    what : str
+        Names the weights in messages.
+
+    Raises
+    ------
+    BackboneError
+        If a tensor is missing, superfluous, or of another shape.
+    """
+    own = network.state_dict()
+    missing = [name for name in own if name not in state and not name.startswith(tuple(optional))]
+    foreign = [name for name in state if name not in own]
+    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
+    if missing or foreign or wrong:
+        raise BackboneError(f"the weights do not fit {what}: {_complaint(own, state, missing, foreign, wrong)}")
+    network.load_state_dict(dict(state), strict=False)
+
+
+def _complaint(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], missing: list[str], foreign: list[str], wrong: list[str]
+) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} tensors are missing ({missing[0]} first)")
+    if foreign:
+        parts.append(f"{len(foreign)} are not of this model ({foreign[0]} first)")
+    if wrong:
+        name = wrong[0]
+        parts.append(f"{name} has shape {tuple(state[name].shape)}, expected {tuple(own[name].shape)}")
+    return "; ".join(parts) + "; check --model and --weights"
