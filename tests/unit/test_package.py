@@ -1,0 +1,43 @@
+"""What importing the package does, and what it must not do."""
+
+import subprocess
+import sys
+
+import pytest
+
+import semret
+
+HEAVY = "torch", "faiss", "numba", "h5py", "transformers", "timm", "matplotlib"
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split("\n")[-2].split())
+
+
+def test_importing_semret_loads_nothing_heavy():
+    assert loaded_after("import semret") == set()
+
+
+def test_help_loads_nothing_heavy():
+    statement = "from typer.testing import CliRunner; from semret.cli import app; r = CliRunner().invoke(app, ['--help'])"
+    assert loaded_after(statement + "; assert r.exit_code == 0 and 'query' in r.stdout, r.output") == set()
+
+
+def test_the_check_above_can_fail():
+    assert loaded_after("import h5py") == {"h5py"}
+
+
+@pytest.mark.parametrize("name", [name for name in semret.__all__ if name != "__version__"])
+def test_every_public_name_loads_and_is_documented(name):
+    assert getattr(semret, name).__doc__
+
+
+def test_unknown_attribute_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = semret.nonsense
+
+
+def test_dir_lists_the_public_names():
+    assert set(semret.__all__) <= set(dir(semret))
