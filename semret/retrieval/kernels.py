@@ -110,13 +110,13 @@ def rbf(squared_distances: ArrayLike, sigma: float | None) -> Float64Array:
 
 
 def median_bandwidth(squared_distances: ArrayLike) -> float:
-    r"""Return the sigma for which :math:`2\sigma^2` is the median of the squared distances.
+    r"""Return the bandwidth sigma of which :math:`\sigma^2` is the median of the squared distances.
 
-    The paper's text speaks of the square root of the median Euclidean distance, its published code takes the median of
-    the *squared* distances; this is what the code does. An empty input gives 0.
+    The paper's text speaks of the square root of the median Euclidean distance, its published code takes
+    :math:`\exp(-d^2 / (2 \operatorname{median}(d^2)))`; this is what the code does. An empty input gives 0.
     """
     d2 = np.asarray(squared_distances, dtype=np.float64)
-    return float(np.sqrt(np.median(d2) / 2)) if d2.size else 0.0
+    return float(np.sqrt(np.median(d2))) if d2.size else 0.0
 
 
 def centred_squared_norms(

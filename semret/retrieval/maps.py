@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,22 +19,28 @@ AFFINITY_BYTES = 64 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Maps:
-    """Token maps made ready for comparison: centred, finite, contiguous, with their squared norms.
+    """Token maps made ready for comparison: centred, finite, contiguous, with their norms.
 
     Attributes
     ----------
     tokens : ndarray of shape (n, S, C), float32 or float64
+    token_squares : ndarray of shape (n, S), float64
+        Squared norm of each token.
     squared_norms : ndarray of shape (n,), float64
+        Squared Frobenius norm of each map.
     """
 
     tokens: FloatArray
+    token_squares: Float64Array
     squared_norms: Float64Array
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, rows: slice | IndexVector) -> Maps:
-        return Maps(tokens=self.tokens[rows], squared_norms=self.squared_norms[rows])
+        return Maps(
+            tokens=self.tokens[rows], token_squares=self.token_squares[rows], squared_norms=self.squared_norms[rows]
+        )
 
     @property
     def means(self) -> Float64Array:
@@ -63,7 +70,7 @@ def prepare(tokens: NDArray[Any], center: ArrayLike | None = None, name: str = "
     NonFiniteError
         If a value is NaN or infinite.
     """
-    from semret.retrieval.products import squared_norms
+    from semret.retrieval.products import squares
 
     require_ndim(tokens, 3, name, "(n, S, C)")
     if 0 in tokens.shape[1:]:
@@ -75,7 +82,9 @@ def prepare(tokens: NDArray[Any], center: ArrayLike | None = None, name: str = "
     require_finite(values, name)
     if center is not None:
         values = values - _fitting_center(center, values.shape[1:]).astype(dtype)
-    return Maps(tokens=values, squared_norms=squared_norms(values))
+    token_squares = squares(values)
+    norms = np.array([math.fsum(row) for row in token_squares], dtype=np.float64)
+    return Maps(tokens=values, token_squares=token_squares, squared_norms=norms)
 
 
 def _fitting_center(center: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
@@ -104,17 +113,16 @@ def match_maps(
         See `semret.retrieval.matching.match_batch`.
     """
     from semret.retrieval.matching import match_batch
-    from semret.retrieval.products import matched_product, token_norms
+    from semret.retrieval.products import matched_product
 
     matched, bounds = np.empty(len(candidates)), np.empty(len(candidates))
     assignments = np.empty((len(candidates), query.tokens.shape[1]), dtype=np.intp)
     exact = True
     for rows, affinity, unit in affinities(query, candidates):
-        norms = token_norms(query.tokens[0])
         found = match_batch(
             affinity,
-            row_norms=norms,
-            column_norms=np.stack([token_norms(tokens) for tokens in candidates.tokens[rows]]),
+            row_norms=np.sqrt(query.token_squares[0]),
+            column_norms=np.sqrt(candidates.token_squares[rows]),
             solver=solver,
             threads=threads,
             **options,

@@ -22,34 +22,32 @@ def _row_products(a, b, pairs, out):  # type: ignore[no-untyped-def]  # numba co
         out[row] = total
 
 
-def matched_product(a: FloatArray, b: FloatArray, assignment: IndexVector) -> float:
-    """Return ``sum_s <a[s], b[assignment[s]]>``, accurate to float64 and independent of the order of positions.
+def row_products(a: FloatArray, b: FloatArray, assignment: IndexVector) -> Float64Array:
+    """Return the float64 inner product of each row of `a` with its row of `b`.
 
     Parameters
     ----------
     a, b : ndarray of shape (Sq, C) and (Sd, C), float32 or float64, C-contiguous
     assignment : ndarray of shape (Sq,), intp
-        Row of `b` for each row of `a`; -1 leaves the row out.
+        Row of `b` for each row of `a`; -1 gives 0.
     """
-    return math.fsum(row_products(a, b, assignment))
-
-
-def squared_norms(maps: FloatArray) -> Float64Array:
-    """Return the squared Frobenius norm of each map of shape (n, S, C).
-
-    Equal, bit for bit, to `matched_product` of the map with itself.
-    """
-    positions = np.arange(maps.shape[1])
-    return np.array([matched_product(tokens, tokens, positions) for tokens in maps], dtype=np.float64)
-
-
-def row_products(a: FloatArray, b: FloatArray, assignment: IndexVector) -> Float64Array:
-    """Return the float64 inner product of each row of `a` with its row of `b`, 0 where the assignment is -1."""
     dots: Float64Array = np.empty(len(a))
     _row_products(a, b, assignment, dots)
     return dots
 
 
-def token_norms(tokens: FloatArray) -> Float64Array:
-    """Return the Euclidean norm of each row, float64."""
-    return np.sqrt(row_products(tokens, tokens, np.arange(len(tokens))))
+def matched_product(a: FloatArray, b: FloatArray, assignment: IndexVector) -> float:
+    """Return ``sum_s <a[s], b[assignment[s]]>``, the sum correctly rounded and so the same in any order of positions.
+
+    Parameters are those of `row_products`.
+    """
+    return math.fsum(row_products(a, b, assignment))
+
+
+def squares(maps: FloatArray) -> Float64Array:
+    """Return the squared Euclidean norm of each token of maps (n, S, C), as (n, S) float64.
+
+    Equal, bit for bit, to `row_products` of a map with itself.
+    """
+    flat = maps.reshape(-1, maps.shape[2])
+    return row_products(flat, flat, np.arange(len(flat))).reshape(maps.shape[:2])

@@ -148,7 +148,7 @@ def rerank(
     center : Center or None
         Subtracted from query and candidates; None subtracts nothing.
     sigma : float or None
-        RBF bandwidth; by default :math:`2\sigma^2` is the median over the candidates of the squared distance's mean
+        RBF bandwidth; by default :math:`\sigma^2` is the median over the candidates of the squared distance's mean
         over all matchings. The order does not depend on it.
     threads : int or None
         Threads of bounds and solver; None takes all.
@@ -326,7 +326,7 @@ class Contest:
         one, many = self.given.pooled.astype(np.float64) - middle, pooled.astype(np.float64) - middle
         if self.kernel == "rbf" and self.sigma is None:
             self.sigma = median_bandwidth(((many - one) ** 2).sum(axis=1))
-        self._enter(rows, ids, pooled_scores(one, many, kernel=self.kernel, sigma=self.sigma)[1])
+        self._enter(rows, ids, pooled_scores(one, many, kernel=self.kernel, sigma=self.sigma))
 
     def compare(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
         """Enter candidates by their tokens (n, S, C)."""
@@ -341,7 +341,7 @@ class Contest:
                 found = unmatched_scores(
                     self.query, maps, kernel=self.kernel, invariance=self.invariance, sigma=self.sigma
                 )
-                self._enter(rows, ids, found[1])
+                self._enter(rows, ids, found)
         self.seconds += time.perf_counter() - start
 
     def result(self, seconds: dict[str, float]) -> Reranked:

@@ -81,7 +81,7 @@ def matched_similarity(
     center : array_like of shape (C,) or (S, C), or None
         Subtracted from every token of both maps, or position by position.
     sigma : float or None
-        RBF bandwidth. By default :math:`2\sigma^2` is the mean squared distance of the two maps over all matchings,
+        RBF bandwidth. By default :math:`\sigma^2` is the mean squared distance of the two maps over all matchings,
         :math:`\|a\|^2 + \|b\|^2 - 2 S \langle \bar a, \bar b \rangle`; pass one value to compare scores of many pairs.
 
     Returns
@@ -111,18 +111,22 @@ def matched_similarity(
     check_comparable(query, other, invariance)
     if kernel == "rbf" and sigma is None:
         sigma = default_sigma(query, other, invariance)
-    if invariance == "permutation":
-        found = match_maps(query, other, solver=solver, **options)
-        norms = query.squared_norms, other.squared_norms
-        score = kernel_score(kernel, found.matched, *norms, sigma=sigma)
-        bound = kernel_score(kernel, found.bounds, *norms, sigma=sigma)
-        matched, assignment, exact = found.matched, found.assignments[0], found.exact
-    else:
+    if invariance != "permutation":
         _refuse_options(options, invariance)
-        matched, score = unmatched_scores(query, other, kernel=kernel, invariance=invariance, sigma=sigma)
-        bound, assignment, exact = score, None, True
+        plain = float(unmatched_scores(query, other, kernel=kernel, invariance=invariance, sigma=sigma)[0])
+        inner = _unmatched_product(query, other, invariance)
+        return Similarity(score=plain, matched=inner, bound=plain, assignment=None, exact=True)
+    found = match_maps(query, other, solver=solver, **options)
+    score, bound = (
+        kernel_score(kernel, value, query.squared_norms, other.squared_norms, sigma=sigma)[0]
+        for value in (found.matched, found.bounds)
+    )
     return Similarity(
-        score=float(score[0]), matched=float(matched[0]), bound=float(bound[0]), assignment=assignment, exact=exact
+        score=float(score),
+        matched=float(found.matched[0]),
+        bound=float(bound),
+        assignment=found.assignments[0],
+        exact=found.exact,
     )
 
 
@@ -145,7 +149,7 @@ def similarities(
     query : array_like of shape (Sq, C)
     candidates : array_like of shape (K, Sd, C)
     sigma : float or None
-        By default :math:`2\sigma^2` is the median, over the candidates, of the mean squared distance over all
+        By default :math:`\sigma^2` is the median, over the candidates, of the mean squared distance over all
         matchings.
     threads : int or None
         Threads of the solver; None takes all.
@@ -174,7 +178,7 @@ def similarities(
         matched = match_maps(one, many, solver=solver, threads=threads, **options).matched
         return kernel_score(kernel, matched, one.squared_norms, many.squared_norms, sigma=sigma)
     _refuse_options(options, invariance)
-    return unmatched_scores(one, many, kernel=kernel, invariance=invariance, sigma=sigma)[1]
+    return unmatched_scores(one, many, kernel=kernel, invariance=invariance, sigma=sigma)
 
 
 def check_comparable(a: Maps, b: Maps, invariance: str) -> None:
@@ -199,7 +203,7 @@ def _refuse_options(options: dict[str, Any], invariance: str) -> None:
 def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation") -> float:
     r"""Return the bandwidth of one query against a set of candidates.
 
-    :math:`2\sigma^2` is the median over the candidates of the mean squared distance over all matchings,
+    :math:`\sigma^2` is the median over the candidates of the mean squared distance over all matchings,
     :math:`\|a\|^2 + \|b\|^2 - 2 \min(S_q, S_d) \langle \bar a, \bar b \rangle`, which needs no matching; for invariance
     pooled, of the squared distances of the mean tokens.
     """
@@ -212,54 +216,73 @@ def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation"
 
 def unmatched_scores(
     query: Maps, candidates: Maps, *, kernel: str, invariance: str, sigma: float | None
-) -> tuple[Float64Array, Float64Array]:
-    """Return inner products and scores of the invariances that need no matching: none, maxsim, pooled; (n,) each."""
+) -> Float64Array:
+    """Return the scores (n,) of the invariances that need no matching: none, maxsim, pooled."""
     if invariance == "none":
-        from semret.retrieval.products import matched_product
-
-        positions = np.arange(query.tokens.shape[1])
-        matched = np.array([matched_product(query.tokens[0], tokens, positions) for tokens in candidates.tokens])
-        return matched, kernel_score(kernel, matched, query.squared_norms, candidates.squared_norms, sigma=sigma)
+        inner = position_products(query, candidates)
+        return kernel_score(kernel, inner, query.squared_norms, candidates.squared_norms, sigma=sigma)
     if invariance == "pooled":
         return pooled_scores(query.means[0], candidates.means, kernel=kernel, sigma=sigma)
-    return _maxsim(query, candidates, kernel, sigma)
+    found = maxsim_scores(query, candidates, kernel)
+    return rbf(found, sigma) if kernel == "rbf" else found
+
+
+def _unmatched_product(query: Maps, other: Maps, invariance: str) -> float:
+    if invariance == "maxsim":
+        return float(maxsim_scores(query, other, "linear")[0])
+    return float((position_products if invariance == "none" else pooled_products)(query, other)[0])
+
+
+def position_products(query: Maps, candidates: Maps) -> Float64Array:
+    """Return the inner product of one map with each of many, position by position (equation 3), (n,)."""
+    from semret.retrieval.products import matched_product
+
+    positions = np.arange(query.tokens.shape[1])
+    return np.array([matched_product(query.tokens[0], tokens, positions) for tokens in candidates.tokens])
+
+
+def pooled_products(query: Maps, candidates: Maps) -> Float64Array:
+    """Return the inner product of one map's mean token with those of many, (n,)."""
+    return np.asarray(np.einsum("nc,c->n", candidates.means, query.means[0]))
 
 
 def pooled_scores(
     query: NDArray[np.floating[Any]], candidates: NDArray[np.floating[Any]], *, kernel: str, sigma: float | None
-) -> tuple[Float64Array, Float64Array]:
-    """Return inner products and scores of one vector (D,) with many (n, D)."""
+) -> Float64Array:
+    """Return the scores of one vector (D,) with many (n, D)."""
     one, many = query.astype(np.float64), candidates.astype(np.float64)
-    inner = np.einsum("nd,d->n", many, one)
-    return inner, kernel_score(kernel, inner, one @ one, np.einsum("nd,nd->n", many, many), sigma=sigma)
+    squares = np.einsum("d,d->", one, one), np.einsum("nd,nd->n", many, many)
+    return kernel_score(kernel, np.einsum("nd,d->n", many, one), *squares, sigma=sigma)
 
 
-def _maxsim(query: Maps, candidates: Maps, kernel: str, sigma: float | None) -> tuple[Float64Array, Float64Array]:
-    """Late interaction: the affinity chooses each token's best token, float64 products of the chosen pairs count."""
-    from semret.retrieval.products import row_products, token_norms
+def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
+    """Late interaction of one map with many (n,); for rbf the squared distance, to which the kernel is yet to come.
 
-    one, norms = query.tokens[0], token_norms(query.tokens[0])
-    inner, score = np.empty(len(candidates)), np.empty(len(candidates))
+    The affinity chooses each token's best token; float64 products of the chosen pairs count.
+    """
+    from semret.retrieval.products import row_products
+
+    own = query.token_squares[0]
+    found = np.empty(len(candidates))
     for rows, affinity, unit in affinities(query, candidates):
         for row, products in enumerate(affinity, start=rows.start):
-            others = token_norms(candidates.tokens[row])
-            best = _best_tokens(products * unit, others, kernel)
-            dots, lengths = row_products(one, candidates.tokens[row], best), others[best]
-            inner[row] = dots.sum()
+            squares = candidates.token_squares[row]
+            best = _best_tokens(products * unit, squares, kernel)
+            dots = row_products(query.tokens[0], candidates.tokens[row], best)
             if kernel == "cosine":
-                scale = norms * lengths
-                score[row] = np.divide(dots, scale, out=np.zeros_like(dots), where=scale > 0).mean()
+                found[row] = kernel_score("cosine", dots, own, squares[best]).mean()
             elif kernel == "rbf":
-                score[row] = rbf(np.maximum(norms**2 + lengths**2 - 2 * dots, 0.0).sum(), sigma)
+                found[row] = np.maximum(own + squares[best] - 2 * dots, 0.0).sum()
             else:
-                score[row] = inner[row]
-    return inner, score
+                found[row] = dots.sum()
+    return found
 
 
-def _best_tokens(products: FloatArray, norms: Float64Array, kernel: str) -> IndexVector:
+def _best_tokens(products: FloatArray, squares: Float64Array, kernel: str) -> IndexVector:
     """Return, for each row of `products`, the first column of largest cosine, inner product or nearness."""
     if kernel == "cosine":
-        products = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+        norms = np.sqrt(squares)
+        products = np.divide(products, norms, out=np.zeros_like(products, dtype=np.float64), where=norms > 0)
     elif kernel == "rbf":
-        products = 2 * products - norms**2
+        products = 2 * products - squares
     return np.asarray(products.argmax(axis=1))

@@ -1,0 +1,178 @@
+"""Centred kernel alignment of two similarity matrices."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from semret.arrays import Float64Array, require_finite, require_ndim
+from semret.errors import ArgumentError, ShapeError
+from semret.retrieval.kernels import check_name
+
+ESTIMATORS = ("biased", "unbiased")
+"""Estimators of HSIC; the first is the default."""
+
+
+def hsic(k: ArrayLike, l: ArrayLike, *, estimator: str = "biased") -> float:  # noqa: E741 - the paper's letter
+    r"""Estimate the Hilbert-Schmidt independence criterion of two similarity matrices.
+
+    biased (equation 1)
+        :math:`\operatorname{tr}(K H L H) / (n-1)^2` with :math:`H = I - 11'/n`.
+    unbiased (Song et al., 2012, equation 5)
+        :math:`\frac{1}{n(n-3)} \left[\operatorname{tr}(\tilde K \tilde L) + \frac{1'\tilde K 1 \, 1'\tilde L 1}
+        {(n-1)(n-2)} - \frac{2}{n-2} 1'\tilde K \tilde L 1\right]`, where a tilde sets the diagonal to zero. It may be
+        negative.
+
+    Parameters
+    ----------
+    k, l : array_like of shape (n, n)
+        Symmetric similarity matrices of the same items in the same order.
+    estimator : {"biased", "unbiased"}
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ShapeError
+        If the matrices are not square and of one shape, or have fewer than 2 items (unbiased: 4).
+    ArgumentError
+        If one is not symmetric.
+    NonFiniteError
+        If a value is NaN or infinite.
+    UnknownNameError
+        If there is no such estimator.
+    """
+    return _hsic(*_checked_pair(k, l, estimator), estimator)
+
+
+def cka(k: ArrayLike, l: ArrayLike, *, estimator: str = "biased") -> float:  # noqa: E741
+    r"""Compare two similarity matrices by centred kernel alignment (equation 2).
+
+    :math:`\mathrm{HSIC}(K, L) / \sqrt{\mathrm{HSIC}(K, K) \, \mathrm{HSIC}(L, L)}`
+
+    Parameters
+    ----------
+    k, l : array_like of shape (n, n)
+        Symmetric similarity matrices of the same items in the same order, as `semret.rsm` makes them.
+    estimator : {"biased", "unbiased"}
+        See `hsic`. The biased one grows towards 1 with few items, whatever the matrices are.
+
+    Returns
+    -------
+    float
+        Within [0, 1] for the biased estimator and positive semi-definite matrices; 1 for a matrix and any positive
+        multiple of itself plus a constant. NaN if the HSIC of a matrix with itself is not positive: a constant
+        matrix has nothing to align.
+
+    Raises
+    ------
+    ShapeError, ArgumentError, NonFiniteError, UnknownNameError
+        See `hsic`.
+    """
+    one, other = _checked_pair(k, l, estimator)
+    return _alignment(_hsic(one, other, estimator), _hsic(one, one, estimator), _hsic(other, other, estimator))
+
+
+def minibatch_cka(batches: Iterable[tuple[ArrayLike, ArrayLike]], *, estimator: str = "unbiased") -> float:
+    """Compare two representations by the HSIC means of many small batches (Nguyen et al., 2021).
+
+    Parameters
+    ----------
+    batches : iterable of (k, l)
+        Similarity matrices of each batch, (n, n); `n` may differ between batches.
+    estimator : {"biased", "unbiased"}
+        With the unbiased one the result does not depend, in expectation, on the size of the batches.
+
+    Returns
+    -------
+    float
+        See `cka`.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no batch.
+    ShapeError, NonFiniteError, UnknownNameError
+        See `hsic`.
+    """
+    sums = np.zeros(3)
+    count = 0
+    for k, l in batches:  # noqa: E741
+        one, other = _checked_pair(k, l, estimator)
+        sums += [_hsic(one, other, estimator), _hsic(one, one, estimator), _hsic(other, other, estimator)]
+        count += 1
+    if count == 0:
+        raise ArgumentError("minibatch_cka got no batch, expected at least one pair of matrices")
+    return _alignment(*(sums / count))
+
+
+def _alignment(cross: float, own_k: float, own_l: float) -> float:
+    if own_k <= 0 or own_l <= 0:
+        return math.nan
+    return float(cross / (math.sqrt(own_k) * math.sqrt(own_l)))
+
+
+def _checked_pair(k: ArrayLike, l: ArrayLike, estimator: str) -> tuple[Float64Array, Float64Array]:  # noqa: E741
+    check_name("estimator", estimator, ESTIMATORS)
+    least = 2 if estimator == "biased" else 4
+    one, other = _checked(k, "k", least), _checked(l, "l", least)
+    if one.shape != other.shape:
+        raise ShapeError(f"k has shape {one.shape} and l {other.shape}, expected matrices of the same items")
+    return one, other
+
+
+def _checked(matrix: ArrayLike, name: str, least: int) -> Float64Array:
+    """Return the matrix as float64 if it is finite, square and symmetric but for rounding."""
+    array = np.asarray(matrix, dtype=np.float64)
+    require_ndim(array, 2, name, "(n, n)")
+    if array.shape[0] != array.shape[1] or len(array) < least:
+        raise ShapeError(f"{name} has shape {array.shape}, expected a square matrix of at least {least} items")
+    require_finite(array, name)
+    scale = float(np.abs(array).max())
+    if not np.allclose(array, array.T, rtol=1e-5, atol=1e-6 * scale):
+        raise ArgumentError(f"{name} is not symmetric, expected the similarity matrix of one set with itself")
+    return array
+
+
+def _hsic(k: Float64Array, l: Float64Array, estimator: str) -> float:  # noqa: E741
+    return _biased(k, l) if estimator == "biased" else _unbiased(k, l)
+
+
+def _biased(k: Float64Array, l: Float64Array) -> float:  # noqa: E741
+    # tr(KHLH) is the inner product of the two centred matrices; the trace of a product of two needs no product.
+    return float((_centred(k) * _centred(l)).sum() / (len(k) - 1) ** 2)
+
+
+def _centred(matrix: Float64Array) -> Float64Array:
+    """Return ``H K H``, exactly zero where only rounding is left."""
+    mean = matrix.mean(axis=0)
+    return _without_noise(matrix - mean - mean[:, None] + mean.mean(), matrix)
+
+
+def _hollow(matrix: Float64Array) -> Float64Array:
+    """Return the matrix with a zero diagonal, less the mean off it: the estimator disregards it, rounding does not."""
+    n = len(matrix)
+    mean = (matrix.sum() - np.trace(matrix)) / (n * (n - 1))
+    hollow = _without_noise(matrix - mean, matrix)
+    np.fill_diagonal(hollow, 0.0)
+    return hollow
+
+
+def _without_noise(residue: Float64Array, matrix: Float64Array) -> Float64Array:
+    noise = 4 * len(matrix) * float(np.finfo(np.float64).eps) * float(np.abs(matrix).max())
+    return np.where(np.abs(residue) > noise, residue, 0.0)
+
+
+def _unbiased(k: Float64Array, l: Float64Array) -> float:  # noqa: E741
+    n = len(k)
+    one, other = _hollow(k), _hollow(l)
+    sums_one, sums_other = one.sum(axis=0), other.sum(axis=0)
+    trace = float((one * other).sum())
+    constant = float(sums_one.sum() * sums_other.sum()) / ((n - 1) * (n - 2))
+    cross = 2 * float(sums_one @ sums_other) / (n - 2)
+    return (trace + constant - cross) / (n * (n - 3))

@@ -1,0 +1,286 @@
+"""Representational similarity matrices: every map of one set against every map of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semret.arrays import Float64Array
+from semret.errors import ArgumentError, ShapeError
+from semret.retrieval.kernels import check_modes, check_name, kernel_score, median_bandwidth, rbf
+from semret.retrieval.maps import Maps, match_maps, prepare
+from semret.retrieval.similarity import check_comparable, maxsim_scores, pooled_products, position_products
+
+LAYOUTS = ("NSC", "NCHW", "NTD")
+"""Axes of a set of representations; the first is the default."""
+
+CENTERS = ("none", "channel", "position")
+"""Centres that `rsm` can compute; the first is the default."""
+
+TILE_BYTES = 64 << 20
+"""Default size of the tokens of each of the two tiles held at once, as float32."""
+
+Progress = Callable[[int, int], None]
+
+
+class Sliceable(Protocol):
+    """A set of representations that may live on disk: an array, a memory map, an HDF5 dataset."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape, images first."""
+
+    def __getitem__(self, rows: slice, /) -> Any:
+        """Return these images as an array."""
+
+
+@overload
+def rsm(x: Sliceable, y: Sliceable | None = ..., *, kernel: str = ..., **options: Any) -> Float64Array: ...
+@overload
+def rsm(
+    x: Sliceable, y: Sliceable | None = ..., *, kernel: Sequence[str], **options: Any
+) -> dict[str, Float64Array]: ...
+def rsm(
+    x: Sliceable,
+    y: Sliceable | None = None,
+    *,
+    kernel: str | Sequence[str] = "cosine",
+    invariance: str = "permutation",
+    solver: str = "auction",
+    center: str | ArrayLike = "none",
+    layout: str = "NSC",
+    prefix_tokens: int = 0,
+    sigma: float | None = None,
+    tile_bytes: int = TILE_BYTES,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Float64Array | dict[str, Float64Array]:
+    r"""Compare every representation of one set with every one of another, or a set with itself.
+
+    Tokens are read tile by tile, so memory is bounded by two tiles, one tile's affinities and the result. A set with
+    itself is compared once per pair where the comparison is symmetric. All kernels come from one matching pass.
+
+    Parameters
+    ----------
+    x : array_like of N representations in the given layout
+        Also a memory map or an HDF5 dataset: only slices of the first axis are taken.
+    y : array_like of M representations, or None
+        None compares `x` with itself.
+    kernel : str or sequence of str
+        See `semret.retrieval.kernels.kernel_score`.
+    invariance, solver, **options
+        See `semret.matched_similarity`.
+    center : {"none", "channel", "position"} or array_like of shape (C,) or (S, C)
+        Subtracted from both sets: nothing, the channel mean or the mean at each position of `y` (of `x` where there is
+        no `y`), or the array. The paper subtracts the mean of the database at each position; a channel mean keeps the
+        invariance to permutations.
+    layout : {"NSC", "NCHW", "NTD"}
+        Axes: positions then channels; channels then a grid; tokens with `prefix_tokens` of class and register tokens,
+        which are left out, then channels.
+    prefix_tokens : int
+        With layout NTD alone.
+    sigma : float or None
+        RBF bandwidth; by default :math:`\sigma^2` is the median of all squared distances of the matrix.
+    tile_bytes : int
+        Size of a tile's tokens as float32; larger tiles read less, and change nothing else.
+    threads : int or None
+        Threads of the solver; None takes all.
+    progress : callable or None
+        Called with the number of pairs done and their total.
+
+    Returns
+    -------
+    ndarray of shape (N, M), float64, or dict of them by kernel
+        A dict for a sequence of kernels. Empty sets give an empty matrix.
+
+    Raises
+    ------
+    ShapeError
+        If a shape does not fit the layout, the other set or the centre.
+    NonFiniteError
+        If a value is NaN or infinite.
+    UnknownNameError, ArgumentError
+        If a name is unknown or a number out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.eye(3)[[[0, 1], [1, 0], [2, 2]]]
+    >>> rsm(x).round(2).tolist()
+    [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    kernels = [kernel] if isinstance(kernel, str) else list(kernel)
+    if not kernels:
+        raise ArgumentError("kernel is empty, expected at least one name")
+    for name in kernels:
+        check_modes(name, invariance, solver=solver)
+    if options and invariance != "permutation":
+        raise ArgumentError(
+            f"{', '.join(sorted(options))}: invariance {invariance} matches nothing, expected no option"
+        )
+    first = _Set(x, "x", layout, prefix_tokens, tile_bytes)
+    second = first if y is None else _Set(y, "y", layout, prefix_tokens, tile_bytes)
+    middle = _center(second, center)
+    compare = _Comparison(kernels, invariance, solver, sigma, threads, options)
+    pass_ = _Pass(first, second, middle, compare, progress)
+    matrices = pass_.run()
+    return matrices[kernel] if isinstance(kernel, str) else matrices
+
+
+class _Set:
+    """A set of representations read as tiles of (n, S, C)."""
+
+    def __init__(self, data: Sliceable, name: str, layout: str, prefix_tokens: int, tile_bytes: int) -> None:
+        check_name("layout", layout, LAYOUTS)
+        self.data = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
+        self.name, self.layout, self.prefix_tokens = name, layout, prefix_tokens
+        shape, axes = tuple(self.data.shape), len(layout)
+        if len(shape) != axes:
+            raise ShapeError(f"{name} has shape {shape}, layout {layout} expects {axes} axes")
+        if prefix_tokens < 0 or (prefix_tokens and layout != "NTD"):
+            raise ArgumentError(f"prefix_tokens is {prefix_tokens}, expected 0, or more with layout NTD")
+        if layout == "NCHW":
+            self.shape = (shape[0], shape[2] * shape[3], shape[1])
+        else:
+            self.shape = (shape[0], max(shape[1] - prefix_tokens, 0), shape[2])
+        if 0 in self.shape[1:]:
+            raise ShapeError(f"{name} has shape {shape}: no position or channel is left to compare")
+        if tile_bytes < 1:
+            raise ArgumentError(f"tile_bytes is {tile_bytes}, expected at least 1")
+        self.step: int = max(1, tile_bytes // (4 * self.shape[1] * self.shape[2]))
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def tiles(self) -> list[slice]:
+        return [slice(start, min(start + self.step, len(self))) for start in range(0, len(self), self.step)]
+
+    def read(self, rows: slice) -> NDArray[Any]:
+        values = np.asarray(self.data[rows])
+        if self.layout == "NCHW":
+            return values.reshape(*values.shape[:2], -1).transpose(0, 2, 1)
+        return values[:, self.prefix_tokens :]
+
+
+class _Comparison:
+    """What is measured of a pair: inner products, or for maxsim one matrix per kernel."""
+
+    def __init__(
+        self,
+        kernels: list[str],
+        invariance: str,
+        solver: str,
+        sigma: float | None,
+        threads: int | None,
+        options: dict[str, Any],
+    ) -> None:
+        from semret.retrieval.matching import SOLVERS
+
+        self.kernels, self.invariance, self.solver = kernels, invariance, solver
+        self.sigma, self.threads, self.options = sigma, threads, options
+        # An approximate solver may find another matching from the other side.
+        self.symmetric = invariance in ("none", "pooled") or (invariance == "permutation" and SOLVERS[solver].exact)
+        self.measures = kernels if invariance == "maxsim" else ["product"]
+
+    def measure(self, one: Maps, many: Maps) -> list[Float64Array]:
+        """Return what `measures` names, of one map with many; maxsim's rbf is still a squared distance."""
+        if self.invariance == "maxsim":
+            return [maxsim_scores(one, many, kernel) for kernel in self.kernels]
+        if self.invariance == "none":
+            return [position_products(one, many)]
+        if self.invariance == "pooled":
+            return [pooled_products(one, many)]
+        return [match_maps(one, many, solver=self.solver, threads=self.threads, **self.options).matched]
+
+    def squared_norms(self, maps: Maps) -> Float64Array:
+        if self.invariance == "pooled":
+            return np.asarray((maps.means**2).sum(axis=1))
+        return maps.squared_norms
+
+    def finish(
+        self, measured: list[Float64Array], norms_x: Float64Array, norms_y: Float64Array
+    ) -> dict[str, Float64Array]:
+        """Apply the kernels."""
+        if self.invariance == "maxsim":
+            found = dict(zip(self.kernels, measured, strict=True))
+            if "rbf" in found:
+                found["rbf"] = rbf(found["rbf"], self._sigma(found["rbf"]))
+            return found
+        (products,) = measured
+        norms = norms_x[:, None], norms_y[None, :]
+        sigma = None
+        if "rbf" in self.kernels:
+            sigma = self._sigma(np.maximum(norms[0] + norms[1] - 2 * products, 0.0))
+        return {kernel: kernel_score(kernel, products, *norms, sigma=sigma) for kernel in self.kernels}
+
+    def _sigma(self, squared_distances: Float64Array) -> float:
+        return median_bandwidth(squared_distances) if self.sigma is None else self.sigma
+
+
+class _Pass:
+    """One tiled pass over all pairs."""
+
+    def __init__(
+        self,
+        first: _Set,
+        second: _Set,
+        center: NDArray[Any] | None,
+        comparison: _Comparison,
+        progress: Progress | None,
+    ) -> None:
+        self.first, self.second, self.center, self.comparison = first, second, center, comparison
+        self.mirrored = first is second and comparison.symmetric
+        self.progress = progress
+        self.total = len(first) * (len(first) + 1) // 2 if self.mirrored else len(first) * len(second)
+        self.done = 0
+        self.measured = [np.zeros((len(first), len(second))) for _ in comparison.measures]
+        self.norms = np.zeros(len(first)), np.zeros(len(second))
+
+    def run(self) -> dict[str, Float64Array]:
+        for rows, columns in self._tile_pairs():
+            self._compare_tiles(rows, columns)
+        if self.mirrored:
+            for matrix in self.measured:
+                lower = np.tril_indices(len(matrix), -1)
+                matrix[lower] = matrix.T[lower]
+        return self.comparison.finish(self.measured, *self.norms)
+
+    def _tile_pairs(self) -> Iterator[tuple[slice, slice]]:
+        for rows in self.first.tiles():
+            for columns in self.second.tiles():
+                if not self.mirrored or columns.start >= rows.start:
+                    yield rows, columns
+
+    def _compare_tiles(self, rows: slice, columns: slice) -> None:
+        ones = prepare(self.first.read(rows), self.center, self.first.name)
+        same = self.first is self.second and rows == columns
+        manys = ones if same else prepare(self.second.read(columns), self.center, self.second.name)
+        check_comparable(ones, manys, self.comparison.invariance)
+        self.norms[0][rows] = self.comparison.squared_norms(ones)
+        self.norms[1][columns] = self.comparison.squared_norms(manys)
+        for offset in range(len(ones)):
+            skip = offset if same and self.mirrored else 0
+            values = self.comparison.measure(ones[offset : offset + 1], manys[skip:])
+            for matrix, row in zip(self.measured, values, strict=True):
+                matrix[rows.start + offset, columns.start + skip : columns.stop] = row
+            self.done += len(manys) - skip
+            if self.progress is not None:
+                self.progress(self.done, self.total)
+
+
+def _center(data: _Set, center: str | ArrayLike) -> NDArray[Any] | None:
+    """Return what to subtract; means are taken in float64, tile by tile."""
+    if not isinstance(center, str):
+        return np.asarray(center)
+    check_name("center", center, CENTERS)
+    if center == "none" or len(data) == 0:
+        return None
+    total = np.zeros(data.shape[1:])
+    for rows in data.tiles():
+        total += data.read(rows).sum(axis=0, dtype=np.float64)
+    mean = total / len(data)
+    return mean if center == "position" else np.asarray(mean.mean(axis=0))
