@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, IdVector
-from semret.errors import ArgumentError, ShapeError
+from semret.arrays import Float64Array, IdVector
+from semret.errors import ArgumentError
 from semret.index.collection import Collection, find_index, open_collection
 from semret.index.manifest import check_compatible
 from semret.retrieval.kernels import check_modes
@@ -50,7 +50,7 @@ class SearchOptions:
     center : {"channel", "position", "none"}
         What is subtracted from all tokens: the database's channel mean, its mean at each position, or nothing.
     exhaustive : bool
-        Rerank the whole database instead of a shortlist.
+        Rerank the whole database instead of a shortlist, and report how many hits a shortlist would have held.
     """
 
     k: int = 5
@@ -74,8 +74,6 @@ class SearchOptions:
         check_modes(self.kernel, self.invariance, self.center, self.solver)
         if not 1 <= self.k <= database:
             raise ArgumentError(f"k is {self.k}, expected 1 to {database}, the number of images in the index")
-        if self.exhaustive:
-            return database
         shortlist = max(SHORTLIST, self.k) if self.shortlist is None else self.shortlist
         if shortlist < self.k:
             raise ArgumentError(
@@ -169,9 +167,15 @@ class SearchEngine:
         with clock("embed"):
             query, name = self._represent(image)
         with clock("shortlist"):
-            ids, pooled_scores = self._shortlist(query, length, options)
-        ranked = self._rerank(query, ids, options)
-        return self._answer(name, ids, pooled_scores, ranked, clock)
+            found = self.collection.shortlist(query.pooled[None], length)
+            ids, pooled_scores = found.ids[0], found.scores[0].astype(np.float64)
+        if not options.exhaustive:
+            return self._answer(name, ids, pooled_scores, self._rerank(query, ids, options), clock)
+        everything = self.collection.ids
+        ranked = self._rerank(query, everything, options)
+        pooled_scores = self.collection.pooled_scores(query.pooled, everything)
+        recall = float(np.isin(everything[ranked.rows], ids).mean())
+        return self._answer(name, everything, pooled_scores, ranked, clock, recall)
 
     def query_text(self, sentence: str, *, k: int = 5) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
@@ -191,7 +195,7 @@ class SearchEngine:
             found = self.collection.shortlist(embedding, min(length, k))
         ids, scores = found.ids[0], found.scores[0].astype(np.float64)
         order = np.lexsort((ids, -scores))
-        ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds={})
+        ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds={"read": 0.0, "match": 0.0})
         return self._answer(sentence, ids, scores, ranked, clock)
 
     def rerank(
@@ -271,15 +275,6 @@ class SearchEngine:
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "<image>"
         return Query(tokens=tokens, pooled=features.pooled[0]), name
 
-    def _shortlist(
-        self, query: Query, length: int, options: SearchOptions
-    ) -> tuple[IdVector, NDArray[np.float64]]:
-        if options.exhaustive:
-            ids = self.collection.ids
-            return ids, self.collection.pooled_scores(query.pooled, ids)
-        found = self.collection.shortlist(query.pooled[None], length)
-        return found.ids[0], found.scores[0].astype(np.float64)
-
     def _rerank(self, query: Query, ids: IdVector, options: SearchOptions) -> Reranked:
         return rerank(
             query,
@@ -292,7 +287,13 @@ class SearchEngine:
         )
 
     def _answer(
-        self, name: str, ids: IdVector, pooled_scores: NDArray[np.float64], ranked: Reranked, clock: _Clock
+        self,
+        name: str,
+        ids: IdVector,
+        pooled_scores: Float64Array,
+        ranked: Reranked,
+        clock: _Clock,
+        shortlist_recall: float | None = None,
     ) -> SearchResult:
         chosen = ids[ranked.rows]
         paths = self.collection.paths(chosen)
@@ -309,6 +310,7 @@ class SearchEngine:
             pruned=ranked.pruned,
             exact=ranked.exact,
             seconds={**clock.seconds, **ranked.seconds},
+            shortlist_recall=shortlist_recall,
         )
         return SearchResult(name, hits, stats)
 

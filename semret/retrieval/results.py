@@ -28,7 +28,8 @@ class Stats:
 
     `database` images were searched, `shortlist` of them were candidates; `solved` were matched to the optimum and
     `pruned` ruled out by an upper bound. `exact` says that the order is the one that solving every candidate would
-    give. `seconds` holds wall time by stage: ``embed``, ``shortlist``, ``read``, ``match``.
+    give. `seconds` holds wall time by stage: ``embed``, ``shortlist``, ``read``, ``match``. `shortlist_recall` is known
+    after an exhaustive search only: the share of its hits that a shortlist would have held.
     """
 
     database: int
@@ -37,6 +38,7 @@ class Stats:
     pruned: int
     exact: bool
     seconds: dict[str, float] = field(default_factory=dict)
+    shortlist_recall: float | None = None
 
 
 @dataclass(frozen=True)
