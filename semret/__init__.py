@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from semret.retrieval.cka import cka as cka
     from semret.retrieval.engine import SearchEngine as SearchEngine
     from semret.retrieval.engine import build as build
-    from semret.retrieval.engine import open_index as open  # noqa: A004 - semret.open reads like gzip.open
+    from semret.retrieval.engine import open_index as open  # noqa: F401 - read through _EXPORTS
     from semret.retrieval.results import Hit as Hit
     from semret.retrieval.results import SearchResult as SearchResult
     from semret.retrieval.rsm import rsm as rsm

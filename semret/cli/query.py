@@ -62,9 +62,7 @@ InvarianceOption = Annotated[
     ),
 ]
 SolverOption = Annotated[str, typer.Option("--solver", help="Assignment solver; auction, scipy and ortools are exact.")]
-CenterOption = Annotated[
-    Centering, typer.Option("--center", help="Mean of the database subtracted from all patches.")
-]
+CenterOption = Annotated[Centering, typer.Option("--center", help="Mean of the database subtracted from all patches.")]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Checkpoint, if the index was made with one of your own.")
 ]
@@ -240,7 +238,7 @@ def _write_csv(results: list[SearchResult]) -> None:
     for result in results:
         for hit in result:
             writer.writerow(
-                [printable(result.query), hit.rank, hit.id, printable(hit.path), repr(hit.score), repr(hit.pooled_score)]
+                [printable(result.query), hit.rank, hit.id, printable(hit.path), hit.score, hit.pooled_score]
             )
     typer.echo(buffer.getvalue(), nl=False)
 

@@ -195,7 +195,8 @@ class SearchEngine:
             found = self.collection.shortlist(embedding, min(length, k))
         ids, scores = found.ids[0], found.scores[0].astype(np.float64)
         order = np.lexsort((ids, -scores))
-        ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds={"read": 0.0, "match": 0.0})
+        nothing_matched = {"read": 0.0, "match": 0.0}
+        ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds=nothing_matched)
         return self._answer(sentence, ids, scores, ranked, clock)
 
     def rerank(

@@ -1,4 +1,4 @@
-"""A self-contained HTML page of search results: pictures are embedded as thumbnails, nothing is loaded from elsewhere."""
+"""A self-contained HTML page of search results: pictures are embedded as thumbnails."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ section { border-top: 1px solid var(--line); margin-top: 1.6rem; padding-top: 1.
   grid-template-columns: minmax(12rem, 20rem) 1fr; gap: 1.6rem; align-items: start; }
 figure { margin: 0; }
 img, .missing { width: 100%; border-radius: 6px; display: block; }
-.missing { aspect-ratio: 4 / 3; border: 1px dashed var(--line); display: grid; place-items: center; color: var(--muted); }
+.missing { aspect-ratio: 4 / 3; border: 1px dashed var(--line); display: grid; place-items: center;
+  color: var(--muted); }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1.1rem;
   grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); }
 .path { overflow-wrap: anywhere; }
@@ -75,7 +76,8 @@ def _section(result: SearchResult) -> str:
 def _hit(hit: Hit, best: float) -> str:
     width = 100 * min(max(hit.score / best, 0.0), 1.0) if best > 0 else 0.0
     return (
-        f'<li><figure>{_picture(hit.path, HIT_EDGE)}<div class="score"><b>{hit.rank}</b><span>{hit.score:.4f}</span></div>'
+        f"<li><figure>{_picture(hit.path, HIT_EDGE)}"
+        f'<div class="score"><b>{hit.rank}</b><span>{hit.score:.4f}</span></div>'
         f'<div class="bar"><i style="width:{width:.1f}%"></i></div>'
         f'<figcaption class="path">{_text(hit.path)}</figcaption></figure></li>'
     )

@@ -42,7 +42,9 @@ def test_the_command_reference_is_not_stale():
 @pytest.mark.slow
 def test_the_shell_example_runs(workplace):
     (example,) = [block for block in blocks("sh") if "semret index" in block]
-    done = subprocess.run(["bash", "-e"], input=example, cwd=workplace, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        ["bash", "-e"], input=example, cwd=workplace, env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert "picture-0007.jpg" in done.stdout
     assert (workplace / "hits.html").read_text(encoding="utf-8").count("data:image/jpeg") == 6
