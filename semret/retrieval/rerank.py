@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError, ShapeError
-from semret.retrieval.kernels import centred_squared_norms, check_modes, kernel_score, median_bandwidth
-from semret.retrieval.maps import Maps, affinities, affinity_error, match_maps, prepare
-from semret.retrieval.similarity import check_comparable, pooled_scores, unmatched_scores
+from semret.retrieval.contest import Contest, Settings
+from semret.retrieval.kernels import centred_squared_norms, median_bandwidth
+from semret.retrieval.maps import Maps
 
 CHUNK_BYTES = 64 << 20
-"""Tokens held at once, as float32."""
+"""Tokens held at once, and affinities, each as float32."""
 
 
 class TokenSource(Protocol):
@@ -176,33 +176,25 @@ def rerank(
             "expected two axes and the same number of channels"
         )
     middle = NoCenter() if center is None else center
-    contest = Contest(
-        query,
-        k=k,
-        kernel=kernel,
-        invariance=invariance,
-        solver=solver,
-        center=middle,
-        sigma=sigma,
-        threads=threads,
-        prune=prune,
-    )
-    rows = contest.admitted(source.ids)
+    settings = Settings(k=k, kernel=kernel, invariance=invariance, solver=solver, threads=threads, prune=prune)
+    contest = Contest(query.tokens, settings, _token_center(middle), sigma)
+    rows = _admitted(query, source.ids)
     if invariance == "pooled":
-        contest.compare_pooled(rows, source.ids[rows], source.pooled[rows])
-        return contest.result({"read": 0.0})
+        one, many = _centred_pooled(query, source, rows, middle)
+        contest.compare_pooled(rows, source.ids[rows], one, many)
+        return _result(contest, 0.0)
     if kernel == "rbf" and sigma is None:
         contest.sigma = _sigma_from_statistics(contest.query, source, rows, middle)
     rows = rows[_visiting_order(contest.query, source, rows, middle)]
-    clock = 0.0
-    for chunk in _chunks(rows, source.shape):
+    reading = 0.0
+    for chunk in _chunks(rows, source.shape, len(query.tokens)):
         start = time.perf_counter()
         tokens = source.read(chunk)
-        clock += time.perf_counter() - start
+        reading += time.perf_counter() - start
         contest.compare(chunk, source.ids[chunk], tokens)
         if progress is not None:
             progress(contest.seen, len(rows))
-    return contest.result({"read": clock})
+    return _result(contest, reading)
 
 
 def rerank_stream(
@@ -249,155 +241,53 @@ def rerank_stream(
     if kernel == "rbf" and sigma is None:
         raise ArgumentError("the rbf kernel over a stream needs its bandwidth: pass sigma")
     sigmas = list(sigma) if isinstance(sigma, Sequence) else [sigma] * len(queries)
-    contests = [
-        Contest(
-            query,
-            k=k,
-            kernel=kernel,
-            invariance=invariance,
-            solver=solver,
-            center=NoCenter() if center is None else center,
-            sigma=own,
-            threads=threads,
-            prune=prune,
-        )
-        for query, own in zip(queries, sigmas, strict=True)
-    ]
+    middle = _token_center(NoCenter() if center is None else center)
+    settings = Settings(k=k, kernel=kernel, invariance=invariance, solver=solver, threads=threads, prune=prune)
+    contests = [Contest(query.tokens, settings, middle, own) for query, own in zip(queries, sigmas, strict=True)]
     seen = 0
     for ids, tokens in chunks:
         rows = np.arange(seen, seen + len(ids))
-        for contest in contests:
-            allowed = contest.admitted(ids)
-            contest.compare(rows[allowed], ids[allowed], tokens[allowed])
+        for query, contest in zip(queries, contests, strict=True):
+            allowed = _admitted(query, ids)
+            if len(allowed) == len(ids):
+                contest.compare(rows, ids, tokens)
+            else:
+                contest.compare(rows[allowed], ids[allowed], tokens[allowed])
         seen += len(ids)
         if progress is not None:
             progress(seen, 0)
-    return [contest.result({"read": 0.0}) for contest in contests]
+    return [_result(contest, 0.0) for contest in contests]
 
 
-class Contest:
-    """One query's running k best."""
+def _result(contest: Contest, reading: float) -> Reranked:
+    return Reranked(
+        rows=contest.rows,
+        scores=contest.scores,
+        solved=contest.solved,
+        pruned=contest.pruned,
+        exact=contest.exact,
+        seconds={"read": reading, "match": contest.seconds},
+    )
 
-    def __init__(
-        self,
-        query: Query,
-        *,
-        k: int,
-        kernel: str,
-        invariance: str,
-        solver: str,
-        center: Center,
-        sigma: float | None,
-        threads: int | None,
-        prune: bool,
-    ) -> None:
-        check_modes(kernel, invariance, solver=solver)
-        if k < 1:
-            raise ArgumentError(f"k is {k}, expected at least 1")
-        self.k, self.kernel, self.invariance, self.solver = k, kernel, invariance, solver
-        self.sigma, self.threads, self.prune = sigma, threads, prune
-        self.center = center.position if center.position is not None else center.channel
-        self.pooled_center = center.pooled
-        self.given = query
-        self.query = prepare(np.asarray(query.tokens)[None], self.center, "the query's tokens")
-        self.rows: IndexVector = np.zeros(0, dtype=np.intp)
-        self.ids: IdVector = np.zeros(0, dtype=np.int64)
-        self.scores: Float64Array = np.zeros(0)
-        self.seen = self.solved = self.pruned = 0
-        self.exact = True
-        self.seconds = 0.0
 
-    @property
-    def threshold(self) -> float:
-        """The k-th best score, minus infinity while there are fewer."""
-        return float(self.scores[-1]) if len(self.scores) == self.k else -np.inf
+def _admitted(query: Query, ids: IdVector) -> IndexVector:
+    """Return the places of the candidates that the query does not exclude."""
+    if query.excluded is None:
+        return np.arange(len(ids))
+    return np.flatnonzero(~np.isin(ids, query.excluded))
 
-    def admitted(self, ids: IdVector) -> IndexVector:
-        """Return the places of the candidates that the query does not exclude."""
-        if self.given.excluded is None:
-            return np.arange(len(ids))
-        return np.flatnonzero(~np.isin(ids, self.given.excluded))
 
-    def compare_pooled(self, rows: IndexVector, ids: IdVector, pooled: Float32Array) -> None:
-        """Enter candidates by their pooled embeddings."""
-        if self.given.pooled is None:
-            raise ArgumentError("invariance pooled needs the query's pooled embedding")
-        middle = 0.0 if self.pooled_center is None else self.pooled_center.astype(np.float64)
-        one, many = self.given.pooled.astype(np.float64) - middle, pooled.astype(np.float64) - middle
-        if self.kernel == "rbf" and self.sigma is None:
-            self.sigma = median_bandwidth(((many - one) ** 2).sum(axis=1))
-        self._enter(rows, ids, pooled_scores(one, many, kernel=self.kernel, sigma=self.sigma))
+def _token_center(center: Center) -> Float32Array | None:
+    return center.position if center.position is not None else center.channel
 
-    def compare(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
-        """Enter candidates by their tokens (n, S, C)."""
-        start = time.perf_counter()
-        self.seen += len(rows)
-        if len(rows):
-            maps = prepare(tokens, self.center, "the candidates' tokens")
-            check_comparable(self.query, maps, self.invariance)
-            if self.invariance == "permutation":
-                self._match(rows, ids, maps)
-            else:
-                found = unmatched_scores(
-                    self.query, maps, kernel=self.kernel, invariance=self.invariance, sigma=self.sigma
-                )
-                self._enter(rows, ids, found)
-        self.seconds += time.perf_counter() - start
 
-    def result(self, seconds: dict[str, float]) -> Reranked:
-        """Return what has been found."""
-        return Reranked(
-            rows=self.rows,
-            scores=self.scores,
-            solved=self.solved,
-            pruned=self.pruned,
-            exact=self.exact,
-            seconds={**seconds, "match": self.seconds},
-        )
-
-    def _match(self, rows: IndexVector, ids: IdVector, maps: Maps) -> None:
-        """Bound all, solve the most promising, and go on until no bound reaches the k-th best score."""
-        if not self.prune or len(rows) + len(self.rows) <= self.k:
-            self._solve(rows, ids, maps)
-            return
-        uppers = self._upper_scores(maps, "coarse")
-        order = np.argsort(-uppers, kind="stable")
-        start, step = 0, max(self.k - len(self.rows), 8)
-        while start < len(order):
-            batch = order[start : start + step]
-            batch = batch[uppers[batch] >= self.threshold]
-            if len(batch) == 0:
-                break
-            self._solve(rows[batch], ids[batch], maps[batch])
-            start += len(batch)
-        self.pruned += len(order) - start
-
-    def _upper_scores(self, maps: Maps, effort: str) -> Float64Array:
-        """Return scores that no matching of these candidates exceeds."""
-        from semret.retrieval.matching import upper_bounds
-
-        bounds = np.empty(len(maps))
-        for rows, affinity, unit in affinities(self.query, maps):
-            bounds[rows] = upper_bounds(affinity.astype(np.float32), effort=effort, threads=self.threads) * unit
-        bounds += affinity_error(self.query, maps)
-        scores = kernel_score(self.kernel, bounds, self.query.squared_norms, maps.squared_norms, sigma=self.sigma)
-        return scores + 1e-12 * np.abs(scores)
-
-    def _solve(self, rows: IndexVector, ids: IdVector, maps: Maps) -> None:
-        found = match_maps(self.query, maps, solver=self.solver, threads=self.threads)
-        self.solved += len(rows)
-        self.exact = self.exact and found.exact
-        scores = kernel_score(
-            self.kernel, found.matched, self.query.squared_norms, maps.squared_norms, sigma=self.sigma
-        )
-        self._enter(rows, ids, scores)
-
-    def _enter(self, rows: IndexVector, ids: IdVector, scores: Float64Array) -> None:
-        """Merge scored candidates into the k best: larger score first, then smaller id."""
-        rows, ids = np.concatenate([self.rows, rows]), np.concatenate([self.ids, ids])
-        scores = np.concatenate([self.scores, scores])
-        best = np.lexsort((ids, -scores))[: self.k]
-        self.rows, self.ids, self.scores = rows[best], ids[best], scores[best]
+def _centred_pooled(
+    query: Query, source: TokenSource, rows: IndexVector, center: Center
+) -> tuple[Float64Array, Float64Array]:
+    if query.pooled is None:
+        raise ArgumentError("invariance pooled needs the query's pooled embedding, and the query has none")
+    middle = 0.0 if center.pooled is None else center.pooled.astype(np.float64)
+    return query.pooled.astype(np.float64) - middle, source.pooled[rows].astype(np.float64) - middle
 
 
 def _sigma_from_statistics(query: Maps, source: TokenSource, rows: IndexVector, center: Center) -> float:
@@ -430,7 +320,8 @@ def _centred_statistics(
     return squared, means, query.means[0]
 
 
-def _chunks(rows: IndexVector, shape: tuple[int, int]) -> Iterator[IndexVector]:
-    step = max(1, CHUNK_BYTES // (4 * shape[0] * shape[1]))
+def _chunks(rows: IndexVector, shape: tuple[int, int], query_positions: int) -> Iterator[IndexVector]:
+    """Cut candidates so that neither their tokens nor their affinities exceed `CHUNK_BYTES`."""
+    step = max(1, CHUNK_BYTES // (4 * shape[0] * max(shape[1], query_positions)))
     for start in range(0, len(rows), step):
         yield rows[start : start + step]

@@ -183,12 +183,16 @@ def similarities(
 
 def check_comparable(a: Maps, b: Maps, invariance: str) -> None:
     """Raise ShapeError unless the maps agree in channels and, for invariance none, in positions."""
-    (positions_a, channels_a), (positions_b, channels_b) = a.tokens.shape[1:], b.tokens.shape[1:]
-    if channels_a != channels_b:
-        raise ShapeError(f"the maps have {channels_a} and {channels_b} channels, expected the same number")
-    if invariance == "none" and positions_a != positions_b:
+    check_shapes(a.tokens.shape[1:], b.tokens.shape[1:], invariance)
+
+
+def check_shapes(a: tuple[int, ...], b: tuple[int, ...], invariance: str) -> None:
+    """Do what `check_comparable` does for the shapes (Sq, C) and (Sd, C)."""
+    if len(a) != 2 or len(b) != 2 or a[1] != b[1]:
+        raise ShapeError(f"the maps have shapes {a} and {b}, expected (S, C) with the same number of channels")
+    if invariance == "none" and a[0] != b[0]:
         raise ShapeError(
-            f"the maps have {positions_a} and {positions_b} positions; invariance none compares equal positions, "
+            f"the maps have {a[0]} and {b[0]} positions; invariance none compares equal positions, "
             "choose another invariance or resize one map"
         )
 

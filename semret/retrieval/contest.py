@@ -1,0 +1,186 @@
+"""One query's running k best: bound every candidate, solve the promising ones, prove the others worse."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
+from semret.errors import ArgumentError
+from semret.retrieval.kernels import check_modes, kernel_score, median_bandwidth
+from semret.retrieval.maps import match_maps, prepare
+from semret.retrieval.similarity import check_shapes, pooled_scores, unmatched_scores
+
+EFFORTS = ("sweep", "coarse", "fine")
+"""Bounds in the order in which they are tried, see `semret.retrieval.matching.upper_bounds`."""
+
+_MARGIN = 1e-12
+# float64 roundings of scores, norms and bounds are a thousand times smaller than this.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What all queries of a search share; fields are the arguments of `semret.retrieval.rerank.rerank`."""
+
+    k: int
+    kernel: str = "cosine"
+    invariance: str = "permutation"
+    solver: str = "auction"
+    threads: int | None = None
+    prune: bool = True
+
+    def __post_init__(self) -> None:
+        check_modes(self.kernel, self.invariance, solver=self.solver)
+        if self.k < 1:
+            raise ArgumentError(f"k is {self.k}, expected at least 1")
+
+
+class Contest:
+    """One query's running k best.
+
+    Candidates come in chunks, in any order; the outcome does not depend on how they are cut. A candidate is dropped
+    only when a rigorous upper bound of its score lies below the k-th best score found so far, so the k best are those
+    of solving every candidate, with the same scores.
+
+    Parameters
+    ----------
+    tokens : ndarray of shape (Sq, C)
+        The query, not centred.
+    settings : Settings
+    center : ndarray of shape (C,) or (S, C), or None
+    sigma : float or None
+        RBF bandwidth; may be set later, but before the first candidate.
+
+    Attributes
+    ----------
+    rows, ids, scores : ndarray of shape (up to k,)
+        The best candidates so far: larger score first, then smaller id.
+    solved, pruned, seen : int
+        Candidates matched, ruled out, and entered.
+    exact : bool
+        Whether every matching so far was optimal.
+    seconds : float
+        Time spent comparing.
+    """
+
+    def __init__(self, tokens: FloatArray, settings: Settings, center: FloatArray | None, sigma: float | None) -> None:
+        self.settings, self.center, self.sigma = settings, center, sigma
+        self.query = prepare(np.asarray(tokens)[None], center, "the query's tokens")
+        self.rows: IndexVector = np.zeros(0, dtype=np.intp)
+        self.ids: IdVector = np.zeros(0, dtype=np.int64)
+        self.scores: Float64Array = np.zeros(0)
+        self.seen = self.solved = self.pruned = 0
+        self.exact = True
+        self.seconds = 0.0
+
+    @property
+    def threshold(self) -> float:
+        """The k-th best score, minus infinity while there are fewer."""
+        return float(self.scores[-1]) if len(self.scores) == self.settings.k else -np.inf
+
+    def compare_pooled(self, rows: IndexVector, ids: IdVector, query: Float64Array, candidates: Float64Array) -> None:
+        """Enter candidates by pooled embeddings, (D,) and (n, D), already centred."""
+        start = time.perf_counter()
+        if self.settings.kernel == "rbf" and self.sigma is None:
+            self.sigma = median_bandwidth(((candidates - query) ** 2).sum(axis=1))
+        self._enter(rows, ids, pooled_scores(query, candidates, kernel=self.settings.kernel, sigma=self.sigma))
+        self.seconds += time.perf_counter() - start
+
+    def compare(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
+        """Enter candidates by their tokens (n, S, C), not centred."""
+        start = time.perf_counter()
+        self.seen += len(rows)
+        check_shapes(self.query.tokens.shape[1:], tokens.shape[1:], self.settings.invariance)
+        if len(rows) == 0:
+            pass
+        elif self.settings.invariance != "permutation":
+            self._score(rows, ids, tokens)
+        elif not self.settings.prune or len(rows) + len(self.rows) <= self.settings.k:
+            self._solve(rows, ids, tokens)
+        else:
+            self._narrow(rows, ids, tokens)
+        self.seconds += time.perf_counter() - start
+
+    def _score(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
+        maps = prepare(tokens, self.center, "the candidates' tokens")
+        kernel, invariance = self.settings.kernel, self.settings.invariance
+        scores = unmatched_scores(self.query, maps, kernel=kernel, invariance=invariance, sigma=self.sigma)
+        self._enter(rows, ids, scores)
+
+    def _solve(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
+        maps = prepare(tokens, self.center, "the candidates' tokens")
+        found = match_maps(self.query, maps, solver=self.settings.solver, threads=self.settings.threads)
+        self.solved += len(rows)
+        self.exact = self.exact and found.exact
+        norms = self.query.squared_norms, maps.squared_norms
+        self._enter(rows, ids, kernel_score(self.settings.kernel, found.matched, *norms, sigma=self.sigma))
+
+    def _narrow(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
+        """Bound all candidates, then alternate between sharper bounds and solving until nothing is left to prove."""
+        field = _Field(self, tokens)
+        field.sharpen(np.arange(len(rows)), 0)
+        missing = self.settings.k - len(self.rows)
+        if missing > 0:
+            # The bounds order candidates well only once they are sharp; a wrong choice costs no more than a solve.
+            field.sharpen(field.best(3 * missing), 1)
+            self._take(field, field.best(missing, level=1), rows, ids, tokens)
+        for level in range(1, len(EFFORTS)):
+            alive = field.alive(self.threshold)
+            field.sharpen(alive[field.levels[alive] < level], level)
+        step = max(4, 2 * (self.settings.threads or 2))
+        while len(alive := field.alive(self.threshold)):
+            order = np.argsort(-field.uppers[alive], kind="stable")
+            self._take(field, alive[order[:step]], rows, ids, tokens)
+        self.pruned += int(field.open.sum())
+
+    def _take(self, field: _Field, chosen: IndexVector, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
+        field.open[chosen] = False
+        self._solve(rows[chosen], ids[chosen], tokens[chosen])
+
+    def _enter(self, rows: IndexVector, ids: IdVector, scores: Float64Array) -> None:
+        """Merge scored candidates into the k best."""
+        rows, ids = np.concatenate([self.rows, rows]), np.concatenate([self.ids, ids])
+        scores = np.concatenate([self.scores, scores])
+        best = np.lexsort((ids, -scores))[: self.settings.k]
+        self.rows, self.ids, self.scores = rows[best], ids[best], scores[best]
+
+
+class _Field:
+    """The candidates of one chunk that are neither solved nor ruled out, with ever sharper upper bounds."""
+
+    def __init__(self, contest: Contest, tokens: FloatArray) -> None:
+        from semret.retrieval.coarse import coarse_affinities, quantise_query
+
+        self._contest = contest
+        query = quantise_query(contest.query.tokens[0])
+        self._products = coarse_affinities(query, tokens, contest.center, threads=contest.settings.threads)
+        self.open: NDArray[np.bool_] = np.ones(len(tokens), dtype=bool)
+        self.levels = np.full(len(tokens), -1)
+        self.uppers = np.full(len(tokens), np.inf)
+
+    def best(self, count: int, level: int = 0) -> IndexVector:
+        """Return the open candidates of largest upper bound, among those bounded at least at this level."""
+        places = np.flatnonzero(self.open & (self.levels >= level))
+        return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
+
+    def alive(self, threshold: float) -> IndexVector:
+        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id."""
+        return np.flatnonzero(self.open & (self.uppers >= threshold))
+
+    def sharpen(self, places: IndexVector, level: int) -> None:
+        """Lower the upper bounds of these candidates with the effort of this level."""
+        if len(places) == 0:
+            return
+        from semret.retrieval.matching import upper_bounds
+
+        settings, products = self._contest.settings, self._products
+        affinity = products.affinity if len(places) == len(self.open) else products.affinity[places]
+        bounds = upper_bounds(affinity, effort=EFFORTS[level], threads=settings.threads)
+        own, other = self._contest.query.squared_norms[0], products.squared_norms[places]
+        matched = (bounds + products.errors[places]) * np.sqrt(own * other) + _MARGIN * (own + other)
+        scores = kernel_score(settings.kernel, matched, own, other, sigma=self._contest.sigma)
+        self.uppers[places] = np.minimum(self.uppers[places], scores + _MARGIN * np.abs(scores))
+        self.levels[places] = level
