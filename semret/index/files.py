@@ -25,7 +25,6 @@ _KINDS = (
     (stat.S_ISSOCK, "is a socket"),
     (stat.S_ISCHR, "is a character device"),
     (stat.S_ISBLK, "is a block device"),
-    (stat.S_ISDIR, "is a folder"),
 )
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import threading
-import warnings
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +37,7 @@ from semret.index.files import (
     reason_of,
     unreadable,
 )
+from semret.index.guards import Budget, PillowSilence, count_scans
 from semret.index.pixels import to_rgb
 
 __all__ = [
@@ -78,6 +77,9 @@ MAX_PIXELS = 2**27
 
 OVERSAMPLING = 2
 """A picture decoded at reduced size keeps at least this many pixels for each one asked for, along both sides."""
+
+_MAX_SCANS = 100
+_MAX_SCANNED = 2**31
 
 Source: TypeAlias = "str | os.PathLike[str] | bytes"
 
@@ -166,6 +168,8 @@ def as_rgb(
     if isinstance(image, (str, os.PathLike)):
         return decode_image(image, reduce_to=reduce_to)
     picture = image if isinstance(image, Image.Image) else _from_array(image)
+    if 0 in picture.size:
+        raise ImageDecodeError(f"the picture has no pixels: {picture.width} x {picture.height}")
     with _guarded(), _DECODING(picture.width * picture.height):
         picture.load()
         return _reduced(to_rgb(picture), reduce_to)
@@ -193,13 +197,22 @@ def _decode(data: bytes, max_pixels: int, reduce_to: tuple[int, int] | None) -> 
             raise ImageDecodeError(
                 f"declares {image.width} x {image.height} pixels, more than the limit of {max_pixels}; make it smaller"
             )
-        if reduce_to is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-            # The picture may still have to be turned, so both sides are kept as large as the larger one asked for.
-            wanted = OVERSAMPLING * max(reduce_to)
-            image.draft(None, (wanted, wanted))
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            _prepare_jpeg(image, data, reduce_to)
         with _DECODING(image.width * image.height):
             image.load()
             return _reduced(to_rgb(image), reduce_to)
+
+
+def _prepare_jpeg(image: JpegImagePlugin.JpegImageFile, data: bytes, reduce_to: tuple[int, int] | None) -> None:
+    # Each scan of a few bytes makes the decoder go over the whole picture: a small file could keep it busy for days.
+    allowed = min(_MAX_SCANS, _MAX_SCANNED // (image.width * image.height))
+    if count_scans(data, allowed + 1) > allowed:
+        raise ImageDecodeError(f"has more than {allowed} scans, too many for its size; save it again as a plain JPEG")
+    if reduce_to is not None:
+        # The picture may still have to be turned, so both sides are kept as large as the larger one asked for.
+        wanted = OVERSAMPLING * max(reduce_to)
+        image.draft(None, (wanted, wanted))
 
 
 def _reduced(image: Image.Image, reduce_to: tuple[int, int] | None) -> Image.Image:
@@ -244,53 +257,5 @@ def _reason(error: Exception) -> str:
     return f"is damaged: {text or type(error).__name__}"
 
 
-class _Budget:
-    """Lets pieces of work through while their weights sum to at most `total`; a heavier piece runs alone."""
-
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._used = 0
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def __call__(self, weight: int) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: self._used == 0 or self._used + weight <= self._total)
-            self._used += weight
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._used -= weight
-                self._changed.notify_all()
-
-
-class _PillowSilence:
-    """While any thread is inside, warnings from Pillow's modules are ignored.
-
-    `warnings.catch_warnings` restores a list that another thread may have changed meanwhile. This adds one filter when
-    the first thread enters and takes that one away when the last leaves.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._filter: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                warnings.filterwarnings("ignore", module=r"PIL\.(?#silenced by semret)")
-                self._filter = warnings.filters[0]
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and self._filter in warnings.filters:
-                # An ignored warning is cached nowhere, so taking the entry out is all there is to do.
-                warnings.filters.remove(self._filter)  # type: ignore[attr-defined]
-
-
-_DECODING = _Budget(MAX_PIXELS)
-_WITHOUT_WARNINGS = _PillowSilence()
+_DECODING = Budget(MAX_PIXELS)
+_WITHOUT_WARNINGS = PillowSilence()
