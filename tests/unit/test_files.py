@@ -149,19 +149,33 @@ def test_names_of_any_kind_are_kept(folder):
     assert names(root) == sorted(odd)
 
 
-def test_a_deep_tree_is_no_recursion(tmp_path):
-    deep = tmp_path
+# Makes (or takes away) a tree of folders deeper than Python recurses; pytest itself could not clean it up.
+DEEP = """
+import os, sys
+os.chdir(sys.argv[1])
+for _ in range(1200):
+    if sys.argv[2] == "make":
+        os.mkdir("d")
+    os.chdir("d")
+if sys.argv[2] == "make":
+    open("a.jpg", "wb").write(b"x")
+else:
+    os.unlink("a.jpg")
     for _ in range(1200):
-        deep = deep / "d"
-    code = (
-        "import os, sys\n"
-        "os.chdir(sys.argv[1])\n"
-        "for _ in range(1200):\n"
-        "    os.mkdir('d'); os.chdir('d')\n"
-        "open('a.jpg', 'wb').write(b'x')\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    assert [found.path for found in find_images([tmp_path])] == [str(deep / "a.jpg")]
+        os.chdir("..")
+        os.rmdir("d")
+"""
+
+
+def test_a_deep_tree_is_no_recursion(tmp_path):
+    def change(action):
+        subprocess.run([sys.executable, "-c", DEEP, str(tmp_path), action], check=True)
+
+    change("make")
+    try:
+        assert [found.path for found in find_images([tmp_path])] == [str(tmp_path) + "/d" * 1200 + "/a.jpg"]
+    finally:
+        change("remove")
 
 
 def test_a_folder_that_may_not_be_entered_is_named_and_the_rest_goes_on():
