@@ -93,7 +93,11 @@ def kernel_score(
     if kernel == "linear":
         return np.array(np.broadcast_arrays(m, a, b)[0])
     if kernel == "cosine":
-        product = np.sqrt(a * b)
+        # One root of the product makes a map exactly 1 to itself; at the ends of float64 the product gives out.
+        with np.errstate(over="ignore", under="ignore"):
+            product = a * b
+        usual = (product > 1e-280) & (product < 1e300)
+        product = np.where(usual, np.sqrt(np.where(usual, product, 1.0)), np.sqrt(a) * np.sqrt(b))
         return np.divide(m, product, out=np.zeros(np.broadcast_shapes(m.shape, product.shape)), where=product > 0)
     return rbf(np.maximum(a + b - 2 * m, 0.0), sigma)
 

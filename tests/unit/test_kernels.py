@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from semret.errors import ArgumentError, UnknownNameError
+from semret.retrieval.kernels import centred_squared_norms, check_modes, kernel_score, median_bandwidth, rbf
+
+
+def test_equations_6_to_8_on_hand_computed_numbers():
+    # |a|^2 = 4, |b|^2 = 9, m = 3
+    assert kernel_score("linear", 3.0, 4.0, 9.0) == 3.0
+    assert kernel_score("cosine", 3.0, 4.0, 9.0) == 0.5
+    assert kernel_score("rbf", 3.0, 4.0, 9.0, sigma=2.0) == math.exp(-7 / 8)
+
+
+def test_scores_broadcast():
+    scores = kernel_score("cosine", [[1.0, 2.0], [3.0, 4.0]], [[1.0], [4.0]], [[1.0, 4.0]])
+    assert scores.tolist() == [[1.0, 1.0], [1.5, 1.0]]
+
+
+def test_cosine_with_a_map_of_norm_zero_is_zero():
+    assert kernel_score("cosine", [0.0, 0.0], [0.0, 1.0], [1.0, 0.0]).tolist() == [0.0, 0.0]
+
+
+def test_cosine_of_a_map_with_itself_is_one_at_any_magnitude():
+    for norm in (3.3e-130, 0.1, 7.7e140):
+        assert kernel_score("cosine", norm, norm, norm) == 1.0
+    for norm in (3.3e-250, 7.7e250):
+        assert kernel_score("cosine", norm, norm, norm) == pytest.approx(1.0, rel=1e-15)
+
+
+def test_rbf_without_width_knows_only_equality():
+    assert rbf([0.0, 1e-300], 0.0).tolist() == [1.0, 0.0]
+
+
+def test_rbf_takes_a_negative_distance_for_rounding():
+    assert kernel_score("rbf", 1.0 + 1e-15, 1.0, 1.0, sigma=1.0) == 1.0
+
+
+@pytest.mark.parametrize("sigma", [None, -1.0, math.nan, math.inf])
+def test_rbf_refuses_a_bandwidth_that_is_none(sigma):
+    with pytest.raises(ArgumentError, match="bandwidth sigma is"):
+        kernel_score("rbf", 0.0, 1.0, 1.0, sigma=sigma)
+
+
+def test_bandwidth_is_the_root_of_the_median_squared_distance():
+    assert median_bandwidth([[0.0, 4.0], [9.0, 100.0]]) == math.sqrt(6.5)
+    assert median_bandwidth([]) == 0.0
+
+
+def test_centred_norms_follow_from_norms_and_means():
+    maps = np.random.default_rng(0).normal(size=(6, 5, 3))
+    mu = np.array([0.5, -1.0, 2.0])
+    closed = centred_squared_norms((maps**2).sum(axis=(1, 2)), maps.mean(axis=1), 5, mu)
+    np.testing.assert_allclose(closed, ((maps - mu) ** 2).sum(axis=(1, 2)), rtol=1e-12)
+
+
+def test_centred_norms_are_never_negative():
+    constant = np.full((1, 4, 2), 0.1, dtype=np.float32)
+    norms = (constant.astype(np.float64) ** 2).sum(axis=(1, 2))
+    assert centred_squared_norms(norms * (1 - 1e-9), constant.mean(axis=1), 4, [0.1, 0.1]) == 0.0
+    assert centred_squared_norms(norms, constant.mean(axis=1), 4, None) == norms
+
+
+@pytest.mark.parametrize(
+    ("modes", "message"),
+    [
+        (("cosin", "none", "none", "scipy"), "kernel 'cosin' is unknown.*did you mean cosine"),
+        (("cosine", "permutations", "none", "scipy"), "invariance 'permutations'.*did you mean permutation"),
+        (("cosine", "none", "mean", "scipy"), "center 'mean' is unknown, expected one of channel, position, none"),
+        (("cosine", "none", "none", "hungarian"), "solver 'hungarian' is unknown, expected one of auction"),
+    ],
+)
+def test_unknown_names_are_refused_with_a_hint(modes, message):
+    with pytest.raises(UnknownNameError, match=message):
+        check_modes(*modes)
