@@ -46,7 +46,7 @@ def test_the_shell_example_runs(workplace):
         ["bash", "-e"], input=example, cwd=workplace, env=environment(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "picture-0007.jpg" in done.stdout
+    assert "scene-002-1.jpg" in done.stdout
     assert (workplace / "hits.html").read_text(encoding="utf-8").count("data:image/jpeg") == 6
 
 
@@ -57,7 +57,7 @@ def test_the_python_example_runs(workplace):
         [sys.executable, "-c", example], cwd=workplace, env=environment(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 1.000 photos/picture-0007.jpg\n")
+    assert done.stdout.startswith("1 1.000 photos/scene-002-1.jpg\n")
     assert "exact: True" in done.stdout
 
 

@@ -1,0 +1,64 @@
+"""The HTML page: pictures embedded, text escaped, missing pictures shown as such."""
+
+import base64
+import io
+import re
+
+import pytest
+from PIL import Image
+
+from semret.retrieval.page import HIT_EDGE, render_page
+from semret.retrieval.results import Hit, SearchResult, Stats
+
+STATS = Stats(database=9, shortlist=4, solved=2, pruned=2, exact=True)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "a & b.png"
+    Image.new("RGB", (800, 400), (200, 30, 30)).save(path)
+    return str(path)
+
+
+def page_of(query: str, *hits: Hit) -> str:
+    return render_page([SearchResult(query, hits, STATS)], title="<Hits>", settings="k = 5")
+
+
+def test_pictures_are_embedded_at_a_small_size(picture):
+    page = page_of(picture, Hit(1, 7, picture, 0.5, 0.25))
+    query, hit = (Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"base64,([^\"]+)\"", page))
+    assert hit.size == (HIT_EDGE, HIT_EDGE // 2)
+    assert query.width > hit.width
+
+
+def test_scores_ranks_and_counts_are_shown(picture):
+    page = page_of(picture, Hit(1, 7, picture, 0.5, 0.25), Hit(2, 8, picture, 0.125, 0.25))
+    assert "0.5000" in page
+    assert "0.1250" in page
+    assert re.findall(r"width:([\d.]+)%", page) == ["100.0", "25.0"]
+    assert "9 images searched · 4 candidates · 2 matched, 2 ruled out by a bound" in page
+
+
+def test_names_are_escaped(picture):
+    page = page_of(picture, Hit(1, 7, "<img src=x onerror=alert(1)>.png", 0.5, 0.25))
+    assert "<img src=x" not in page
+    assert "&lt;img src=x" in page
+    assert "<h1>&lt;Hits&gt;</h1>" in page
+    assert "a &amp; b.png" in page
+
+
+def test_undecodable_bytes_of_a_name_do_not_stop_the_page(picture):
+    page_of(picture, Hit(1, 7, "caf\udce9.png", 0.5, 0.25)).encode("utf-8")
+
+
+def test_a_missing_picture_leaves_a_frame(picture):
+    assert 'class="missing"' in page_of(picture, Hit(1, 7, "gone.png", 0.5, 0.25))
+
+
+def test_scores_of_zero_and_below_draw_no_bar(picture):
+    page = page_of(picture, Hit(1, 7, picture, 0.0, 0.25), Hit(2, 8, picture, -0.5, 0.25))
+    assert re.findall(r"width:([\d.]+)%", page) == ["0.0", "0.0"]
+
+
+def test_no_hits_no_queries():
+    assert "<section>" not in render_page([])
