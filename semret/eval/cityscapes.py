@@ -1,0 +1,121 @@
+"""Cityscapes: street pictures with the class of every pixel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.errors import DatasetError
+from semret.eval.classes import CITYSCAPES_LABELS, EVALUATED, VOID
+from semret.eval.dataset import Dataset, Split, describe_left_out
+
+SUFFIX = "_leftImg8bit.png"
+
+
+def load_cityscapes(root: Path, *, classes: str = "evaluated") -> tuple[Dataset, Split]:
+    """Read the official tree; pictures of split val are the queries, those of train the database.
+
+    Parameters
+    ----------
+    root : Path
+        Holds ``leftImg8bit/{train,val}/CITY/`` and ``gtFine/{train,val}/CITY/``, the latter with label ids as PNG or
+        polygons as JSON; where there are both, the label ids count.
+    classes : {"evaluated", "all"}
+        The 19 classes of the official evaluation, or all that describe content.
+
+    Returns
+    -------
+    dataset : Dataset
+        Pictures of both splits; every picture is a video of its own.
+    split : Split
+
+    Raises
+    ------
+    DatasetError
+        If a split is missing or empty, or an annotation is malformed.
+    """
+    names = EVALUATED if classes == "evaluated" else tuple(n for n in CITYSCAPES_LABELS if n not in VOID)
+    paths: list[Path] = []
+    rows: list[NDArray[np.int64]] = []
+    sizes: dict[str, int] = {}
+    unlabelled = 0
+    for split in ("val", "train"):
+        pictures = _pictures(root, split)
+        before = len(paths)
+        for picture in pictures:
+            present = _present(root, split, picture)
+            if present is None:
+                unlabelled += 1
+                continue
+            paths.append(picture)
+            rows.append(np.array([int(name in present) for name in names], dtype=np.int64))
+        sizes[split] = len(paths) - before
+        if sizes[split] == 0:
+            raise DatasetError(
+                f"{root / 'gtFine' / split} has no annotation of any picture; expected *_gtFine_labelIds.png or "
+                "*_gtFine_polygons.json"
+            )
+    videos = np.array([str(index) for index in range(len(paths))], dtype=np.str_)
+    dataset = Dataset(
+        name="cityscapes",
+        paths=tuple(paths),
+        classes=names,
+        counts=np.stack(rows),
+        videos=videos,
+        scenes=videos,
+        measure="iou",
+        left_out=describe_left_out({"images without annotations": unlabelled}),
+    )
+    database = np.arange(sizes["val"], len(paths))
+    return dataset, Split(queries=np.arange(sizes["val"]), databases={len(database): database})
+
+
+def _pictures(root: Path, split: str) -> list[Path]:
+    folder = root / "leftImg8bit" / split
+    found = sorted(folder.glob(f"*/*{SUFFIX}"))
+    if not found:
+        raise DatasetError(
+            f"{folder} has no CITY/*{SUFFIX}; --root must be the folder that holds leftImg8bit/ and gtFine/"
+        )
+    return found
+
+
+def _present(root: Path, split: str, picture: Path) -> set[str] | None:
+    """Return the names of the labels in a picture, None where it has no annotation."""
+    stem = root / "gtFine" / split / picture.parent.name / picture.name.removesuffix(SUFFIX)
+    label_ids, polygons = Path(f"{stem}_gtFine_labelIds.png"), Path(f"{stem}_gtFine_polygons.json")
+    if label_ids.is_file():
+        return read_label_ids(label_ids)
+    if polygons.is_file():
+        return read_polygons(polygons)
+    return None
+
+
+def read_label_ids(path: Path) -> set[str]:
+    """Return the names of the labels that a picture of label ids holds; ids that Cityscapes lacks count nowhere."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            if image.mode not in ("L", "P", "I", "I;16"):
+                raise DatasetError(f"{path} has mode {image.mode}, expected one channel of label ids")
+            ids = np.unique(np.asarray(image))
+    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"cannot read {path}: {error}; fetch it again") from error
+    names = {number: name for name, number in CITYSCAPES_LABELS.items()}
+    return {names[int(number)] for number in ids if int(number) in names}
+
+
+def read_polygons(path: Path) -> set[str]:
+    """Return the names of the labels that a polygon file lists; a label that ends in "group" means its singular."""
+    try:
+        objects = json.loads(path.read_text(encoding="utf-8"))["objects"]
+        labels = {str(entry["label"]) for entry in objects if not entry.get("deleted")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path} is no polygon file of Cityscapes ({type(error).__name__}: {error})") from error
+    return {label if label in CITYSCAPES_LABELS else label.removesuffix("group") for label in labels} & set(
+        CITYSCAPES_LABELS
+    )

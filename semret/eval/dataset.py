@@ -1,0 +1,141 @@
+"""What an evaluation needs of a data set: pictures, what is in them, and which may not answer which."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import Float64Array, IndexVector
+from semret.errors import ArgumentError
+from semret.eval.metrics import f1_scores, set_iou
+
+Measure = Literal["f1", "iou"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Pictures with the number of objects of each class in each.
+
+    Attributes
+    ----------
+    name : str
+    paths : tuple of Path
+        N pictures.
+    classes : tuple of str
+    counts : ndarray of shape (N, classes), int64
+        Objects of each class; for measure ``iou`` 1 where a class is present.
+    videos : ndarray of shape (N,), str
+        Pictures of one video may not answer each other.
+    scenes : ndarray of shape (N,), str
+        Pictures of one scene are not independent: intervals resample them together.
+    measure : {"f1", "iou"}
+        How an answer is judged.
+    left_out : dict
+        Reason to number of pictures or annotations that were left out.
+    """
+
+    name: str
+    paths: tuple[Path, ...]
+    classes: tuple[str, ...]
+    counts: NDArray[np.int64]
+    videos: NDArray[np.str_]
+    scenes: NDArray[np.str_]
+    measure: Measure
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def judge(self, query: IndexVector, retrieved: IndexVector) -> Float64Array:
+        """Return the F1 or IoU of pictures by index; index arrays broadcast against each other."""
+        compare = f1_scores if self.measure == "f1" else set_iou
+        return compare(self.counts[query], self.counts[retrieved])
+
+    def fingerprint(self) -> str:
+        """Return a digest of file names, sizes and counts: equal data sets have equal fingerprints."""
+        digest = hashlib.sha256()
+        for path, counts in zip(self.paths, self.counts, strict=True):
+            digest.update(f"{path.name}\0{path.stat().st_size}\0{counts.tolist()}\n".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Queries and databases as indices into a data set; each database begins with the smaller ones."""
+
+    queries: IndexVector
+    databases: dict[int, IndexVector]
+
+    @property
+    def largest(self) -> IndexVector:
+        """The largest database."""
+        return self.databases[max(self.databases)]
+
+
+def draw_split(dataset: Dataset, *, queries: int, databases: list[int], seed: int) -> Split:
+    """Draw disjoint queries and databases at random, each database a part of the next larger one.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    queries : int
+        Number of queries, at least 1.
+    databases : list of int
+        Sizes, at least 1 each.
+    seed : int
+
+    Raises
+    ------
+    ArgumentError
+        If the data set has fewer pictures than queries and the largest database together.
+    """
+    if queries < 1 or not databases or min(databases) < 1:
+        raise ArgumentError(f"queries is {queries} and database {databases}, expected at least 1 each")
+    needed = queries + max(databases)
+    if needed > len(dataset):
+        raise ArgumentError(
+            f"{dataset.name} has {len(dataset)} usable pictures, but {queries} queries and a database of "
+            f"{max(databases)} need {needed}; lower --queries or --database"
+        )
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    pool = order[queries:]
+    return Split(queries=order[:queries], databases={size: pool[:size] for size in sorted(set(databases))})
+
+
+def allowed_answers(dataset: Dataset, queries: IndexVector, database: IndexVector) -> NDArray[np.bool_]:
+    """Tell, as (Q, N), which pictures may answer which query: those of other videos.
+
+    Raises
+    ------
+    ArgumentError
+        If a query is left without any picture to answer it.
+    """
+    allowed: NDArray[np.bool_] = np.asarray(dataset.videos[queries][:, None] != dataset.videos[database][None])
+    barren = np.flatnonzero(~allowed.any(axis=1))
+    if len(barren):
+        raise ArgumentError(
+            f"{len(barren)} of {len(queries)} queries have no picture of another video in the database, the first is "
+            f"{dataset.paths[queries[barren[0]]].name}; enlarge --database or choose another --video-key"
+        )
+    return allowed
+
+
+def reference_scores(
+    dataset: Dataset, queries: IndexVector, database: IndexVector, allowed: NDArray[np.bool_]
+) -> dict[str, Float64Array]:
+    """Return per query the score of the best allowed answer (``oracle``) and of a random one, its mean (``chance``)."""
+    oracle, chance = np.empty(len(queries)), np.empty(len(queries))
+    for row, query in enumerate(queries):
+        scores = dataset.judge(np.array([query]), database[allowed[row]])
+        oracle[row], chance[row] = scores.max(), scores.mean()
+    return {"oracle": oracle, "chance": chance}
+
+
+def describe_left_out(left_out: dict[str, int]) -> dict[str, Any]:
+    """Return the reasons that apply, largest first."""
+    return dict(sorted(((reason, count) for reason, count in left_out.items() if count), key=lambda item: -item[1]))
