@@ -38,7 +38,7 @@ from semret.index.files import (
     unreadable,
 )
 from semret.index.guards import Budget, PillowSilence, count_scans
-from semret.index.pixels import to_rgb
+from semret.index.pixels import SIDEWAYS, to_rgb, upright_turn
 
 __all__ = [
     "FORMATS",
@@ -112,8 +112,9 @@ def decode_image(
     Returns
     -------
     PIL.Image.Image
-        Mode RGB, turned as EXIF says, without metadata; the first frame or page of several. See
-        `semret.index.pixels.to_rgb` for transparency, deep grey, palettes and profiles.
+        Mode RGB, turned as EXIF says; the first frame or page of several. See `semret.index.pixels.to_rgb` for
+        transparency, deep grey, palettes and profiles. All its metadata is ``info["original_size"]``: width and height
+        of the upright picture before it was reduced.
 
     Raises
     ------
@@ -197,11 +198,17 @@ def _decode(data: bytes, max_pixels: int, reduce_to: tuple[int, int] | None) -> 
             raise ImageDecodeError(
                 f"declares {image.width} x {image.height} pixels, more than the limit of {max_pixels}; make it smaller"
             )
+        drafted = None
         if isinstance(image, JpegImagePlugin.JpegImageFile):
+            drafted = image.size[::-1] if upright_turn(image) in SIDEWAYS else image.size
             _prepare_jpeg(image, data, reduce_to)
         with _DECODING(image.width * image.height):
             image.load()
-            return _reduced(to_rgb(image), reduce_to)
+            rgb = to_rgb(image)
+            original = drafted or rgb.size
+            rgb = _reduced(rgb, reduce_to)
+    rgb.info = {"original_size": original}
+    return rgb
 
 
 def _prepare_jpeg(image: JpegImagePlugin.JpegImageFile, data: bytes, reduce_to: tuple[int, int] | None) -> None:

@@ -17,6 +17,14 @@ _BITS_TAG, _PHOTOMETRIC_TAG = 258, 262
 _WHITE_IS_ZERO = 0
 _STRIP = 2**22
 
+SIDEWAYS = (
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+)
+"""Turns that exchange width and height."""
+
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -42,7 +50,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     PIL.Image.Image
         A new picture of mode RGB without metadata.
     """
-    turn = _turn(image)
+    turn = upright_turn(image)
     if image.mode.startswith("I") or image.mode == "F":
         image = _to_grey(image)
     elif image.mode in ("La", "RGBa"):
@@ -57,8 +65,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what makes a picture upright; damaged or absent metadata leaves it as it is."""
+def upright_turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what makes a picture upright, None if it is; damaged metadata counts for nothing."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # whatever a damaged EXIF block makes Pillow raise, the pixels are good

@@ -37,7 +37,7 @@ def decoded(data: bytes) -> bytes | None:
         assert "\n" not in reason
         return None
     assert image.mode == "RGB"
-    assert image.info == {}
+    assert image.info == {"original_size": image.size}
     return image.tobytes() + repr(image.size).encode()
 
 

@@ -318,6 +318,7 @@ def test_a_reduced_picture_keeps_twice_what_is_asked_for_and_looks_the_same(fmt)
     data = encode(Image.fromarray(pixels), fmt)
     whole, reduced = decode_image(data), decode_image(data, reduce_to=(100, 80))
     assert whole.size == (1300, 900)
+    assert whole.info == reduced.info == {"original_size": (1300, 900)}
     assert min(reduced.size) >= 200
     assert reduced.size < whole.size
     small = [np.asarray(image.resize((80, 100), Image.Resampling.BICUBIC), float) for image in (whole, reduced)]
@@ -330,6 +331,7 @@ def test_a_turned_jpeg_is_reduced_like_an_upright_one():
     exif[0x0112] = 6
     image = decode_image(encode(STORED[6](quarters(1200, 400)), "JPEG", exif=exif), reduce_to=(50, 100))
     assert image.size == (600, 200)
+    assert image.info == {"original_size": (1200, 400)}
 
 
 def test_thumbnails_are_small_jpegs(tmp_path):
