@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from semret.errors import WeightsNotFoundError
-from semret.index.backbones.network import Outputs, TorchBackbone, Wiring
+from semret.index.backbones.layers import Outputs, Wiring
+from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.preprocess import with_size
 from semret.index.backbones.weights import assign, digest, read_state
 

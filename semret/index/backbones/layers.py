@@ -11,15 +11,20 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from semret.errors import BackboneError
 
+_MOST_PREFIX_TOKENS = 16
+"""Class, distillation and register tokens; more than that means that the patch size is not what it claims to be."""
+
 
 class Outputs(NamedTuple):
-    """What a network says of whole images beside its layers: (N, D) embedding, (N, L) logits; None if it has none."""
+    """What a call returns: (N, D) image embedding, (N, L) logits, and the final layer if it is no module's output."""
 
     pooled: Tensor | None = None
     logits: Tensor | None = None
+    last: Tensor | None = None
 
 
 class LayerMap(NamedTuple):
@@ -37,21 +42,21 @@ class Wiring:
     Attributes
     ----------
     layers : mapping of str to str
-        Names of the layers in order from input to output, and the dotted path of the module whose output they are.
-        The final one is called ``last``.
+        Names of the layers in order from input to output, and the dotted path of the module whose output they are;
+        None where it is `Outputs.last`. The final one is called ``last``.
     call : callable
         Runs the network on an (N, 3, H, W) tensor.
     prefix : int
-        Tokens in front of the patch tokens where a layer is a sequence.
+        Tokens in front of the patch tokens where a layer is a sequence and `patch` is None; otherwise they are counted.
     patch : (int, int) or None
-        Height and width of a patch in pixels; None where the network is convolutional.
+        Height and width of a patch in pixels; None where the network is convolutional or hierarchical.
     nhwc : bool
         Whether four-dimensional layers have their channels last when the patch size cannot tell.
     text : callable or None
         Sentences to (N, D) embeddings in the space of `Outputs.pooled`.
     """
 
-    layers: Mapping[str, str]
+    layers: Mapping[str, str | None]
     call: Callable[[Any, Tensor], Outputs]
     prefix: int = 0
     patch: tuple[int, int] | None = None
@@ -59,7 +64,9 @@ class Wiring:
     text: Callable[[list[str]], Tensor] | None = None
 
 
-def resolve_layer(layer: str | int, layers: Mapping[str, str], network: nn.Module, backbone: str) -> tuple[str, str]:
+def resolve_layer(
+    layer: str | int, layers: Mapping[str, str | None], network: nn.Module, backbone: str
+) -> tuple[str, str | None]:
     """Return the canonical name of a layer and the path of its module.
 
     Parameters
@@ -94,7 +101,7 @@ def _shorten(names: Sequence[str]) -> str:
 
 
 def run_layers(
-    network: nn.Module, wiring: Wiring, paths: Mapping[str, str], images: Tensor
+    network: nn.Module, wiring: Wiring, paths: Mapping[str, str | None], images: Tensor
 ) -> tuple[dict[str, LayerMap], Outputs]:
     """Run a network on (N, 3, H, W) images and read the layers whose modules are in `paths`."""
     captured: dict[str, Tensor] = {}
@@ -106,9 +113,12 @@ def run_layers(
 
     with ExitStack() as hooks:
         for name, path in paths.items():
+            if path is None:
+                continue
             hook = functools.partial(keep, name=name, shared=name not in wiring.layers)
             hooks.callback(network.get_submodule(path).register_forward_hook(hook).remove)
         outputs = wiring.call(network, images)
+    captured |= {name: outputs.last for name, path in paths.items() if path is None and outputs.last is not None}
     size = (int(images.shape[-2]), int(images.shape[-1]))
     missing = [name for name in paths if name not in captured]
     if missing:
@@ -147,13 +157,15 @@ def to_map(output: Tensor, wiring: Wiring, size: tuple[int, int], name: str) -> 
     if output.ndim != 3:
         raise BackboneError(f"layer {name!r} gives shape {tuple(output.shape)}, no map of the picture; choose another")
     length = int(output.shape[1])
+    if grid is not None:
+        prefix = length - grid[0] * grid[1]
+        if 0 <= prefix <= _MOST_PREFIX_TOKENS:
+            return LayerMap(output[:, prefix:], grid, output[:, :prefix])
     for prefix in dict.fromkeys((wiring.prefix, 0)):
-        found = grid or _grid_of(length - prefix, size)
-        if found is not None and found[0] * found[1] == length - prefix:
+        found = _grid_of(length - prefix, size)
+        if found is not None:
             return LayerMap(output[:, prefix:], found, output[:, :prefix])
-    raise BackboneError(
-        f"layer {name!r} gives {length} tokens for a picture of {size[0]}x{size[1]}, which fits no grid"
-    )
+    raise BackboneError(f"layer {name!r} gives {length} tokens for {size[0]}x{size[1]} pixels, which fits no grid")
 
 
 def _grid_of(length: int, size: tuple[int, int]) -> tuple[int, int] | None:
@@ -168,17 +180,18 @@ def _grid_of(length: int, size: tuple[int, int]) -> tuple[int, int] | None:
 class _Caller(nn.Module):
     """A network whose forward pass is what its wiring calls, so that `functional_call` can run it."""
 
-    def __init__(self, network: nn.Module, wiring: Wiring, paths: Mapping[str, str]) -> None:
+    def __init__(self, network: nn.Module, wiring: Wiring, paths: Mapping[str, str | None]) -> None:
         super().__init__()
         self.network = network
-        self._read = lambda images: run_layers(network, wiring, paths, images)
+        self._wiring = wiring
+        self._paths = paths
 
     def forward(self, images: Tensor) -> tuple[dict[str, LayerMap], Outputs]:
-        return self._read(images)
+        return run_layers(self.network, self._wiring, self._paths, images)
 
 
 def outline(
-    network: nn.Module, wiring: Wiring, paths: Mapping[str, str], size: tuple[int, int], backbone: str
+    network: nn.Module, wiring: Wiring, paths: Mapping[str, str | None], size: tuple[int, int], backbone: str
 ) -> tuple[dict[str, LayerMap], Outputs]:
     """Run a network on the meta device, which computes shapes only, whatever device its weights are on.
 
@@ -203,5 +216,24 @@ def outline(
 
 
 def _call_with(caller: _Caller, tensors: dict[str, Tensor], images: Tensor) -> tuple[dict[str, LayerMap], Outputs]:
-    found: tuple[dict[str, LayerMap], Outputs] = torch.func.functional_call(caller, tensors, (images,))  # type: ignore[no-untyped-call]
+    found: tuple[dict[str, LayerMap], Outputs] = functional_call(caller, tensors, (images,))
     return found
+
+
+def find_blocks(tower: nn.Module) -> dict[str, str]:
+    """Return the blocks of a network, name to path: the children of its outermost list of several modules.
+
+    Networks keep them in ``layer``, ``layers``, ``blocks``, ``resblocks`` or ``stages``, at a depth that changes from
+    release to release; the names given here are always ``block.0``, ``block.1``, ... Empty if there is no such list.
+    """
+    names = ("layer", "layers", "blocks", "resblocks", "stages")
+    lists = [
+        path
+        for path, module in tower.named_modules()
+        if isinstance(module, (nn.ModuleList, nn.Sequential)) and path.split(".")[-1] in names and len(module) > 1
+    ]
+    if not lists:
+        return {}
+    outermost = min(lists, key=lambda path: path.count("."))
+    children = [name for name, _ in tower.get_submodule(outermost).named_children()]
+    return {f"block.{index}": f"{outermost}.{name}" for index, name in enumerate(children)}

@@ -150,7 +150,7 @@ class TorchBackbone(Backbone):
                 raise BackboneError(f"{self.spec.name} gave NaN or infinity in {precision}; are the weights damaged?")
         return Features(tokens=tokens, pooled=pooled, grid=layer.grid, logits=logits)
 
-    def _run(self, batch: Float32Array, paths: Mapping[str, str]) -> tuple[dict[str, LayerMap], Outputs]:
+    def _run(self, batch: Float32Array, paths: Mapping[str, str | None]) -> tuple[dict[str, LayerMap], Outputs]:
         images = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).to(self._device)
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), self._precision():

@@ -10,6 +10,7 @@ from semret.arrays import Float32Array
 from semret.errors import BackboneError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from PIL import Image
@@ -53,6 +54,23 @@ class Preprocessing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A network of transformers without its weights, so that a bare weight file suffices to load it.
+
+    Attributes
+    ----------
+    model, config : str
+        Names of the model class and of its configuration class.
+    settings : mapping
+        Arguments of the configuration class that differ from its defaults.
+    """
+
+    model: str
+    config: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
     """One row of the registry.
 
@@ -86,6 +104,8 @@ class BackboneSpec:
         Whether a text tower puts sentences into the space of the pooled embedding.
     resizable : bool
         Whether other input sizes are possible (convolutions, interpolated position embeddings).
+    architecture : Architecture or None
+        How transformers builds the network, for the named rows of the ``hf`` family.
     """
 
     name: str
@@ -103,6 +123,7 @@ class BackboneSpec:
     classes: int | None = None
     text: bool = False
     resizable: bool = False
+    architecture: Architecture | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,286 @@
+"""Networks of transformers: DINOv2 and v3, SAM, CLIPSeg, SigLIP, BiT, and any other image model."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from semret.errors import BackboneError
+from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
+from semret.index.backbones.layers import Outputs, Wiring, find_blocks
+from semret.index.backbones.network import TorchBackbone
+from semret.index.backbones.preprocess import with_size
+from semret.index.backbones.processors import find_preprocessing
+from semret.index.backbones.weights import digest, read_state
+
+if TYPE_CHECKING:
+    from semret.index.backbones.spec import BackboneSpec, LoadOptions, Preprocessing
+
+_BESIDE = ("config.json", "preprocessor_config.json")
+_TOKENIZER = (
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "spiece.model",
+    "vocab.json",
+    "merges.txt",
+)
+_TOWERS = ("vision_model", "vision_encoder")
+_STEMS = ("embeddings", "embedder", "patch_embed")
+# Weights that take no part in embedding an image, so that a checkpoint may lack them.
+_OPTIONAL = (
+    "pooler",
+    "mask_token",
+    "position_ids",
+    "logit_",
+    "prompt_encoder",
+    "mask_decoder",
+    "shared_image_embedding",
+)
+
+
+def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
+    """Load a checkpoint and wire it up.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If the weights are neither on this machine nor reachable.
+    BackboneError
+        If they are damaged or of another model, or the input size or layer is impossible.
+    """
+    if options.weights is not None:
+        checkpoint = local_checkpoint(options.weights)
+    else:
+        beside = (*_BESIDE, *_TOKENIZER) if spec.text else _BESIDE
+        checkpoint = hub_checkpoint(spec.checkpoint, spec.revision, backbone=spec.name, beside=beside)
+    config = read_config(spec, checkpoint)
+    network = build(spec, config, read_state(checkpoint.weights))
+    wiring = wire(network, config, tokenizer=checkpoint.directory)
+    return TorchBackbone(
+        spec=spec,
+        network=network,
+        wiring=wiring,
+        preprocessing=with_size(_preprocessing(spec, options, checkpoint), options.size, options.geometry),
+        options=options,
+        weights_sha256=digest(checkpoint.weights),
+        revision=spec.revision,
+    )
+
+
+def read_config(spec: BackboneSpec, checkpoint: Checkpoint) -> Any:
+    """Return the network's configuration: the checkpoint's own, or for a bare weight file the registry's."""
+    import transformers
+
+    if checkpoint.directory is not None and (checkpoint.directory / "config.json").is_file():
+        try:
+            config = transformers.AutoConfig.from_pretrained(checkpoint.directory, trust_remote_code=False)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).split("\n")[0][:160]
+            raise BackboneError(f"{checkpoint.directory} holds no model that transformers knows: {reason}") from error
+        expected = spec.architecture.config if spec.architecture else type(config).__name__
+        if type(config).__name__ != expected:
+            found = type(config).__name__
+            raise BackboneError(
+                f"{checkpoint.directory} holds a {found}, {spec.name} needs a {expected}; check --model"
+            )
+        return config
+    if spec.architecture is None:
+        raise BackboneError(
+            f"{checkpoint.weights[0]} comes without a config.json; {spec.name} needs the whole saved model directory"
+        )
+    return registered_config(spec)
+
+
+def registered_config(spec: BackboneSpec) -> Any:
+    """Return the configuration that the registry holds for a named backbone."""
+    import transformers
+
+    if spec.architecture is None:
+        raise BackboneError(f"the registry holds no architecture for {spec.name}")
+    return getattr(transformers, spec.architecture.config)(**spec.architecture.settings)
+
+
+def model_class(spec: BackboneSpec, config: Any) -> Any:
+    """Return the class of transformers to build: the registry's, a classifier if the checkpoint is one, or the base."""
+    import transformers
+
+    if spec.architecture is not None:
+        return getattr(transformers, spec.architecture.model)
+    named = (getattr(config, "architectures", None) or [""])[0]
+    if named.endswith("ForImageClassification") and hasattr(transformers, named):
+        return getattr(transformers, named)
+    try:
+        found = transformers.MODEL_MAPPING[type(config)]
+    except KeyError:
+        raise BackboneError(f"transformers has no image model for a {type(config).__name__}") from None
+    return found[0] if isinstance(found, (tuple, list)) else found
+
+
+def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Module:
+    """Return the network with these weights, of which none that embeds images may be missing.
+
+    Raises
+    ------
+    BackboneError
+        If a tensor is missing or has another shape.
+    """
+    cls = model_class(spec, config)
+    with _quiet():
+        try:
+            network, report = cls.from_pretrained(
+                None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
+            )
+        except (RuntimeError, ValueError) as error:
+            raise BackboneError(f"the weights do not fit {spec.name}: {str(error)[:160]}; check --model") from error
+    missing = sorted(name for name in report["missing_keys"] if not any(part in name for part in _OPTIONAL))
+    wrong = sorted(str(entry) for entry in report.get("mismatched_keys", ()))
+    if missing or wrong:
+        first = (
+            f"{len(missing)} tensors are missing ({missing[0]} first)" if missing else f"{wrong[0]} has another shape"
+        )
+        raise BackboneError(f"the weights do not fit {spec.name}: {first}; check --model and --weights")
+    return trim(network)
+
+
+def trim(network: nn.Module) -> nn.Module:
+    """Return the part that embeds images, if the rest can be left out: SAM without prompts and mask decoder."""
+    encoder = getattr(network, "vision_encoder", None)
+    return encoder if isinstance(encoder, nn.Module) else network
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the loader's reports and bars off the terminal; what matters of them is raised."""
+    from transformers.utils import logging as reports
+
+    level, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
+    reports.set_verbosity(reports.CRITICAL)
+    reports.disable_progress_bar()
+    try:
+        yield
+    finally:
+        reports.set_verbosity(level)
+        if bars:
+            reports.enable_progress_bar()
+
+
+def wire(network: nn.Module, config: Any, *, tokenizer: Path | None = None) -> Wiring:
+    """Find the layers, the patch size and the heads of a network of transformers by its structure.
+
+    Layers are the embedding stage, the blocks of the image tower, and ``last``, the tower's last hidden state.
+    """
+    root = _root(network)
+    tower = network.get_submodule(root)
+    dot = f"{root}." if root else ""
+    layers: dict[str, str | None] = {}
+    stem = next((name for name in _STEMS if hasattr(tower, name)), None)
+    if stem is not None:
+        layers["embeddings"] = dot + stem
+    layers |= {name: dot + path for name, path in find_blocks(tower).items()}
+    layers["last"] = root
+    vision = getattr(config, "vision_config", config)
+    text = None
+    if tokenizer is not None and hasattr(network, "get_text_features"):
+        text = TextTower(network, config, tokenizer)
+    return Wiring(layers=layers, call=_caller(network, vision), prefix=1, patch=_patch_of(vision), text=text)
+
+
+def _root(network: nn.Module) -> str:
+    """Return the path of the module that turns pixels into the last hidden state."""
+    for name in _TOWERS:
+        if isinstance(getattr(network, name, None), nn.Module):
+            return name
+    base = getattr(network, "base_model_prefix", "")
+    if type(network).__name__.endswith("ForImageClassification") and hasattr(network, base):
+        return str(base)
+    return ""
+
+
+def _patch_of(vision: Any) -> tuple[int, int] | None:
+    """Return the patch size where all layers share one grid; hierarchical networks write several widths or depths."""
+    patch = getattr(vision, "patch_size", None)
+    if patch is None or getattr(vision, "depths", None) or getattr(vision, "hidden_sizes", None):
+        return None
+    return (patch, patch) if isinstance(patch, int) else (int(patch[0]), int(patch[1]))
+
+
+def _caller(network: Any, vision: Any) -> Callable[[Any, Tensor], Outputs]:
+    embeds = hasattr(network, "get_image_features")
+    accepted = inspect.signature(network.get_image_features if embeds else network.forward).parameters
+    extras = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepted else {}
+
+    def call(network: Any, images: Tensor) -> Outputs:
+        inputs = _patches(images, int(vision.patch_size)) if "spatial_shapes" in accepted else {"pixel_values": images}
+        # Not network.forward: a direct call would pass by the hooks of the root.
+        output = (network.get_image_features if embeds else network)(**inputs, **extras)
+        if isinstance(output, Tensor):
+            return Outputs(pooled=output)
+        return Outputs(pooled=getattr(output, "pooler_output", None), logits=getattr(output, "logits", None))
+
+    return call
+
+
+def _patches(images: Tensor, patch: int) -> dict[str, Tensor]:
+    """Cut pictures into a sequence of patches, as SigLIP 2's flexible networks want them: (N, S, patch * patch * 3)."""
+    count, channels, height, width = images.shape
+    rows, columns = height // patch, width // patch
+    cut = images[:, :, : rows * patch, : columns * patch].reshape(count, channels, rows, patch, columns, patch)
+    return {
+        "pixel_values": cut.permute(0, 2, 4, 3, 5, 1).reshape(count, rows * columns, patch * patch * channels),
+        # On the processor: the network reads them as numbers.
+        "spatial_shapes": torch.tensor([[rows, columns]] * count, device="cpu"),
+    }
+
+
+class TextTower:
+    """Sentences to embeddings in the space of the image embeddings; the tokenizer loads on first use."""
+
+    def __init__(self, network: nn.Module, config: Any, directory: Path) -> None:
+        self._network: Any = network
+        self._length = int(getattr(config, "text_config", config).max_position_embeddings)
+        self._directory = directory
+        self._tokenizer: Any = None
+
+    def __call__(self, sentences: list[str]) -> Tensor:
+        """Return the (N, D) embeddings; sentences longer than the model's context are cut."""
+        if self._tokenizer is None:
+            self._tokenizer = self._load()
+        tokens = self._tokenizer(
+            sentences, padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
+        )
+        accepted = inspect.signature(self._network.get_text_features).parameters
+        device = next(self._network.parameters()).device
+        output = self._network.get_text_features(
+            **{name: value.to(device) for name, value in tokens.items() if name in accepted}
+        )
+        embeddings: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+        return embeddings
+
+    def _load(self) -> Any:
+        import transformers
+
+        try:
+            with _quiet():
+                return transformers.AutoTokenizer.from_pretrained(self._directory, trust_remote_code=False)
+        except (OSError, ValueError, ImportError, KeyError) as error:
+            reason = str(error).strip().split("\n")[0][:160]
+            raise BackboneError(f"{self._directory} holds no usable tokenizer for text queries: {reason}") from error
+
+
+def _preprocessing(spec: BackboneSpec, options: LoadOptions, checkpoint: Checkpoint) -> Preprocessing:
+    """Return the registry's preprocessing for the registry's checkpoint, else what a saved model says of itself."""
+    pinned = spec.preprocessing if options.weights is None else None
+    own = None
+    if pinned is None and checkpoint.directory is not None:
+        own = find_preprocessing(checkpoint.directory)
+    chosen = pinned or own or spec.preprocessing
+    if chosen is None:
+        raise BackboneError(f"{spec.name} comes without preprocessor_config.json; semret cannot know its preprocessing")
+    return chosen

@@ -1,0 +1,198 @@
+"""Find a checkpoint: on this machine, in the Hugging Face cache, or on the hub."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semret.errors import BackboneError, WeightsNotFoundError
+
+logger = logging.getLogger(__name__)
+
+WEIGHT_NAMES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Names of weight files in a saved model directory, the preferred first; an index names the parts of a split one."""
+
+_PATIENCE = 5.0
+"""Seconds to wait for the hub's first answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Files of a model: its weights, and the directory that holds its configuration, if there is one."""
+
+    weights: tuple[Path, ...]
+    directory: Path | None = None
+
+
+def local_checkpoint(path: Path, *, names: Sequence[str] = WEIGHT_NAMES) -> Checkpoint:
+    """Return the checkpoint at `path`: a weight file, or a directory with a saved model.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If there is none.
+    """
+    if path.is_dir():
+        for name in names:
+            if (path / name).is_file():
+                return Checkpoint(weights=_parts(path / name), directory=path)
+        raise WeightsNotFoundError(f"{path} holds no weights; expected one of {', '.join(names)}")
+    if not path.is_file():
+        raise WeightsNotFoundError(f"there are no weights at {path}; give --weights a file or a saved model directory")
+    described = path.name in names and (path.parent / "config.json").is_file()
+    return Checkpoint(weights=_parts(path), directory=path.parent if described else None)
+
+
+def hub_checkpoint(
+    repository: str,
+    revision: str | None,
+    *,
+    backbone: str,
+    names: Sequence[str] = WEIGHT_NAMES,
+    beside: Sequence[str] = ("config.json",),
+) -> Checkpoint:
+    """Return a checkpoint of the Hugging Face hub, from the cache if it is there, else downloaded with progress.
+
+    Parameters
+    ----------
+    repository, revision : str
+        ``ORG/NAME`` and a commit, tag or branch.
+    backbone : str
+        The name the user typed, for messages.
+    names : sequence of str
+        Weight files to look for, the preferred first.
+    beside : sequence of str
+        Further files that are wanted if the repository has them.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If the weights are neither cached nor to be had; the message says where they were looked for, and what to do.
+    """
+    found = cached_checkpoint(repository, revision, names=names)
+    if found is None:
+        reason = _unreachable(repository)
+        if reason:
+            raise WeightsNotFoundError(_advice(repository, revision, backbone, reason))
+        found = _download(repository, revision, backbone, names)
+    for name in beside:
+        _fetch_optional(repository, name, revision)
+    return found
+
+
+def cached_checkpoint(
+    repository: str, revision: str | None, *, names: Sequence[str] = WEIGHT_NAMES
+) -> Checkpoint | None:
+    """Return a checkpoint of the Hugging Face cache, or None; never touches the network."""
+    for name in names:
+        file = _cached(repository, name, revision)
+        if file is None:
+            continue
+        if name.endswith(".index.json"):
+            parts = [_cached(repository, part, revision) for part in _part_names(file)]
+            if any(part is None for part in parts):
+                continue
+        return Checkpoint(weights=_parts(file), directory=file.parent)
+    return None
+
+
+def _cached(repository: str, name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(repository, name, revision=revision)
+    return Path(file) if isinstance(file, str) else None
+
+
+def _download(repository: str, revision: str | None, backbone: str, names: Sequence[str]) -> Checkpoint:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, LocalEntryNotFoundError
+
+    for name in names:
+        try:
+            file = Path(hf_hub_download(repository, name, revision=revision))
+            if name.endswith(".index.json"):
+                for part in _part_names(file):
+                    hf_hub_download(repository, part, revision=revision)
+            return Checkpoint(weights=_parts(file), directory=file.parent)
+        except GatedRepoError as error:
+            reason = "its licence must be accepted on its page, then run hf auth login"
+            raise WeightsNotFoundError(_advice(repository, revision, backbone, reason)) from error
+        except LocalEntryNotFoundError as error:
+            raise WeightsNotFoundError(_advice(repository, revision, backbone, "the hub is unreachable")) from error
+        except EntryNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise WeightsNotFoundError(_advice(repository, revision, backbone, _first_line(error))) from error
+    raise WeightsNotFoundError(f"{repository} holds none of {', '.join(names)}; fetch its weights and give --weights")
+
+
+def _fetch_optional(repository: str, name: str, revision: str | None) -> None:
+    """Download a small file that belongs to cached weights, unless it is there or cannot be had."""
+    from huggingface_hub import hf_hub_download
+
+    if _cached(repository, name, revision) is not None or _unreachable(repository):
+        return
+    try:
+        hf_hub_download(repository, name, revision=revision)
+    except (OSError, ValueError) as error:
+        logger.debug("%s has no %s: %s", repository, name, error)
+
+
+def _unreachable(repository: str) -> str:
+    """Return why the hub cannot be asked, or nothing.
+
+    One request without a retry: the hub's own client would try for half a minute where there is no network.
+    """
+    from huggingface_hub import constants, get_session, hf_hub_url
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(hf_hub_url(repository, "config.json"), timeout=_PATIENCE)
+    except Exception as error:  # the client's own exception classes changed with its HTTP library
+        return f"the hub is unreachable: {_first_line(error)}"
+    return ""
+
+
+def _advice(repository: str, revision: str | None, backbone: str, reason: str) -> str:
+    from huggingface_hub import constants
+
+    pin = f" --revision {revision}" if revision and revision != "main" else ""
+    return (
+        f"no weights for {backbone} ({repository}): not in {constants.HF_HUB_CACHE}, and {reason}; "
+        f"on a machine with a network run: hf download {repository}{pin}, copy that folder here and give "
+        "--weights FOLDER; --model efficientnet-lite0 needs no download"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split("\n")[0].split())[:160] or type(error).__name__
+
+
+def _parts(file: Path) -> tuple[Path, ...]:
+    """Return the weight files that a file stands for: itself, or the parts that an index names."""
+    if not file.name.endswith(".index.json"):
+        return (file,)
+    parts = tuple(file.parent / name for name in _part_names(file))
+    missing = [part.name for part in parts if not part.is_file()]
+    if missing:
+        raise WeightsNotFoundError(f"{file} names {missing[0]}, which is not beside it; fetch the whole folder again")
+    return parts
+
+
+def _part_names(index: Path) -> list[str]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise BackboneError(f"{index} is no readable index of weight files; fetch it again") from error
+    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise BackboneError(f"{index} names files outside its folder; it is not to be trusted")
+    return names

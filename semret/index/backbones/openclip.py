@@ -1,0 +1,225 @@
+"""Networks of open_clip, whose text tower answers queries in words."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from semret.errors import BackboneError
+from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
+from semret.index.backbones.layers import Outputs, Wiring, find_blocks
+from semret.index.backbones.network import TorchBackbone
+from semret.index.backbones.preprocess import with_size
+from semret.index.backbones.spec import Preprocessing
+from semret.index.backbones.weights import digest, read_state
+
+if TYPE_CHECKING:
+    from semret.index.backbones.spec import BackboneSpec, LoadOptions
+
+WEIGHT_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "pytorch_model.bin")
+_GEOMETRIES = {"shortest": "crop", "squash": "squash"}
+
+
+def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
+    """Load a checkpoint and wire it up.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If the weights are neither on this machine nor reachable.
+    BackboneError
+        If they are damaged or of another model, or the input size or layer is impossible.
+    """
+    architecture, tag = split_name(spec)
+    checkpoint = _checkpoint(spec, architecture, tag, options)
+    network = build(architecture, tag, size=options.size)
+    fill(network, checkpoint, spec.name)
+    preprocessing = spec.preprocessing or read_preprocessing(network, spec.name, options.geometry)
+    return TorchBackbone(
+        spec=spec,
+        network=network,
+        wiring=wire(network, architecture),
+        preprocessing=with_size(preprocessing, options.size, options.geometry),
+        options=options,
+        weights_sha256=digest(checkpoint.weights),
+        revision=spec.revision,
+    )
+
+
+def split_name(spec: BackboneSpec) -> tuple[str, str]:
+    """Return architecture and tag of ``ARCH/TAG``.
+
+    Raises
+    ------
+    BackboneError
+        If open_clip has no such architecture.
+    """
+    import open_clip
+
+    architecture, _, tag = spec.checkpoint.partition("/")
+    if open_clip.get_model_config(architecture) is None:
+        raise BackboneError(f"open_clip has no architecture {architecture!r}; open_clip:ARCH/TAG takes ViT-B-32/openai")
+    return architecture, tag
+
+
+def _checkpoint(spec: BackboneSpec, architecture: str, tag: str, options: LoadOptions) -> Checkpoint:
+    import open_clip
+
+    if options.weights is not None:
+        return local_checkpoint(options.weights, names=WEIGHT_NAMES)
+    repository = str(open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "")) if tag else ""
+    organisation, _, rest = repository.partition("/")
+    name, _, file = rest.partition("/")
+    if not name:
+        known = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+        raise BackboneError(
+            f"open_clip has no weights {tag!r} for {architecture} on the hub ({known}); give a file with --weights"
+        )
+    names = (file,) if file else WEIGHT_NAMES
+    return hub_checkpoint(f"{organisation}/{name}", spec.revision, backbone=spec.name, names=names, beside=())
+
+
+def build(architecture: str, tag: str = "", *, size: tuple[int, int] | None = None, device: str = "cpu") -> nn.Module:
+    """Return open_clip's network with random weights; the activation is the one its `tag` was trained with."""
+    import open_clip
+
+    quick = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False)) if tag else False
+    with _quiet():
+        try:
+            network: nn.Module = open_clip.create_model(
+                architecture,
+                pretrained=None,
+                device=device,
+                force_quick_gelu=quick,
+                force_image_size=size,
+                pretrained_hf=False,
+                pretrained_image=False,
+            )
+        except (AssertionError, ValueError, TypeError, RuntimeError) as error:
+            reason = str(error).split("\n")[0][:160] or type(error).__name__
+            raise BackboneError(f"open_clip cannot build {architecture} at {size}: {reason}") from error
+    return network
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Suppress open_clip's warning, on the root logger, that a model starts with random weights."""
+    previous = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(previous)
+
+
+def fill(network: nn.Module, checkpoint: Checkpoint, backbone: str) -> None:
+    """Load the weights; position embeddings are interpolated where the input size differs.
+
+    Raises
+    ------
+    BackboneError
+        If the weights are damaged, or of another architecture.
+    """
+    import open_clip
+
+    # Read by us first: open_clip would read archives of code and trained arrays of other frameworks as well.
+    read_state(checkpoint.weights)
+    with _quiet():
+        try:
+            open_clip.load_checkpoint(network, str(checkpoint.weights[0]), strict=True, weights_only=True)
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise BackboneError(f"the weights do not fit {backbone}: {reason}; check --model and --weights") from error
+
+
+def read_preprocessing(network: nn.Module, backbone: str, geometry: str | None) -> Preprocessing:
+    """Translate the preprocessing that open_clip attaches to a network.
+
+    Raises
+    ------
+    BackboneError
+        If pictures are to be padded with a colour of their own, and the caller chose no other `geometry`.
+    """
+    import open_clip
+
+    settings = open_clip.get_model_preprocess_cfg(network)
+    size = settings["size"]
+    height, width = (size, size) if isinstance(size, int) else (int(size[0]), int(size[1]))
+    chosen = _GEOMETRIES.get(settings["resize_mode"])
+    if chosen is None and geometry is None:
+        raise BackboneError(f"{backbone} pads pictures ({settings['resize_mode']}); choose another geometry for it")
+    return Preprocessing(
+        size=(height, width),
+        geometry="crop" if chosen == "crop" else "squash",
+        resize_edge=max(height, width) if chosen == "crop" else None,
+        crop_rounding="even",
+        interpolation="bilinear" if settings["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(settings["mean"]),
+        std=tuple(settings["std"]),
+    )
+
+
+def wire(network: nn.Module, architecture: str) -> Wiring:
+    """Find the layers of the image tower.
+
+    ``last`` is the last hidden state, before the final normalisation, which belongs to the image embedding.
+
+    Raises
+    ------
+    BackboneError
+        If the tower is neither a transformer, nor a ResNet, nor one of timm's.
+    """
+    visual: Any = network.get_submodule("visual")
+    text = TextTower(network, architecture)
+    if hasattr(visual, "trunk"):
+        from semret.index.backbones.timm import wire as wire_trunk
+
+        return replace(wire_trunk(visual.trunk, prefix="visual.trunk."), call=_call_trunk, text=text)
+    blocks = {name: f"visual.{path}" for name, path in find_blocks(visual).items()}
+    if hasattr(visual, "transformer") and hasattr(visual, "conv1"):
+        height, width = visual.conv1.kernel_size
+        return Wiring(
+            layers={**blocks, "last": "visual.transformer"}, call=_call, prefix=1, patch=(height, width), text=text
+        )
+    if hasattr(visual, "layer4"):
+        stages: dict[str, str | None] = {f"block.{i}": f"visual.layer{i + 1}" for i in range(3)}
+        return Wiring(layers={**stages, "last": "visual.layer4"}, call=_call, text=text)
+    raise BackboneError(f"semret cannot read the image tower of {architecture}; use its hf: or timm: counterpart")
+
+
+def _call(network: Any, images: Tensor) -> Outputs:
+    return Outputs(pooled=network.encode_image(images))
+
+
+def _call_trunk(network: Any, images: Tensor) -> Outputs:
+    features = network.visual.trunk.forward_features(images)
+    return Outputs(pooled=network.visual.head(network.visual.trunk.forward_head(features)), last=features)
+
+
+class TextTower:
+    """Sentences to embeddings in the space of the image embeddings; the tokenizer loads on first use."""
+
+    def __init__(self, network: nn.Module, architecture: str) -> None:
+        self._network: Any = network
+        self._architecture = architecture
+        self._tokenizer: Any = None
+
+    def __call__(self, sentences: list[str]) -> Tensor:
+        """Return the (N, D) embeddings; sentences longer than the model's context are cut."""
+        import open_clip
+
+        if self._tokenizer is None:
+            try:
+                self._tokenizer = open_clip.get_tokenizer(self._architecture)
+            except (OSError, ValueError, ImportError) as error:
+                reason = str(error).split("\n")[0][:160]
+                raise BackboneError(f"the tokenizer of {self._architecture} cannot be had: {reason}") from error
+        device = next(self._network.parameters()).device
+        embeddings: Tensor = self._network.encode_text(torch.as_tensor(self._tokenizer(sentences)).to(device))
+        return embeddings

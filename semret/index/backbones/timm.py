@@ -1,0 +1,146 @@
+"""Networks of timm by name."""
+
+from __future__ import annotations
+
+from math import floor
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from semret.errors import BackboneError
+from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
+from semret.index.backbones.layers import Outputs, Wiring, find_blocks
+from semret.index.backbones.network import TorchBackbone
+from semret.index.backbones.preprocess import with_size
+from semret.index.backbones.spec import Preprocessing
+from semret.index.backbones.weights import digest, read_state
+
+if TYPE_CHECKING:
+    from semret.index.backbones.spec import BackboneSpec, LoadOptions
+
+
+def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
+    """Load a checkpoint and wire it up.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If the weights are neither on this machine nor reachable.
+    BackboneError
+        If they are damaged or of another model, or the input size or layer is impossible.
+    """
+    check_name(spec.checkpoint)
+    checkpoint = _checkpoint(spec, options)
+    read_state(checkpoint.weights)
+    network = build(spec.checkpoint, size=options.size, checkpoint=checkpoint, backbone=spec.name)
+    preprocessing = spec.preprocessing or read_preprocessing(network)
+    return TorchBackbone(
+        spec=spec,
+        network=network,
+        wiring=wire(network),
+        preprocessing=with_size(preprocessing, options.size, options.geometry),
+        options=options,
+        weights_sha256=digest(checkpoint.weights),
+        revision=spec.revision,
+    )
+
+
+def check_name(name: str) -> None:
+    """Raise BackboneError unless timm has a network of this name, with close matches."""
+    import difflib
+
+    import timm
+
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=3)
+        hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models() lists them"
+        raise BackboneError(f"timm has no network {name!r}; {hint}")
+
+
+def _checkpoint(spec: BackboneSpec, options: LoadOptions) -> Checkpoint:
+    import timm
+
+    if options.weights is not None:
+        return local_checkpoint(options.weights)
+    settings = timm.get_pretrained_cfg(spec.checkpoint)
+    repository = getattr(settings, "hf_hub_id", None)
+    if not repository:
+        raise BackboneError(f"timm knows no weights for {spec.checkpoint} on the hub; give a file with --weights")
+    names = {"names": (str(settings.hf_hub_filename),)} if getattr(settings, "hf_hub_filename", None) else {}
+    return hub_checkpoint(repository, spec.revision, backbone=spec.name, beside=(), **names)
+
+
+def build(
+    name: str,
+    *,
+    size: tuple[int, int] | None = None,
+    checkpoint: Checkpoint | None = None,
+    backbone: str = "",
+) -> nn.Module:
+    """Return timm's network, with the weights of a checkpoint or random ones; positions are interpolated to `size`.
+
+    Raises
+    ------
+    BackboneError
+        If the weights are of another network, or the network does not take the size.
+    """
+    import timm
+
+    settings = timm.get_pretrained_cfg(name)
+    fixed = bool(getattr(settings, "fixed_input_size", False))
+    extras: dict[str, Any] = {"img_size": size} if size is not None and fixed else {}
+    if checkpoint is not None:
+        if len(checkpoint.weights) > 1:
+            raise BackboneError(f"timm reads one weight file, {checkpoint.weights[0].parent} holds several")
+        extras["pretrained_cfg_overlay"] = {"file": str(checkpoint.weights[0])}
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=checkpoint is not None, **extras)
+    except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise BackboneError(f"the weights or the size do not fit {backbone or name}: {reason}") from error
+    return network
+
+
+def read_preprocessing(network: nn.Module) -> Preprocessing:
+    """Translate the preprocessing that timm attaches to a network, for evaluation."""
+    import timm.data
+
+    settings = timm.data.resolve_data_config({}, model=network)
+    _, height, width = settings["input_size"]
+    squash = settings["crop_mode"] == "squash"
+    return Preprocessing(
+        size=(height, width),
+        geometry="squash" if squash else "crop",
+        resize_edge=None if squash else floor(max(height, width) / settings["crop_pct"]),
+        crop_rounding="even",
+        interpolation="bilinear" if settings["interpolation"] == "bilinear" else "bicubic",
+        mean=tuple(settings["mean"]),
+        std=tuple(settings["std"]),
+    )
+
+
+def wire(network: nn.Module, *, prefix: str = "") -> Wiring:
+    """Find the layers of a network of timm: its blocks or stages, and ``last``, what `forward_features` returns.
+
+    `prefix` is put before the paths, for a network that is part of a larger one.
+    """
+    layers: dict[str, str | None] = {name: prefix + path for name, path in find_blocks(network).items()}
+    layers |= {
+        f"block.{i}": f"{prefix}layer{i + 1}" for i in range(4) if not layers and hasattr(network, f"layer{i + 1}")
+    }
+    embed = getattr(network, "patch_embed", None)
+    patch = getattr(embed, "patch_size", None)
+    nhwc = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    return Wiring(
+        layers={**layers, "last": None},
+        call=_call,
+        prefix=int(getattr(network, "num_prefix_tokens", 0)),
+        patch=None if patch is None or nhwc else (int(patch[0]), int(patch[1])),
+        nhwc=nhwc,
+    )
+
+
+def _call(network: Any, images: Tensor) -> Outputs:
+    features = network.forward_features(images)
+    logits = network.forward_head(features) if getattr(network, "num_classes", 0) else None
+    return Outputs(pooled=network.forward_head(features, pre_logits=True), logits=logits, last=features)
