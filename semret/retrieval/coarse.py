@@ -197,7 +197,7 @@ def _squares(values):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _convert(raw, center, integers, scales):  # type: ignore[no-untyped-def]
     """Centre, scale and round one map; return its squared norm and the relative bound of all rounding."""
     positions, channels = raw.shape
@@ -218,7 +218,7 @@ def _convert(raw, center, integers, scales):  # type: ignore[no-untyped-def]
         total += square
         norm = math.sqrt(square)
         target = integers[row]
-        if not norm >= _TINY:
+        if not _TINY <= norm < np.inf:
             error += square
             target[:] = 0
             continue
@@ -242,7 +242,7 @@ def _as_float(bits):  # type: ignore[no-untyped-def]
     return one.view(np.float32)[0]
 
 
-@numba.njit(nogil=True, cache=True)
+@numba.njit(nogil=True, cache=True, error_model="numpy")
 def _fill(raw, center, panels, column_scales, out, squared, errors):  # type: ignore[no-untyped-def]
     """Convert and multiply map by map, so that a map's integers stay in the cache."""
     maps, rows, columns = out.shape

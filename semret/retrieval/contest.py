@@ -176,6 +176,7 @@ class _Field:
             return
         from semret.retrieval.matching import upper_bounds
 
+        places = np.sort(places)
         settings, products = self._contest.settings, self._products
         affinity = products.affinity if len(places) == len(self.open) else products.affinity[places]
         bounds = upper_bounds(affinity, effort=EFFORTS[level], threads=settings.threads)

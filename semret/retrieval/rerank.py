@@ -241,6 +241,8 @@ def rerank_stream(
     if kernel == "rbf" and sigma is None:
         raise ArgumentError("the rbf kernel over a stream needs its bandwidth: pass sigma")
     sigmas = list(sigma) if isinstance(sigma, Sequence) else [sigma] * len(queries)
+    if len(sigmas) != len(queries):
+        raise ArgumentError(f"sigma holds {len(sigmas)} bandwidths for {len(queries)} queries, expected one for each")
     middle = _token_center(NoCenter() if center is None else center)
     settings = Settings(k=k, kernel=kernel, invariance=invariance, solver=solver, threads=threads, prune=prune)
     contests = [Contest(query.tokens, settings, middle, own) for query, own in zip(queries, sigmas, strict=True)]
@@ -301,7 +303,8 @@ def _visiting_order(query: Maps, source: TokenSource, rows: IndexVector, center:
     """Order candidates by the cosine of their mean token with the query's, most promising first."""
     squared, means, mean = _centred_statistics(query, source, rows, center)
     norms = np.sqrt(squared)
-    promise = np.divide(means @ mean, norms, out=np.zeros_like(norms), where=norms > 0)
+    with np.errstate(invalid="ignore"):
+        promise = np.divide(means @ mean, norms, out=np.zeros_like(norms), where=norms > 0)
     return np.asarray(np.argsort(-promise, kind="stable"))
 
 
@@ -310,13 +313,16 @@ def _centred_statistics(
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return squared norms (K,) and mean tokens (K, C) of the candidates after centring, and the query's mean (C,).
 
+    Statistics of maps that are not finite are left to the check that refuses their tokens.
+
     A position-wise centre leaves no closed form for the norms; its mean over positions stands in for it.
     """
     channel = center.channel if center.position is None else center.position.mean(axis=0, dtype=np.float64)
     means = np.asarray(source.means, dtype=np.float64)[rows]
-    squared = centred_squared_norms(np.asarray(source.norms)[rows] ** 2, means, source.shape[0], channel)
-    if channel is not None:
-        means = means - channel
+    with np.errstate(invalid="ignore"):
+        squared = centred_squared_norms(np.asarray(source.norms)[rows] ** 2, means, source.shape[0], channel)
+        if channel is not None:
+            means = means - channel
     return squared, means, query.means[0]
 
 
