@@ -1,0 +1,186 @@
+"""``semret rsm`` and ``semret cka``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from semret.cli.output import printable, progress_bar, reported, write_json, write_table
+from semret.cli.query import Centering, Invariance, Kernel, SolverOption
+
+
+class Layout(StrEnum):
+    """The names of `semret.retrieval.rsm.LAYOUTS`."""
+
+    NSC = "NSC"
+    NCHW = "NCHW"
+    NTD = "NTD"
+
+
+class Estimator(StrEnum):
+    """The names of `semret.retrieval.cka.ESTIMATORS`."""
+
+    biased = "biased"
+    unbiased = "unbiased"
+
+
+class ValueFormat(StrEnum):
+    """How a result without paths is printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+FormatOption = Annotated[ValueFormat, typer.Option("--format", help="How to print the result.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to the application."""
+    app.command("rsm")(rsm)
+    app.command("cka")(cka)
+
+
+def rsm(
+    features: Annotated[Path, typer.Argument(metavar="FEATURES", help="Representations: .npy, .npz or .h5.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Matrix to write: .npy, or .npz with one array per kernel.")
+    ],
+    against: Annotated[
+        Path | None, typer.Option("--against", help="A second set; default: compare FEATURES with itself.")
+    ] = None,
+    kernel: Annotated[
+        list[Kernel] | None,
+        typer.Option("--kernel", help="What turns a matching into a score; may be repeated.  [default: cosine]"),
+    ] = None,
+    invariance: Annotated[
+        Invariance, typer.Option("--invariance", help="What a comparison disregards; permutation: positions.")
+    ] = Invariance.permutation,
+    solver: SolverOption = "auction",
+    center: Annotated[
+        Centering, typer.Option("--center", help="Mean to subtract: that of --against, or of FEATURES without it.")
+    ] = Centering.none,
+    layout: Annotated[
+        Layout, typer.Option("--layout", help="Axes: NSC positions then channels, NCHW a grid, NTD tokens.")
+    ] = Layout.NSC,
+    prefix_tokens: Annotated[
+        int, typer.Option("--prefix-tokens", min=0, help="Class and register tokens to leave out (layout NTD).")
+    ] = 0,
+    sigma: Annotated[
+        float | None, typer.Option("--sigma", help="RBF bandwidth; default: from the median squared distance.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Name of the array, in files that hold several.")
+    ] = None,
+    format_: FormatOption = ValueFormat.table,
+) -> None:
+    """Compare every representation with every other, and write the similarity matrix.
+
+    Files are read slice by slice. The axes are (images, positions, channels) unless --layout says otherwise.
+    """
+    with reported():
+        from semret.retrieval import rsm as library
+        from semret.retrieval.feature_files import check_output, open_features, write_matrices
+
+        names = [item.value for item in dict.fromkeys(kernel or [Kernel.cosine])]
+        check_output(output, len(names))
+        with open_features(features, dataset) as x, _optional(against, dataset) as y, progress_bar("pairs") as bar:
+            matrices = library.rsm(
+                x,
+                y,
+                kernel=names,
+                invariance=invariance.value,
+                solver=solver,
+                center=center.value,
+                layout=layout.value,
+                prefix_tokens=prefix_tokens,
+                sigma=sigma,
+                progress=bar,
+            )
+        write_matrices(output, matrices)
+        rows = [
+            {
+                "output": str(output),
+                "kernel": name,
+                "rows": matrix.shape[0],
+                "columns": matrix.shape[1],
+                "mean": float(matrix.mean()) if matrix.size else None,
+            }
+            for name, matrix in matrices.items()
+        ]
+        _write(rows, format_)
+
+
+def cka(
+    first: Annotated[Path, typer.Argument(metavar="RSM", help="Square matrix: .npy, .npz or .h5.")],
+    second: Annotated[Path, typer.Argument(metavar="RSM", help="Another, of the same items in the same order.")],
+    estimator: Annotated[
+        Estimator, typer.Option("--estimator", help="Of HSIC; the biased one favours few items.")
+    ] = Estimator.biased,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Name of the array, in files that hold several.")
+    ] = None,
+    format_: FormatOption = ValueFormat.table,
+) -> None:
+    """Compare two similarity matrices by centred kernel alignment."""
+    with reported():
+        from semret.retrieval import cka as library
+        from semret.retrieval.feature_files import read_matrix
+
+        one, other = (read_matrix(file, dataset) for file in (first, second))
+        value = library.cka(one, other, estimator=estimator.value)
+        found: dict[str, Any] = {
+            "first": str(first),
+            "second": str(second),
+            "items": len(one),
+            "estimator": estimator.value,
+            "cka": value if value == value else None,  # JSON knows no NaN
+        }
+        _write([found], format_, one=True)
+
+
+def _optional(path: Path | None, dataset: str | None) -> Any:
+    import contextlib
+
+    from semret.retrieval.feature_files import open_features
+
+    return contextlib.nullcontext() if path is None else open_features(path, dataset)
+
+
+def _write(rows: list[dict[str, Any]], format_: ValueFormat, *, one: bool = False) -> None:
+    if format_ is ValueFormat.json:
+        write_json(rows[0] if one else rows)
+    elif format_ is ValueFormat.jsonl:
+        for row in rows:
+            typer.echo(json.dumps(row, allow_nan=False))
+    elif format_ is ValueFormat.csv:
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+        typer.echo(buffer.getvalue(), nl=False)
+    else:
+        header = list(rows[0])
+        numbers = frozenset(i for i, name in enumerate(header) if not isinstance(rows[0][name], str))
+        write_table(
+            header,
+            [[_short(value) for value in row.values()] for row in rows],
+            right=numbers,
+        )
+
+
+def _cell(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
