@@ -1,0 +1,228 @@
+"""``semret index`` and ``semret info``."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from semret.cli.output import printable, progress_bar, reported, write_json
+
+if TYPE_CHECKING:
+    from semret.index.build import SyncReport
+
+INTERRUPTED = 130
+SHOWN = 20
+"""Skipped files that are named one by one on a terminal."""
+
+
+class Report(StrEnum):
+    """How a report is printed."""
+
+    table = "table"
+    json = "json"
+
+
+class Storage(StrEnum):
+    """The names of `semret.index.manifest.DTYPES`."""
+
+    float16 = "float16"
+    float32 = "float32"
+
+
+class Geometry(StrEnum):
+    """The names of `semret.index.backbones.spec.GEOMETRIES`."""
+
+    squash = "squash"
+    crop = "crop"
+    letterbox = "letterbox"
+    corner = "corner"
+
+
+class Precision(StrEnum):
+    """The names of `semret.index.backbones.spec.AUTOCASTS`."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        envvar="SEMRET_INDEX",
+        help="Index directory; default: .semret here or in a folder above.",
+        show_envvar=True,
+    ),
+]
+ReportOption = Annotated[Report, typer.Option("--format", help="How to print the report.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to the application."""
+    app.command("index")(index)
+    app.command("info")(info)
+
+
+def index(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, and folders of pictures.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="See semret models; default: the index's, efficientnet-lite0 at first."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Checkpoint to load instead of the model's own.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="HxW", help="Input size of the model, in pixels.")
+    ] = None,
+    geometry: Annotated[
+        Geometry | None, typer.Option("--geometry", help="How a picture is brought to that size; default: the model's.")
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option("--layer", help="Layer whose tokens are stored: a name, or a number; default: the last."),
+    ] = None,
+    dtype: Annotated[
+        Storage | None, typer.Option("--dtype", help="How tokens are stored; default: the index's, float16 at first.")
+    ] = None,
+    precision: Annotated[
+        Precision | None, typer.Option("--precision", help="Of the model's products; default: float32.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures per forward pass.")] = 8,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps; default: the best there is.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Threads that read and decode; default: one per processor.")
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root", help="Folder that paths are stored relative to; name the new one after moving the photos."
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file had to be skipped.")] = False,
+    index: IndexOption = None,
+    format_: ReportOption = Report.table,
+) -> None:
+    """Bring the index up to date with PATHs, making it if there is none.
+
+    Run it again whenever pictures were added, changed, renamed or deleted: only what is new goes through the model.
+    Interrupt it at any time: what is done is kept, and the next run continues.
+    """
+    with reported():
+        from semret.index.build import SyncOptions, sync
+        from semret.index.choice import ModelChoice
+        from semret.index.location import default_index_path
+
+        choice = ModelChoice(
+            model=model,
+            weights=weights,
+            size=parse_size(size),
+            geometry=geometry and geometry.value,
+            layer=int(layer) if layer is not None and re.fullmatch(r"-?\d+", layer) else layer,
+            device=device,
+            autocast=precision and precision.value,
+        )
+        options = SyncOptions(dtype=dtype and dtype.value, batch_size=batch_size, workers=workers, root=root)
+        directory = default_index_path(index)
+        with stopped_by_interrupt() as stop, progress_bar("indexing") as progress:
+            report = sync(directory, paths, choice.loader(directory), options=options, progress=progress, stop=stop)
+    show_report(report, format_)
+    if report.interrupted:
+        typer.echo("semret: interrupted; what is done is kept, run the same command again to continue", err=True)
+        raise typer.Exit(INTERRUPTED)
+    if strict and report.skipped:
+        raise typer.Exit(1)
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Read ``HxW``, or one number for a square."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})(?:[xX](\d{1,5}))?", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no size; write HxW, as in 512x512", param_hint="--size")
+    return int(match[1]), int(match[2] or match[1])
+
+
+@contextlib.contextmanager
+def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C was pressed; pressed a second time, it ends the program at once."""
+    pressed = threading.Event()
+
+    def press(number: int, frame: Any) -> None:
+        del number, frame
+        pressed.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        typer.echo("semret: finishing what was begun; press Ctrl-C again to stop at once", err=True)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed.is_set
+    except KeyboardInterrupt as error:
+        raise typer.Exit(INTERRUPTED) from error
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def show_report(report: SyncReport, format_: Report) -> None:
+    """Print what was done on stdout, and what was skipped on stderr."""
+    if format_ is Report.json:
+        write_json(report.as_json())
+        return
+    for path, reason in report.skipped[:SHOWN]:
+        typer.echo(f"semret: skipped {printable(path)}: {printable(reason)}", err=True)
+    if len(report.skipped) > SHOWN:
+        typer.echo(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all", err=True)
+    changes = ("added", "updated", "renamed", "removed", "unchanged")
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in changes)
+    typer.echo(f"{report.images} images in {printable(report.index)}: {counts}, {len(report.skipped)} skipped")
+    speed = f"{report.embedded} embedded in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)"
+    typer.echo(f"{speed}; {readable(report.bytes)}, {readable(report.bytes_per_image)} per image")
+
+
+def readable(size: float) -> str:
+    """Return a number of bytes for people: ``1.4 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def info(index: IndexOption = None, format_: ReportOption = Report.table) -> None:
+    """Describe an index: its model, how many pictures it holds, how much space it takes."""
+    with reported():
+        from semret.index.collection import open_collection
+        from semret.index.location import find_index
+        from semret.index.summary import summarise
+
+        with open_collection(find_index(index)) as collection:
+            summary = summarise(collection)
+    if format_ is Report.json:
+        write_json(summary.as_json())
+        return
+    positions = f"{summary.tokens} tokens ({summary.grid[0]} x {summary.grid[1]}) of {summary.channels} channels"
+    rows = [
+        ["index", summary.index],
+        ["model", f"{summary.model}, input {summary.input_size[0]}x{summary.input_size[1]}"],
+        ["images", f"{summary.images} ({summary.contents} different), {summary.skipped} files skipped"],
+        ["stored", f"{positions}, {summary.dtype}; pooled {summary.pooled_dim}"],
+        ["size", f"{readable(summary.bytes)}, {readable(summary.bytes_per_image)} per image"],
+        ["segments", f"{summary.segments} with {summary.rows} images, {summary.dead_rows} not wanted any more"],
+        ["root", summary.root],
+        ["created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"],
+    ]
+    for label, text in rows:
+        typer.echo(f"{label:10}{printable(text)}")

@@ -1,0 +1,355 @@
+"""The catalog: which image is where. One SQLite file; every change is one transaction and a new generation.
+
+It runs with a rollback journal, so that readers need no shared memory and no right to write. After each commit the
+digest of the whole file is put beside it, which makes any damage visible at the next opening.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import shutil
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from semret.errors import IndexCorruptError, StorageError
+from semret.index import durable
+from semret.index.manifest import FORMAT_VERSION
+from semret.index.segments import Segment
+
+CATALOG_NAME = "catalog.sqlite"
+DIGEST_NAME = "catalog.sha256"
+JOURNAL_NAME = CATALOG_NAME + "-journal"
+
+_APPLICATION = 0x53454D52
+_WAIT = 60.0
+_REPAIR = "run semret verify --repair"
+_FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM"})
+
+SCHEMA = {
+    "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) WITHOUT ROWID",
+    "segments": (
+        "CREATE TABLE segments (number INTEGER PRIMARY KEY AUTOINCREMENT, rows INTEGER NOT NULL,"
+        " bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, offsets TEXT NOT NULL, sums TEXT NOT NULL, retired REAL)"
+    ),
+    "contents": (
+        "CREATE TABLE contents (sha256 BLOB PRIMARY KEY NOT NULL, segment INTEGER NOT NULL, row INTEGER NOT NULL,"
+        " former_id INTEGER) WITHOUT ROWID"
+    ),
+    "images": (
+        "CREATE TABLE images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE, size INTEGER NOT NULL,"
+        " mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL)"
+    ),
+    "images_by_content": "CREATE INDEX images_by_content ON images (sha256)",
+    "skipped": (
+        "CREATE TABLE skipped (path BLOB PRIMARY KEY NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
+        " reason TEXT NOT NULL, decoder TEXT NOT NULL) WITHOUT ROWID"
+    ),
+}
+"""What the file holds, and all that it may hold: a catalog with a trigger or a view more is refused."""
+
+
+class Catalog:
+    """An open catalog.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    writable : bool
+        Whether `transaction` will be used; the caller then holds the writer's lock.
+
+    Raises
+    ------
+    IndexCorruptError
+        If the file is missing, damaged, or holds anything but the tables of `SCHEMA`.
+    StorageError
+        If it is to be written and may not be.
+    """
+
+    def __init__(self, index: Path, *, writable: bool = False) -> None:
+        self.path = index / CATALOG_NAME
+        self._digest_path = index / DIGEST_NAME
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        if not self.path.is_file():
+            raise IndexCorruptError(f"{self.path} is missing; {_REPAIR}")
+        with self._reported():
+            self._db = self._connect(writable)
+        try:
+            with self.reading():
+                self._check_schema()
+                self._check_digest(thoroughly=writable)
+            if writable and not self._has_digest():
+                self.write_digest()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(cls, index: Path, meta: dict[str, str]) -> Catalog:
+        """Make an empty catalog in a directory that holds no index yet, and open it for writing."""
+        path = index / CATALOG_NAME
+        for leftover in (path, index / JOURNAL_NAME, index / DIGEST_NAME):
+            durable.discard(leftover)
+        with _sqlite_reported(path):
+            db = sqlite3.connect(path, isolation_level=None)
+            with contextlib.closing(db):
+                db.execute("PRAGMA journal_mode=DELETE")
+                db.execute("PRAGMA synchronous=EXTRA")
+                db.execute("BEGIN IMMEDIATE")
+                for statement in SCHEMA.values():
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id={_APPLICATION}")
+                db.execute(f"PRAGMA user_version={FORMAT_VERSION}")
+                db.executemany("INSERT INTO meta VALUES (?, ?)", {"generation": "0", **meta}.items())
+                db.execute("COMMIT")
+        durable.checkpoint("catalog:created")
+        return cls(index, writable=True)
+
+    def close(self) -> None:
+        """Close the file."""
+        if hasattr(self, "_db"):
+            self._db.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+            self._copy = None
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Hold one state of the catalog for the length of a ``with`` block; a writer waits."""
+        with self._reported():
+            self._db.execute("BEGIN")
+            try:
+                self._db.execute("SELECT 1 FROM meta").fetchone()
+                yield
+            finally:
+                self._db.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make everything written in a ``with`` block visible at once, as a new generation; nothing if it raises."""
+        with self._reported():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute(
+                    "UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'generation'"
+                )
+                durable.checkpoint("catalog:changed")
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        durable.checkpoint("catalog:committed")
+        self.write_digest()
+
+    def select(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        with self._reported():
+            return self._db.execute(statement, values).fetchall()
+
+    def change(self, statement: str, *values: Any) -> int:
+        """Execute one statement inside a `transaction`; return the row id of an insertion."""
+        with self._reported():
+            return int(self._db.execute(statement, values).lastrowid or 0)
+
+    def change_many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        """Execute one statement for many rows inside a `transaction`."""
+        with self._reported():
+            self._db.executemany(statement, rows)
+
+    @property
+    def generation(self) -> int:
+        """Number of the state that the catalog shows."""
+        return int(self.meta("generation"))
+
+    def meta(self, key: str) -> str:
+        """Return one of: ``generation``, ``root``, ``style``, ``manifest``."""
+        rows = self.select("SELECT value FROM meta WHERE key = ?", key)
+        if not rows or not isinstance(rows[0][0], str):
+            raise IndexCorruptError(f"{self.path} is damaged: it has no {key}; {_REPAIR}")
+        return str(rows[0][0])
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Change a value of `meta` inside a `transaction`."""
+        self.change("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+
+    def segments(self, *, retired: bool = False) -> dict[int, Segment]:
+        """Return the segments in use, or those that are not any more and wait for their deletion, by number."""
+        condition = "IS NOT NULL" if retired else "IS NULL"
+        rows = self.select(f"SELECT number, rows, bytes, sha256, offsets, sums FROM segments WHERE retired {condition}")
+        try:
+            return {row[0]: _segment(row) for row in rows}
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise IndexCorruptError(f"{self.path} is damaged: a segment's entry is no entry; {_REPAIR}") from error
+
+    def add_segment(self, segment: Segment) -> None:
+        """Enter a segment inside a `transaction`."""
+        self.change(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, NULL)",
+            segment.number,
+            segment.rows,
+            segment.bytes,
+            segment.sha256,
+            json.dumps(segment.offsets),
+            json.dumps(segment.sums),
+        )
+
+    def next_segment(self) -> int:
+        """Return a number that no segment ever had."""
+        return 1 + int((self.select("SELECT seq FROM sqlite_sequence WHERE name = 'segments'") or [(0,)])[0][0])
+
+    def next_id(self) -> int:
+        """Return an id that no image ever had."""
+        return 1 + int((self.select("SELECT seq FROM sqlite_sequence WHERE name = 'images'") or [(0,)])[0][0])
+
+    def backup(self, target: Path) -> None:
+        """Copy one state of the catalog to a new file."""
+        with self._reported(), contextlib.closing(sqlite3.connect(target)) as copy:
+            self._db.backup(copy)
+
+    def problems(self) -> list[str]:
+        """Return what SQLite finds wrong with the file's structure; nothing for a sound one."""
+        try:
+            found = [str(row[0]) for row in self.select("PRAGMA integrity_check(20)")]
+        except IndexCorruptError as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
+    def write_digest(self) -> None:
+        """Put the digest of the file as it is now beside it."""
+        durable.write_file(self._digest_path, digest_line(self.generation, self._hash()), "digest")
+
+    def _hash(self) -> str:
+        # Through SQLite and not by opening the file: closing it would drop the locks of this whole process (POSIX).
+        with self._reported():
+            return hashlib.sha256(self._db.serialize()).hexdigest()
+
+    def _has_digest(self) -> bool:
+        found = read_digest(self._digest_path)
+        return found is not None and found[0] == self.generation
+
+    def _check_digest(self, *, thoroughly: bool) -> None:
+        """Compare the file with its digest; where a killed writer left none for this generation, ask SQLite."""
+        found, generation = read_digest(self._digest_path), self.generation
+        if found is not None and found[0] > generation:
+            raise IndexCorruptError(f"{self.path} is damaged, or older than {DIGEST_NAME} beside it; {_REPAIR}")
+        if found is not None and found[0] == generation:
+            if found[1] != self._hash():
+                raise IndexCorruptError(f"{self.path} is damaged: it does not have its checksum; {_REPAIR}")
+        elif thoroughly and (problems := self.problems()):
+            raise IndexCorruptError(f"{self.path} is damaged: {problems[0]}; {_REPAIR}")
+
+    def _check_schema(self) -> None:
+        version = self.select("PRAGMA user_version")[0][0]
+        found = self.select("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+        if version != FORMAT_VERSION or dict(found) != SCHEMA or len(found) != len(SCHEMA):
+            raise IndexCorruptError(f"{self.path} is damaged: its tables are not those of semret; {_REPAIR}")
+
+    def _connect(self, writable: bool) -> sqlite3.Connection:
+        if writable:
+            return _open(self.path, "rw")
+        try:
+            return _open(self.path, "ro")
+        except sqlite3.OperationalError:
+            if not self.path.with_name(JOURNAL_NAME).exists():
+                raise
+        # A writer was killed in the middle of a commit: what it began has to be undone before anything can be read.
+        try:
+            return _open(self.path, "rw")
+        except sqlite3.OperationalError:
+            return _open(self._copy_aside(), "rw")
+
+    def _copy_aside(self) -> Path:
+        """Copy catalog and journal to where they may be written, for an interrupted commit on read-only media."""
+        self._copy = tempfile.TemporaryDirectory(prefix="semret-")
+        with durable.storage(f"copy {self.path} to a temporary folder"):
+            for name in (CATALOG_NAME, JOURNAL_NAME):
+                shutil.copyfile(self.path.with_name(name), Path(self._copy.name) / name)
+        return Path(self._copy.name) / CATALOG_NAME
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        with _sqlite_reported(self.path):
+            yield
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    db = sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}", uri=True, timeout=_WAIT, isolation_level=None, check_same_thread=False
+    )
+    try:
+        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=EXTRA", "mmap_size=0"):
+            db.execute(f"PRAGMA {pragma}")
+        db.text_factory = _text
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _sqlite_reported(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into a StorageError or an IndexCorruptError with the remedy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "") or ""
+        if name.startswith("SQLITE_IOERR") or any(name.startswith(code) for code in _FULL_CODES):
+            raise StorageError(
+                f"cannot use {path}: {error}; what was committed before is intact; "
+                "make room or give access, and run the command again"
+            ) from error
+        raise IndexCorruptError(f"{path} is damaged: {error}; {_REPAIR}") from error
+
+
+def _segment(row: tuple[Any, ...]) -> Segment:
+    number, rows, size, sha256, offsets, sums = row
+    if not all(type(value) is int and 0 < value < 2**62 for value in (number, rows, size)):
+        raise ValueError("a number is out of range")
+    maps = [{str(key): int(value) for key, value in json.loads(text).items()} for text in (offsets, sums)]
+    return Segment(number=number, rows=rows, bytes=size, sha256=str(sha256), offsets=maps[0], sums=maps[1])
+
+
+def digest_line(generation: int, digest: str) -> bytes:
+    """Return the content of the file beside the catalog: generation, SHA-256, and a CRC of these two."""
+    text = f"{generation} {digest}"
+    return f"{text} {zlib.crc32(text.encode()):08x}\n".encode()
+
+
+def read_digest(path: Path) -> tuple[int, str] | None:
+    """Return generation and SHA-256 from the file beside the catalog; None if it is missing.
+
+    Raises
+    ------
+    IndexCorruptError
+        If it is not as `digest_line` made it.
+    """
+    try:
+        raw = path.read_bytes()[:1024]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(durable.describe(error, f"read {path}")) from error
+    found = re.fullmatch(rb"(\d{1,18}) ([0-9a-f]{64}) [0-9a-f]{8}\n", raw)
+    if found is None or digest_line(int(found[1]), found[2].decode()) != raw:
+        raise IndexCorruptError(f"{path} is damaged; {_REPAIR}")
+    return int(found[1]), found[2].decode()

@@ -1,0 +1,106 @@
+"""Which network the user wants, and whether that is the one an index was made with; found out without loading it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from semret.errors import IncompatibleIndexError
+from semret.index.backbones.spec import Backbone
+from semret.index.location import PathLike
+from semret.index.manifest import MANIFEST_NAME, Manifest, read_manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """What the user asks of the network; None leaves it to the index, or to the model's own default.
+
+    Attributes
+    ----------
+    model : str or None
+        A name of the registry; None stands for the index's model, ``efficientnet-lite0`` for a new index.
+    weights : path or None
+        Checkpoint to load instead of the one that the name stands for.
+    size : (int, int) or None
+        Input height and width.
+    geometry, layer, device, autocast
+        See `semret.index.backbones.registry.create_backbone`.
+    """
+
+    model: str | None = None
+    weights: PathLike | None = None
+    size: tuple[int, int] | None = None
+    geometry: str | None = None
+    layer: str | int | None = None
+    device: str | None = None
+    autocast: str | None = None
+
+    def loader(self, index: Path) -> Callable[[], Backbone]:
+        """Return what loads the network for an index, which need not exist yet.
+
+        Raises
+        ------
+        IncompatibleIndexError
+            If the index was made with another model, size, geometry, layer or precision.
+        UnknownNameError
+            If there is no such model.
+        """
+        manifest = read_manifest(index) if (index / MANIFEST_NAME).exists() else None
+        if manifest is None:
+            return self._loader_for_new()
+        self._compare(manifest, index)
+        return self._loader_for(manifest)
+
+    def _loader_for_new(self) -> Callable[[], Backbone]:
+        from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone, spec_of
+
+        name = self.model or DEFAULT_BACKBONE
+        spec_of(name)
+        return lambda: create_backbone(
+            name,
+            weights=self.weights,
+            size=self.size,
+            geometry=self.geometry,
+            layer=self.layer,
+            device=self.device,
+            dtype=self.autocast,
+        )
+
+    def _loader_for(self, manifest: Manifest) -> Callable[[], Backbone]:
+        identity = manifest.identity
+
+        def load() -> Backbone:
+            from semret.index.backbones.registry import create_backbone
+
+            return create_backbone(
+                identity.backbone,
+                weights=self.weights,
+                size=identity.preprocessing.size,
+                geometry=identity.preprocessing.geometry,
+                layer=identity.layer,
+                device=self.device,
+                dtype=identity.autocast,
+            )
+
+        return load
+
+    def _compare(self, manifest: Manifest, index: Path) -> None:
+        identity = manifest.identity
+        pairs = {
+            "model": (self.model, identity.backbone),
+            "size": (self.size and "{}x{}".format(*self.size), "{}x{}".format(*identity.preprocessing.size)),
+            "geometry": (self.geometry, identity.preprocessing.geometry),
+            "layer": (None if self.layer is None else str(self.layer), str(identity.layer)),
+            "precision": (self.autocast, identity.autocast or "float32"),
+        }
+        different = [
+            f"{name} is {stored} in the index, {wanted} was asked for"
+            for name, (wanted, stored) in pairs.items()
+            if wanted is not None and wanted != stored
+        ]
+        if different:
+            raise IncompatibleIndexError(
+                f"{index} was made otherwise: {'; '.join(different)}; "
+                "leave the option out, or index into another directory with --index"
+            )

@@ -1,0 +1,110 @@
+"""Writing that survives a kill or a power cut: everything on disk before anything refers to it.
+
+A file is written under a temporary name, flushed, renamed into place, and its folder flushed. Every step passes a named
+`checkpoint`, so that tests can kill the process there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from semret.errors import StorageError
+
+TEMPORARY_SUFFIX = ".tmp"
+"""Ending of files that are being written; a leftover is never data and is cleaned by the next writer."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_ADVICE = "what was committed before is intact; make room and run the command again"
+
+
+def checkpoint(label: str) -> None:
+    """Mark a step of a commit. Does nothing; fault-injection tests put a killer in its place."""
+    del label
+
+
+@contextlib.contextmanager
+def storage(action: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says which action failed and what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(describe(error, action)) from error
+
+
+def describe(error: OSError, action: str) -> str:
+    """Return one line about a failed action: the file, the system's reason, the remedy."""
+    reason = error.strerror or str(error)
+    advice = f"; {_ADVICE}" if error.errno in _FULL else ""
+    return f"cannot {action}: {reason}{advice}"
+
+
+def temporary(path: Path) -> Path:
+    """Return the name under which `path` is written until it is complete."""
+    return path.with_name(path.name + TEMPORARY_SUFFIX)
+
+
+def put_in_place(path: Path, label: str) -> None:
+    """Give a complete, flushed temporary file its name, and flush the folder; `label` names the checkpoints."""
+    checkpoint(f"{label}:written")
+    temporary(path).replace(path)
+    checkpoint(f"{label}:renamed")
+    flush_folder(path.parent)
+    checkpoint(f"{label}:durable")
+
+
+def write_file(path: Path, data: bytes, label: str) -> None:
+    """Write a small file so that its name never leads to a part of it.
+
+    Raises
+    ------
+    StorageError
+        If the disk is full, read-only, or refuses access; the former content is then untouched.
+    """
+    try:
+        with storage(f"write {path}"):
+            with temporary(path).open("wb") as stream:
+                stream.write(data)
+                flush_file(stream.fileno())
+            put_in_place(path, label)
+    except StorageError:
+        discard(temporary(path))
+        raise
+
+
+def flush_file(descriptor: int) -> None:
+    """Force a file to the disk itself; on macOS that takes more than fsync."""
+    full_sync = getattr(__import__("fcntl"), "F_FULLFSYNC", None) if os.name == "posix" else None
+    if full_sync is not None:
+        import fcntl
+
+        try:
+            fcntl.fcntl(descriptor, full_sync)
+        except OSError:
+            # Not every file system knows it.
+            os.fsync(descriptor)
+    else:
+        os.fsync(descriptor)
+
+
+def flush_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk; systems that cannot open folders do it by themselves."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def discard(path: Path) -> bool:
+    """Delete a file that is no longer needed; return whether it is gone; one that resists is left for later."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,129 @@
+"""Where an index lies, and where its pictures lie relative to it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semret.errors import ArgumentError, IndexNotFoundError
+from semret.index.manifest import MANIFEST_NAME
+
+INDEX_NAME = ".semret"
+ENVIRONMENT = "SEMRET_INDEX"
+
+PathLike = str | os.PathLike[str]
+
+
+def find_index(start: PathLike | None = None) -> Path:
+    """Return the directory of the index that a command means.
+
+    Parameters
+    ----------
+    start : path or None
+        An index directory, or a folder: ``.semret`` in it or in the nearest folder above. None stands for
+        ``SEMRET_INDEX`` where it is set, else for the current directory.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is none.
+    """
+    chosen = start if start is not None else os.environ.get(ENVIRONMENT) or None
+    folder = absolute(chosen if chosen is not None else ".")
+    if _is_index(folder):
+        return folder
+    found = _search_upward(folder)
+    if found is None:
+        where = f"{folder} is no index, and" if chosen is not None else "there is"
+        raise IndexNotFoundError(
+            f"{where} no {INDEX_NAME} in {folder} or a folder above; "
+            "make one with semret index PATH, or name one with --index"
+        )
+    return found
+
+
+def default_index_path(explicit: PathLike | None = None) -> Path:
+    """Return the directory that ``semret index`` writes to.
+
+    That is `explicit`, else ``SEMRET_INDEX``, else the index found from the current directory upward, else a new
+    ``.semret`` in the current directory. It need not exist.
+    """
+    chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT) or None
+    if chosen is not None:
+        return absolute(chosen)
+    return _search_upward(absolute(".")) or absolute(INDEX_NAME)
+
+
+def absolute(path: PathLike) -> Path:
+    """Return a path from the root, without ``.`` and ``..``; links are kept as they are."""
+    return Path(os.path.normpath(Path(path).absolute()))
+
+
+def _is_index(folder: Path) -> bool:
+    return (folder / MANIFEST_NAME).is_file()
+
+
+def _search_upward(folder: Path) -> Path | None:
+    for parent in (folder, *folder.parents):
+        if _is_index(parent / INDEX_NAME):
+            return parent / INDEX_NAME
+    return None
+
+
+@dataclass(frozen=True)
+class Root:
+    """The folder that stored paths are relative to.
+
+    Attributes
+    ----------
+    stored : str
+        As the catalog has it: relative to the index directory where the index lies inside the root, so that both may
+        move together; else absolute.
+    folder : Path
+        The same, absolute.
+    """
+
+    stored: str
+    folder: Path
+
+    @classmethod
+    def at(cls, index: Path, folder: PathLike) -> Root:
+        """Return the root at this folder."""
+        top = absolute(folder)
+        inside = index.is_relative_to(top)
+        return cls(Path(os.path.relpath(top, index)).as_posix() if inside else top.as_posix(), top)
+
+    @classmethod
+    def read(cls, index: Path, stored: str) -> Root:
+        """Return the root that the catalog of an index names."""
+        return cls(stored, Path(os.path.normpath(index / stored)))
+
+    @classmethod
+    def choose(cls, index: Path, paths: Sequence[PathLike]) -> Root:
+        """Return the root of a new index: the folder that holds the index if all `paths` are in it, else their own."""
+        given = [absolute(path) for path in paths]
+        if all(path.is_relative_to(index.parent) for path in given):
+            return cls.at(index, index.parent)
+        folders = [path if path.is_dir() else path.parent for path in given]
+        try:
+            return cls.at(index, os.path.commonpath(folders))
+        except ValueError as error:
+            raise ArgumentError("the paths lie on different drives; give --root, or index them one by one") from error
+
+    def to_stored(self, path: str) -> bytes:
+        """Return how an absolute path is stored: relative to the root where it lies below, with forward slashes."""
+        top = str(self.folder)
+        prefix = top if top.endswith(os.sep) else top + os.sep
+        kept = path[len(prefix) :] if path.startswith(prefix) else path
+        return (kept.replace("\\", "/") if os.sep == "\\" else kept).encode("utf-8", "surrogateescape")
+
+    def to_path(self, stored: bytes) -> str:
+        """Return the absolute path that was stored."""
+        return os.path.normpath(os.path.join(self.folder, stored.decode("utf-8", "surrogateescape")))  # noqa: PTH118
+
+
+def lies_in(path: str, folders: Sequence[str]) -> bool:
+    """Tell whether an absolute path is one of `folders`, or below one."""
+    return any(path == folder or path.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)

@@ -1,0 +1,187 @@
+"""What an index was made with, and the refusal of what does not fit.
+
+The manifest is written once, when the index is made, and never changes: it may be read without a lock.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semret._version import __version__
+from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
+from semret.index.backbones.spec import Identity, Preprocessing
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+DTYPES = ("float16", "float32")
+"""How tokens may be stored."""
+
+_LIMIT = 2**20
+_REPAIR = "restore it from a copy, or run semret verify --repair"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What is fixed for the life of an index.
+
+    Attributes
+    ----------
+    format_version : int
+        Of the files on disk; `FORMAT_VERSION` for an index made by this version of semret.
+    identity : Identity
+        The backbone, its weights, preprocessing and geometry.
+    dtype : {"float16", "float32"}
+        Of the stored tokens.
+    created : str
+        UTC, ISO 8601.
+    semret : str
+        Version that made the index.
+    """
+
+    format_version: int = FORMAT_VERSION
+    identity: Identity
+    dtype: str = "float16"
+    created: str
+    semret: str = __version__
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ArgumentError(f"tokens cannot be stored as {self.dtype!r}; choose one of {', '.join(DTYPES)}")
+
+    @property
+    def token_shape(self) -> tuple[int, int]:
+        """``(S, C)`` of each image."""
+        height, width = self.identity.grid
+        return height * width, self.identity.channels
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of the tokens of one image."""
+        positions, channels = self.token_shape
+        return positions * channels * np.dtype(self.dtype).itemsize
+
+    def as_bytes(self) -> bytes:
+        """Return the one way to write this manifest down; a file that differs by a byte is damaged."""
+        return (json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
+
+
+def read_manifest(index: Path) -> Manifest:
+    """Read the manifest of an index directory.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is none.
+    IndexCorruptError
+        If it is damaged.
+    IncompatibleIndexError
+        If it is of a format that this version does not know.
+    """
+    path = index / MANIFEST_NAME
+    try:
+        with path.open("rb") as stream:
+            raw = stream.read(_LIMIT)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise IndexNotFoundError(f"{index} is no index: it holds no {MANIFEST_NAME}") from error
+    except OSError as error:
+        raise IndexCorruptError(f"{path} cannot be read: {error.strerror}; check access, or {_REPAIR}") from error
+    return parse_manifest(raw, path)
+
+
+def parse_manifest(raw: bytes, path: Path) -> Manifest:
+    """Read a manifest from its bytes; `path` is for messages. Raises as `read_manifest`."""
+    try:
+        document = json.loads(raw.decode("ascii"))
+        _refuse_other_formats(document, path)
+        manifest = _build(document)
+        intact = manifest.as_bytes() == raw
+    except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
+        raise IndexCorruptError(f"{path} is damaged ({_short(error)}); {_REPAIR}") from error
+    if not intact:
+        raise IndexCorruptError(f"{path} is damaged: it is not what semret writes; {_REPAIR}")
+    return manifest
+
+
+def _refuse_other_formats(document: Any, path: Path) -> None:
+    found = document["format_version"]
+    if type(found) is not int:
+        raise TypeError("its format version is no number")
+    if found > FORMAT_VERSION:
+        raise IncompatibleIndexError(
+            f"{path.parent} has index format {found}, this semret {__version__} reads up to {FORMAT_VERSION}; "
+            "upgrade semret, or index into another directory"
+        )
+    if found < FORMAT_VERSION:
+        raise ValueError(f"there is no index format {found}")
+
+
+def _build(document: dict[str, Any]) -> Manifest:
+    if set(document) != {field.name for field in fields(Manifest)}:
+        raise KeyError("fields are missing or unknown")
+    stored = dict(document["identity"])
+    shape = dict(stored["preprocessing"])
+    for key in ("size", "mean", "std"):
+        shape[key] = tuple(shape[key])
+    stored["preprocessing"] = Preprocessing(**shape)
+    stored["grid"] = tuple(stored["grid"])
+    manifest = Manifest(**{**document, "identity": Identity(**stored)})
+    _check_numbers(manifest)
+    return manifest
+
+
+def _check_numbers(manifest: Manifest) -> None:
+    """Refuse sizes that could not come from a network; what is computed with them later stays within memory."""
+    identity = manifest.identity
+    sizes = (*identity.grid, identity.channels, identity.pooled_dim, *identity.preprocessing.size)
+    if len(identity.grid) != 2 or len(identity.preprocessing.size) != 2:
+        raise ValueError("a grid or size does not have two numbers")
+    if not all(type(size) is int and 0 < size <= 2**20 for size in sizes):
+        raise ValueError("a size is out of range")
+    if manifest.token_bytes > 2**31:
+        raise ValueError("an image would take more than 2 GiB")
+    if not re.fullmatch(r"[0-9a-f]{64}", identity.weights_sha256):
+        raise ValueError("the digest of the weights is none")
+
+
+def check_compatible(manifest: Manifest, identity: Identity) -> None:
+    """Refuse a backbone that is not the one an index was made with.
+
+    Raises
+    ------
+    IncompatibleIndexError
+        If a field differs; the message names every one, with both values.
+    """
+    differences = _differences(asdict(manifest.identity), asdict(identity))
+    if differences:
+        raise IncompatibleIndexError(
+            f"the index was made with another model: {'; '.join(differences)}. "
+            "Use the model it was made with, or index into another directory with --index"
+        )
+
+
+def _differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in stored.items():
+        other = given[key]
+        if isinstance(value, dict) and isinstance(other, dict):
+            found += _differences(value, other, f"{prefix}{key}.")
+        elif value != other:
+            found.append(f"{prefix}{key} is {_plain(value)} in the index, {_plain(other)} now")
+    return found
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, tuple) and all(isinstance(part, int) for part in value):
+        return "x".join(map(str, value))
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}..."
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

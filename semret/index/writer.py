@@ -1,0 +1,167 @@
+"""The write side of an index: what every command that changes one shares."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from semret.errors import IndexCorruptError, IndexNotFoundError
+from semret.index import durable
+from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, Catalog
+from semret.index.collection import open_collection
+from semret.index.location import Root
+from semret.index.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared
+from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.segments import FOLDER, Rows, Segment, segment_path, write_segment
+from semret.index.vectors import SHORTLIST_NAME, read_shortlist, write_shortlist
+
+_SEGMENT_NAME = re.compile(r"(\d{6,18})\.h5")
+_GRACE = 24 * 3600.0
+
+
+class IndexWriter:
+    """An index open for writing, for the length of a ``with`` block; nobody else writes meanwhile.
+
+    A directory without a manifest is an index that does not exist yet: `create` makes it one. Leaving the block without
+    having created one leaves no trace.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    may_create : bool
+        Whether the index may be missing.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is no index and `may_create` is false.
+    IndexLockedError
+        If another process writes to it.
+    IndexCorruptError
+        If it is damaged.
+    """
+
+    catalog: Catalog
+    manifest: Manifest
+    root: Root
+
+    def __init__(self, index: Path, *, may_create: bool = False) -> None:
+        self.index = index
+        self._may_create = may_create
+        self._made_folder = False
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> IndexWriter:
+        if not self._may_create:
+            read_manifest(self.index)
+        with durable.storage(f"create {self.index}"):
+            self._made_folder = not self.index.exists()
+            self.index.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._forget_unmade)
+            stack.enter_context(WriterLock(self.index))
+            if self.exists:
+                self._open(stack)
+            else:
+                self._refuse_lost_manifest()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stack.close()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the index has been made."""
+        return (self.index / MANIFEST_NAME).is_file()
+
+    def _open(self, stack: contextlib.ExitStack) -> None:
+        self.manifest = read_manifest(self.index)
+        self.catalog = stack.enter_context(Catalog(self.index, writable=True))
+        if parse_manifest(self.catalog.meta("manifest").encode(), self.index / MANIFEST_NAME) != self.manifest:
+            raise IndexCorruptError(
+                f"{self.index / MANIFEST_NAME} belongs to another index; run semret verify --repair"
+            )
+        self.root = Root.read(self.index, self.catalog.meta("root"))
+        self.clean()
+
+    def _refuse_lost_manifest(self) -> None:
+        """Refuse to make an index where one with segments has merely lost its manifest."""
+        if any((self.index / FOLDER).glob("*.h5")):
+            raise IndexCorruptError(
+                f"{self.index} holds segments but no {MANIFEST_NAME}; restore it with semret verify --repair"
+            )
+
+    def create(self, manifest: Manifest, root: Root, style: str) -> None:
+        """Make the index: the catalog first, the manifest last, for it is what makes a directory an index."""
+        meta = {"root": root.stored, "style": style, "manifest": manifest.as_bytes().decode()}
+        self.catalog = self._stack.enter_context(Catalog.create(self.index, meta))
+        durable.write_file(self.index / MANIFEST_NAME, manifest.as_bytes(), "manifest")
+        self.manifest, self.root = manifest, root
+
+    def _forget_unmade(self) -> None:
+        """Remove what is left of an index that was never made."""
+        if self.exists or not self._made_folder:
+            return
+        for name in (CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, LOCK_NAME):
+            durable.discard(self.index / name)
+        with contextlib.suppress(OSError):
+            self.index.rmdir()
+
+    def clean(self) -> None:
+        """Delete what killed writers left behind, and retired segments that no reader needs any more."""
+        for leftover in (*self.index.glob(f"*{durable.TEMPORARY_SUFFIX}"), *(self.index / FOLDER).glob("*")):
+            if leftover.name.endswith(durable.TEMPORARY_SUFFIX):
+                durable.discard(leftover)
+        known = {*self.catalog.segments(), *self.catalog.segments(retired=True)}
+        for file in (self.index / FOLDER).glob("*.h5"):
+            match = _SEGMENT_NAME.fullmatch(file.name)
+            if match and int(match[1]) not in known:
+                # Renamed into place by a writer that was killed before its transaction: nobody ever saw it.
+                durable.discard(file)
+        self.delete_retired()
+
+    def write_segment(self, parts: Sequence[Rows]) -> Segment:
+        """Write a segment under a new number; it becomes part of the index by `Catalog.add_segment`."""
+        return write_segment(self.index, self.catalog.next_segment(), self.manifest, parts)
+
+    def retire_unused(self) -> None:
+        """Inside a transaction: drop contents that no image has, and mark segments without contents for deletion."""
+        self.catalog.change("DELETE FROM contents WHERE sha256 NOT IN (SELECT sha256 FROM images)")
+        self.catalog.change(
+            "UPDATE segments SET retired = ? WHERE retired IS NULL AND number NOT IN (SELECT segment FROM contents)",
+            time.time(),
+        )
+
+    def delete_retired(self) -> None:
+        """Delete the files of retired segments if nobody reads; otherwise they stay for a later writer."""
+        retired = self.catalog.select("SELECT number, retired FROM segments WHERE retired IS NOT NULL")
+        if not retired:
+            return
+        with NoReaders(self.index / MANIFEST_NAME) as alone:
+            if not locks_are_shared():
+                retired = [(number, since) for number, since in retired if time.time() - since > _GRACE]
+            elif not alone:
+                return
+            gone = [(number,) for number, _ in retired if durable.discard(segment_path(self.index, number))]
+        if gone:
+            with self.catalog.transaction():
+                self.catalog.change_many("DELETE FROM segments WHERE number = ?", gone)
+
+    def refresh_shortlist(self) -> None:
+        """Write ``shortlist.faiss`` anew unless it belongs to the present state."""
+        path = self.index / SHORTLIST_NAME
+        with open_collection(self.index) as collection:
+            shape = (len(collection), self.manifest.identity.pooled_dim)
+            if read_shortlist(path, shape, collection.mark) is None:
+                write_shortlist(path, collection.make_vectors(), collection.mark)
+
+
+def require_index(index: Path) -> None:
+    """Raise IndexNotFoundError unless this directory is an index."""
+    if not (index / MANIFEST_NAME).is_file():
+        raise IndexNotFoundError(f"{index} is no index: it holds no {MANIFEST_NAME}")
