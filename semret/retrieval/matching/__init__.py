@@ -1,0 +1,215 @@
+r"""One-to-one matching of two sets of tokens.
+
+A matching pairs rows of an affinity ``A`` (Sq, Sd) with columns, each at most once and the smaller side completely;
+its value is :math:`\sum_i A_{i,\pi(i)}` (equation 4 asks for the largest). Larger affinity is more alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from semret.arrays import Float64Array, FloatArray, IndexVector, require_finite, require_ndim
+from semret.errors import ArgumentError, ShapeError, UnknownNameError
+from semret.retrieval.matching.approximate import Norms
+from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
+from semret.retrieval.matching.results import BatchMatching, Matching, relative_gaps
+from semret.retrieval.matching.table import SOLVERS, Solver
+
+__all__ = [
+    "EFFORTS",
+    "SOLVERS",
+    "AuctionBatch",
+    "BatchMatching",
+    "Matching",
+    "Solver",
+    "match",
+    "match_batch",
+    "upper_bounds",
+]
+
+
+def match(
+    affinity: ArrayLike,
+    *,
+    row_norms: ArrayLike | None = None,
+    column_norms: ArrayLike | None = None,
+    solver: str = "auction",
+    **options: Any,
+) -> Matching:
+    r"""Match the rows of an affinity with its columns, one to one, for the largest sum.
+
+    Solves :math:`\max_\pi \sum_i A_{i,\pi(i)}` (equation 4), or approximates it if the solver is not exact.
+
+    Parameters
+    ----------
+    affinity : array_like of shape (Sq, Sd)
+        Larger is more alike. float16, float32 and float64 count as given, integers as float64.
+    row_norms, column_norms : array_like of shape (Sq,) and (Sd,), or None
+        Norms of the tokens, for solvers that sort by them (greedy, topk-greedy, batch-optimal).
+    solver : str
+        A name of `SOLVERS`.
+    **options
+        Options of the solver: ``top`` of topk-greedy, ``window`` of batch-optimal.
+
+    Returns
+    -------
+    Matching
+        Of several optimal matchings, any.
+
+    Raises
+    ------
+    ShapeError
+        If the affinity is not two-dimensional, or empty, or the norms do not fit.
+    NonFiniteError
+        If the affinity or a norm holds NaN or infinity.
+    UnknownNameError
+        If there is no such solver.
+    ArgumentError
+        If the solver has no such option, or needs norms that are missing.
+
+    Examples
+    --------
+    >>> found = match([[3.0, 2.0], [2.0, 0.0]])
+    >>> found.assignment.tolist(), found.value, found.exact
+    ([1, 0], 4.0, True)
+    """
+    array = np.asarray(affinity)
+    require_ndim(array, 2, "the affinity", "(Sq, Sd)")
+    found = match_batch(
+        array[None],
+        row_norms=row_norms,
+        column_norms=None if column_norms is None else np.asarray(column_norms)[None],
+        solver=solver,
+        threads=1,
+        **options,
+    )
+    return Matching(
+        assignment=found.assignments[0],
+        value=float(found.values[0]),
+        bound=float(found.bounds[0]),
+        gap=float(found.gaps[0]),
+        exact=found.exact,
+        solver=found.solver,
+    )
+
+
+def match_batch(
+    affinities: ArrayLike,
+    *,
+    row_norms: ArrayLike | None = None,
+    column_norms: ArrayLike | None = None,
+    solver: str = "auction",
+    threads: int | None = None,
+    **options: Any,
+) -> BatchMatching:
+    """Match each of many affinities of one shape.
+
+    The result for an affinity does not depend on the others, nor on the number of threads.
+
+    Parameters
+    ----------
+    affinities : array_like of shape (K, Sq, Sd)
+        See `match`. K may be 0.
+    row_norms, column_norms : array_like of shape (Sq,) and (K, Sd), or None
+        See `match`.
+    threads : int or None
+        Threads of solver auction; None takes all processors. The other solvers run on one.
+    solver, **options
+        See `match`.
+
+    Returns
+    -------
+    BatchMatching
+
+    Raises
+    ------
+    ShapeError, NonFiniteError, UnknownNameError, ArgumentError
+        See `match`.
+    """
+    chosen = _solver(solver)
+    settings = chosen.settings(options)
+    array = _checked(affinities)
+    if chosen.run is None:
+        return AuctionBatch(array, threads=threads).solve()
+    require_finite(array, "the affinity")
+    norms = _checked_norms(row_norms, column_norms, array, solver) if chosen.needs_norms else None
+    found = chosen.run(array, **settings) if norms is None else chosen.run(array, norms, **settings)
+    return _certified(array, found, chosen)
+
+
+def upper_bounds(affinities: ArrayLike, *, effort: str, threads: int | None = None) -> Float64Array:
+    """Bound the largest matching of each of many affinities from above, rounding included.
+
+    Parameters
+    ----------
+    affinities : array_like of shape (K, Sq, Sd)
+        See `match_batch`.
+    effort : str
+        One of `EFFORTS`, cheapest and loosest first; see `AuctionBatch.tighten`, which also continues to a tighter bound
+        or to the optimum where this function would start again.
+    threads : int or None
+        None takes all processors.
+
+    Returns
+    -------
+    ndarray of shape (K,), float64
+
+    Raises
+    ------
+    ShapeError, NonFiniteError, ArgumentError
+        If the affinities or the effort are not as described.
+    """
+    return AuctionBatch(_checked(affinities), threads=threads).tighten(effort)
+
+
+def _solver(name: str) -> Solver:
+    if name in SOLVERS:
+        return SOLVERS[name]
+    close = difflib.get_close_matches(str(name), SOLVERS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise UnknownNameError(f"solver {name!r} is unknown, expected one of {', '.join(SOLVERS)}{hint}")
+
+
+def _checked(affinities: ArrayLike) -> FloatArray:
+    array = np.asarray(affinities)
+    require_ndim(array, 3, "affinities", "(K, Sq, Sd)")
+    if 0 in array.shape[1:]:
+        raise ShapeError(f"the affinity is empty: shape {array.shape[1:]}, expected at least one row and one column")
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise ShapeError(f"the affinity has dtype {array.dtype}, expected float16, float32 or float64")
+    if array.dtype in (np.float32, np.float64):
+        return array
+    return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+
+
+def _checked_norms(rows: ArrayLike | None, columns: ArrayLike | None, array: FloatArray, solver: str) -> Norms:
+    if rows is None or columns is None:
+        raise ArgumentError(f"solver {solver} sorts tokens by norm: pass row_norms and column_norms")
+    norms = Norms(rows=np.asarray(rows, dtype=np.float64), columns=np.asarray(columns, dtype=np.float64))
+    for name, given, shape in (
+        ("row_norms", norms.rows, array.shape[1:2]),
+        ("column_norms", norms.columns, (array.shape[0], array.shape[2])),
+    ):
+        if given.shape != shape:
+            raise ShapeError(f"{name} has shape {given.shape}, expected {shape}")
+        require_finite(given, name)
+    return norms
+
+
+def _certified(array: FloatArray, assignments: IndexVector, solver: Solver) -> BatchMatching:
+    """Value the assignments in float64 and bound the optimum: closely for exact solvers, else by one dual sweep."""
+    from semret.retrieval.matching.kernels import matched_sum
+
+    values = np.array([matched_sum(one, chosen) for one, chosen in zip(array, assignments, strict=True)], dtype=float)
+    auction = AuctionBatch(array, threads=1)
+    bounds = auction.solve().bounds if solver.exact else auction.tighten("sweep")
+    bounds = np.maximum(bounds, values)
+    magnitude = np.abs(array).sum(axis=(1, 2), dtype=np.float64) / max(array.shape[1:])
+    gaps = relative_gaps(values, bounds, 1e-13 * magnitude)
+    return BatchMatching(
+        assignments=assignments, values=values, bounds=bounds, gaps=gaps, exact=solver.exact, solver=solver.name
+    )

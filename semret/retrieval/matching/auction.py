@@ -1,0 +1,202 @@
+r"""Exact matching by an auction finished with shortest augmenting paths, and the bounds it yields on the way.
+
+Rows bid for columns. At prices :math:`v`, row :math:`i` wants the column of largest :math:`A_{ij} - v_j`, and any
+prices bound every matching (linear programming duality):
+
+.. math:: \sum_i A_{i,\pi(i)} \le \sum_i \max_j (A_{ij} - v_j) + \sum_j v_j .
+
+An auction (Bertsekas) with falling increments finds prices under which this nearly is an equation. It runs on the
+affinity in fixed point, int32, where termination and ties need no thought and rows are scanned by vector
+instructions. Its rounding does not matter: the prices are then taken to float64 and the affinity *as given*, rows whose
+column is not their best there are let go, and each is matched again along a shortest path of reduced costs (Dijkstra,
+as in Jonker and Volgenant). The result is optimal for the given affinity up to the rounding of float64, and the final
+prices prove it.
+
+References
+----------
+D. P. Bertsekas, "The auction algorithm: a distributed relaxation method for the assignment problem", 1988.
+R. Jonker, A. Volgenant, "A shortest augmenting path algorithm for dense and sparse linear assignment problems", 1987.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from semret.arrays import Float64Array, FloatArray, IndexVector, require_finite
+from semret.errors import ArgumentError
+from semret.retrieval.matching.batching import rows_of, run_chunks
+from semret.retrieval.matching.results import BatchMatching, relative_gaps
+
+EFFORTS = ("maxima", "sweep", "coarse", "fine")
+"""What a bound may cost, cheapest first."""
+
+_EPSILONS = {"coarse": (0.02,), "fine": (0.02, 0.004)}
+
+
+class AuctionBatch:
+    """Auctions of many affinities, each as far along as it was asked for: ever tighter bounds, then the optimum.
+
+    Prices carry over from one call to the next, so bounding first and solving later costs little more than solving.
+
+    Parameters
+    ----------
+    affinities : ndarray of shape (K, Sq, Sd), float16, float32 or float64
+        Larger is more alike. Not copied if float32 or float64 and contiguous with Sq <= Sd; do not change it meanwhile.
+    threads : int or None
+        Threads over the affinities; None takes all processors.
+
+    Attributes
+    ----------
+    bounds : ndarray of shape (K,), float64
+        The smallest upper bound found so far; infinity before the first call.
+    """
+
+    def __init__(self, affinities: FloatArray, *, threads: int | None = None) -> None:
+        given = np.asarray(affinities)
+        if given.dtype not in (np.float32, np.float64):
+            given = given.astype(np.float32 if given.dtype == np.float16 else np.float64)
+        self._transposed = given.shape[1] > given.shape[2]
+        wide = given.transpose(0, 2, 1) if self._transposed else given
+        self._exponent = _safe_exponent(wide)
+        if self._exponent:
+            wide = np.ldexp(wide, -self._exponent)
+        self._wide: FloatArray = np.ascontiguousarray(wide)
+        self._threads = threads
+        count, rows, columns = self._wide.shape
+        self._prices = np.zeros((count, -(-columns // 16) * 16), dtype=np.int32)
+        self._progress = np.zeros(count, dtype=np.intp)
+        self._assignments = np.zeros((count, rows), dtype=np.intp)
+        self._values = np.zeros(count)
+        self._slack = np.zeros(count)
+        self._bounds = np.full(count, np.inf)
+
+    def __len__(self) -> int:
+        return len(self._wide)
+
+    @property
+    def bounds(self) -> Float64Array:
+        return self._in_units(self._bounds)
+
+    def tighten(self, effort: str, rows: IndexVector | None = None) -> Float64Array:
+        """Bound the affinities `rows`, all by default, at this effort, and return their bounds, (len(rows),) float64.
+
+        Parameters
+        ----------
+        effort : str
+            ``maxima``: row maxima, and column maxima if square; ``sweep``: also one dual sweep; ``coarse``: one auction
+            phase with increments of 2 % of the range; ``fine``: a second one of 0.4 %. What was done for an affinity
+            is not done again.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such effort.
+        NonFiniteError
+            If an affinity holds NaN or infinity.
+        """
+        if effort not in EFFORTS:
+            raise ArgumentError(f"effort {effort!r} is unknown, expected one of {', '.join(EFFORTS)}")
+        chosen = rows_of(len(self)) if rows is None else np.asarray(rows, dtype=np.intp)
+        if effort in _EPSILONS:
+            self._advance(chosen, _EPSILONS[effort], finish=False)
+        else:
+            self._simple(chosen, sweep=effort == "sweep")
+        return self._in_units(self._bounds[chosen])
+
+    def solve(self, rows: IndexVector | None = None) -> BatchMatching:
+        """Match the affinities `rows`, all by default, to the optimum.
+
+        Raises
+        ------
+        NonFiniteError
+            If an affinity holds NaN or infinity.
+        """
+        chosen = rows_of(len(self)) if rows is None else np.asarray(rows, dtype=np.intp)
+        self._advance(chosen, schedule(self._wide.shape[2]), finish=True)
+        values = self._in_units(self._values[chosen])
+        bounds = np.maximum(self._in_units(self._bounds[chosen]), values)
+        gaps = relative_gaps(values, bounds, self._in_units(self._slack[chosen]))
+        return BatchMatching(
+            assignments=self._given_way(self._assignments[chosen]),
+            values=values,
+            bounds=bounds,
+            gaps=gaps,
+            exact=not gaps.any(),
+            solver="auction",
+        )
+
+    def _simple(self, rows: IndexVector, *, sweep: bool) -> None:
+        from semret.retrieval.matching.kernels import bound_many
+
+        found = self._bounds.copy()
+        self._run(lambda part: bool(bound_many(self._wide, part, sweep, found)), rows)
+        self._bounds = np.minimum(self._bounds, found)
+
+    def _advance(self, rows: IndexVector, epsilons: tuple[float, ...], *, finish: bool) -> None:
+        """Run the phases of `epsilons` that an affinity has not seen, then shortest paths if asked."""
+        from semret.retrieval.matching.kernels import auction_many
+
+        found = self._bounds.copy()
+        for done in np.unique(self._progress[rows]):
+            due = rows[self._progress[rows] == done]
+            if done >= len(epsilons) and not finish:
+                continue
+            # The finish needs pairs, not prices alone: it repeats the last phase if there is none left.
+            phases = np.array(epsilons[min(done, len(epsilons) - 1) :])
+            self._run(
+                lambda part, phases=phases: bool(
+                    auction_many(
+                        self._wide,
+                        part,
+                        phases,
+                        self._prices,
+                        finish,
+                        self._assignments,
+                        self._values,
+                        found,
+                        self._slack,
+                    )
+                ),
+                due,
+            )
+            self._progress[due] = max(done, len(epsilons))
+        self._bounds = np.minimum(self._bounds, found)
+
+    def _run(self, work: object, rows: IndexVector) -> None:
+        if len(rows) and not run_chunks(work, rows, self._wide[0].size, self._threads):  # type: ignore[arg-type]
+            require_finite(self._wide, "the affinity")
+
+    def _in_units(self, numbers: Float64Array) -> Float64Array:
+        return np.asarray(np.ldexp(numbers, self._exponent)) if self._exponent else numbers
+
+    def _given_way(self, assignments: IndexVector) -> IndexVector:
+        """Turn assignments of the wide affinity to those of the affinity as given."""
+        if not self._transposed:
+            return assignments
+        count, matched = assignments.shape
+        given: IndexVector = np.full((count, self._wide.shape[2]), -1, dtype=np.intp)
+        np.put_along_axis(given, assignments, np.broadcast_to(np.arange(matched), assignments.shape), axis=1)
+        return given
+
+
+def schedule(size: int) -> tuple[float, ...]:
+    """Return the increments of the auction phases of an exact solve, as shares of the affinity's range."""
+    if size < 128:
+        return (0.02, 0.004)
+    return (0.02, 0.004, 0.0004) if size < 512 else (0.02, 0.004, 0.0004, 0.00004)
+
+
+def solve_exactly(affinities: FloatArray, *, threads: int | None = None) -> BatchMatching:
+    """Match every affinity (K, Sq, Sd) to the optimum."""
+    return AuctionBatch(affinities, threads=threads).solve()
+
+
+def _safe_exponent(affinities: FloatArray) -> int:
+    """Return the power of two to divide by so that float64 sums and differences neither overflow nor underflow."""
+    if affinities.dtype == np.float32 or affinities.size == 0:
+        return 0
+    largest = max(abs(float(affinities.max())), abs(float(affinities.min())))
+    if not np.isfinite(largest) or largest == 0:
+        return 0
+    exponent = int(np.frexp(largest)[1])
+    return exponent if abs(exponent) > 400 else 0

@@ -1,0 +1,390 @@
+"""Compiled loops of the solvers.
+
+Every loop over columns is branch-free, so that LLVM turns it into vector instructions. It vectorises maxima of
+integers but not of floats; floats are therefore compared by `_key`, an integer in the same order. Recomputing
+``affinity - price`` in each pass is cheaper than storing it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import Float64Array, FloatArray
+
+IntArray = NDArray[np.signedinteger[Any]]
+
+LEVELS = 1 << 22
+"""Steps into which the range of an affinity is cut for the auction."""
+
+PRICE_CAP = 1 << 28
+"""An auction stops when a price gets here: 64 ranges, far above any useful price and far below the limit of int32."""
+
+BIDS_PER_ROW = 64
+"""An auction phase stops after so many bids per row: shortest paths finish what a price war would prolong."""
+
+_MASK = np.int64(0x7FFFFFFFFFFFFFFF)
+_LOWEST = np.int64(-(2**63) + 1)
+_HIGHEST = np.int64(2**63 - 1)
+_LOWEST32 = np.int32(-(2**31) + 1)
+_HIGHEST32 = np.int32(2**31 - 1)
+_PAD = np.int32(-PRICE_CAP)
+_UNIT = 2.0**-53
+
+
+@numba.njit(nogil=True, inline="always")
+def _key(x: float) -> int:
+    """Return the integer that orders like the float; those of NaN lie outside those of the infinities."""
+    bits = np.float64(x).view(np.int64)
+    return bits ^ ((bits >> np.int64(63)) & _MASK)
+
+
+@numba.njit(nogil=True, inline="always")
+def _float_of(key: int) -> float:
+    bits = key ^ ((key >> np.int64(63)) & _MASK)
+    return np.int64(bits).view(np.float64)
+
+
+@numba.njit(nogil=True, inline="always")
+def _row_max(A: FloatArray, v: Float64Array, i: int) -> int:
+    """Return the key of ``max_j(A[i, j] - v[j])``."""
+    best = _LOWEST
+    for j in range(v.shape[0]):
+        best = max(best, _key(np.float64(A[i, j]) - v[j]))
+    return best
+
+
+@numba.njit(nogil=True, cache=True)
+def _value_range(A: FloatArray) -> tuple[float, float]:
+    """Return minimum and maximum; (nan, nan) if a value is not finite."""
+    low, high = _HIGHEST, _LOWEST
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            key = _key(np.float64(A[i, j]))
+            low = min(low, key)
+            high = max(high, key)
+    if high >= _key(np.inf) or low <= _key(-np.inf):
+        return np.nan, np.nan
+    return _float_of(low), _float_of(high)
+
+
+@numba.njit(nogil=True, cache=True)
+def _quantise(A: FloatArray, low: float, scale: float, Q: IntArray) -> None:
+    """Fill the first rows of `Q` (rows, n padded) with ``(A - low) * scale``; further rows are 0, padding is _PAD."""
+    m, n = A.shape
+    for i in range(m):
+        for j in range(n):
+            Q[i, j] = np.int32((np.float64(A[i, j]) - low) * scale)
+    Q[m:, :n] = 0
+    Q[:, n:] = _PAD
+
+
+@numba.njit(nogil=True, cache=True)
+def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: IntArray, waiting: IntArray) -> None:
+    """Let every bidder win a column at prices `p` (n padded,), which rise; bidder ``i`` values by row ``i``.
+
+    Bidders beyond the last row of `Q` share that row. On return `owner` (n padded,) names the winner of each column,
+    -1 where there is none.
+    """
+    n = p.shape[0]
+    last = Q.shape[0] - 1
+    owner[:] = -1
+    for i in range(bidders):
+        waiting[i] = bidders - 1 - i
+    count, bids = bidders, 0
+    while count > 0:
+        count -= 1
+        i = waiting[count]
+        while i >= 0:
+            row = min(i, last)
+            best = _LOWEST32
+            for j in range(n):
+                best = max(best, np.int32(Q[row, j] - p[j]))
+            column = _HIGHEST32
+            for j in range(n):
+                column = min(column, np.int32(j) if np.int32(Q[row, j] - p[j]) == best else _HIGHEST32)
+            second = _LOWEST32
+            for j in range(n):
+                second = max(second, np.int32(Q[row, j] - p[j]) if np.int32(j) != column else _LOWEST32)
+            p[column] = np.int32(p[column] + (best - second) + epsilon)
+            i, owner[column] = owner[column], i
+            bids += 1
+            if p[column] > PRICE_CAP or bids > BIDS_PER_ROW * bidders:
+                return
+
+
+@numba.njit(nogil=True, cache=True)
+def _settle(A: FloatArray, v: Float64Array, owner: IntArray, waiting: IntArray) -> int:
+    """Keep the auction's pairs that are best at prices `v` (n,) in float64; the other rows wait. Return their number.
+
+    Columns of no real row get the lowest price; all but as many as rows wait belong to idle bidders, number ``m`` and
+    above, who care for the price alone: they stand for columns that stay unmatched, and make the problem square.
+    """
+    m, n = A.shape
+    mate = np.full(m, -1, np.int64)
+    for j in range(n):
+        if 0 <= owner[j] < m:
+            mate[owner[j]] = j
+    if m < n:
+        lowest = v.min()
+        idle = m
+        for j in range(n):
+            if owner[j] < 0 or owner[j] >= m:
+                v[j] = lowest
+                owner[j] = idle if idle < n else -1
+                idle += 1
+    count = 0
+    for i in range(m):
+        j = mate[i]
+        if j < 0:
+            waiting[count] = i
+            count += 1
+        elif _key(np.float64(A[i, j]) - v[j]) != _row_max(A, v, i):
+            owner[j] = -1
+            waiting[count] = i
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def _augment(A: FloatArray, v: Float64Array, owner: IntArray, waiting: IntArray, count: int) -> None:
+    """Match the `count` waiting rows along shortest paths of reduced costs (Dijkstra), adjusting prices `v`.
+
+    A finished column gets infinite distance and price: the relaxation then cannot touch it, and needs no mask.
+    """
+    m, n = A.shape
+    distance, price, final = np.empty(n), np.empty(n), np.empty(n)
+    before, finished = np.empty(n, np.int64), np.empty(n, np.int64)
+    for t in range(count):
+        start = waiting[t]
+        distance[:] = np.inf
+        price[:] = v
+        finished_count, row, column = 0, start, np.int64(-1)
+        idle_seen = False
+        base = _float_of(_row_max(A, v, start))
+        reached = 0.0
+        while True:
+            nearest = _HIGHEST
+            if row < m:
+                for k in range(n):
+                    x = base - (np.float64(A[row, k]) - price[k])
+                    old = distance[k]
+                    distance[k] = x if x < old else old
+                    before[k] = column if x < old else before[k]
+                    nearest = min(nearest, _key(distance[k]))
+            else:
+                for k in range(n):
+                    x = base + price[k]
+                    old = distance[k]
+                    distance[k] = x if x < old else old
+                    before[k] = column if x < old else before[k]
+                if not idle_seen:
+                    # All idle bidders are alike: what the first one reaches, the others need not be asked for.
+                    idle_seen = True
+                    for k in range(n):
+                        if owner[k] >= m and k != column:
+                            final[k] = reached
+                            distance[k] = np.inf
+                            price[k] = np.inf
+                            finished[finished_count] = k
+                            finished_count += 1
+                for k in range(n):
+                    nearest = min(nearest, _key(distance[k]))
+            choice = np.int64(2 * n)
+            for k in range(n):
+                candidate = np.int64(k) if owner[k] < 0 else np.int64(k + n)
+                choice = min(choice, candidate if _key(distance[k]) == nearest else np.int64(2 * n))
+            reached = _float_of(nearest)
+            column = choice if choice < n else choice - n
+            if owner[column] < 0:
+                break
+            final[column] = reached
+            distance[column] = np.inf
+            price[column] = np.inf
+            finished[finished_count] = column
+            finished_count += 1
+            row = owner[column]
+            base = reached + (np.float64(A[row, column]) - v[column]) if row < m else reached - v[column]
+        for k in range(finished_count):
+            v[finished[k]] += reached - final[finished[k]]
+        while before[column] >= 0:
+            owner[column] = owner[before[column]]
+            column = before[column]
+        owner[column] = start
+
+
+@numba.njit(nogil=True, cache=True)
+def _dual_bound(A: FloatArray, v: Float64Array) -> tuple[float, float]:
+    r"""Return an upper bound of every matching from prices `v` (n,), and the magnitude of what was summed.
+
+    With ``m <= n``, a matching uses ``m`` columns, so its value is at most
+    ``sum_i max_j(A_ij - v_j) + sum(v) - (n - m) min(v)``. Each term errs by half a unit in the last place, the
+    compensated sums by one of their result: four units of the summed magnitudes cover both.
+    """
+    m, n = A.shape
+    total, lost, size = 0.0, 0.0, 0.0
+    for i in range(m + n + 1):
+        if i < m:
+            x = _float_of(_row_max(A, v, i))
+        elif i < m + n:
+            x = v[i - m]
+        else:
+            x = -(n - m) * v.min()
+        y = total + x
+        lost += (total - y) + x if abs(total) >= abs(x) else (x - y) + total
+        total = y
+        size += abs(x)
+    return total + lost + 8 * _UNIT * size, size
+
+
+@numba.njit(nogil=True, cache=True)
+def _sweep(A: FloatArray) -> tuple[Float64Array, float, float]:
+    """Return prices ``v_j = max_i(A_ij - max_k A_ik)``, the sum of row maxima and, if square, of column maxima."""
+    m, n = A.shape
+    zero = np.zeros(n)
+    prices, columns = np.full(n, _LOWEST), np.full(n, _LOWEST)
+    rows, size = 0.0, 0.0
+    for i in range(m):
+        u = _float_of(_row_max(A, zero, i))
+        rows += u
+        size += abs(u)
+        for j in range(n):
+            x = np.float64(A[i, j])
+            columns[j] = max(columns[j], _key(x))
+            prices[j] = max(prices[j], _key(x - u))
+    v = np.empty(n)
+    total, columns_size = 0.0, 0.0
+    for j in range(n):
+        v[j] = _float_of(prices[j])
+        total += _float_of(columns[j])
+        columns_size += abs(_float_of(columns[j]))
+    # A plain sum of n terms errs by at most n units of the summed magnitudes.
+    rows += (m + 2) * 2 * _UNIT * size
+    total += (n + 2) * 2 * _UNIT * columns_size
+    return v, rows, total if m == n else np.inf
+
+
+@numba.njit(nogil=True, cache=True)
+def bound_many(As: FloatArray, rows: IntArray, sweep: bool, bounds: Float64Array) -> bool:
+    """Bound each ``As[rows]`` (m, n), m <= n, by row and column maxima, or also by one dual sweep.
+
+    Return False, with `bounds` unfinished, if a value is not finite.
+    """
+    for t in rows:
+        A = As[t]
+        low, high = _value_range(A)
+        if np.isnan(low):
+            return False
+        v, row_sum, column_sum = _sweep(A)
+        bounds[t] = min(row_sum, column_sum)
+        if sweep:
+            bounds[t] = min(bounds[t], _dual_bound(A, v)[0])
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def auction_many(
+    As: FloatArray,
+    rows: IntArray,
+    epsilons: Float64Array,
+    prices: IntArray,
+    finish: bool,
+    assignments: IntArray,
+    values: Float64Array,
+    bounds: Float64Array,
+    slack: Float64Array,
+) -> bool:
+    """Run auction phases on each ``As[rows]`` (m, n), m <= n, and finish by shortest paths if asked.
+
+    Parameters
+    ----------
+    As : (K, m, n), float32 or float64
+    rows : (any,), the affinities to work on
+    epsilons : phases to run, as shares of the range of an affinity
+    prices : (K, n padded to a multiple of 16), int32, in steps of range / LEVELS; where phases start, and left behind
+    finish : whether to solve to the optimum
+    assignments : (K, m), values : (K,)
+        Written if `finish`.
+    bounds, slack : (K,)
+        Upper bound, and what rounding may add to its difference from the optimum.
+
+    Returns
+    -------
+    bool
+        False, with results unfinished, if a value is not finite.
+    """
+    m, n = As.shape[1:]
+    padded = prices.shape[1]
+    near_square = n - m <= n // 4
+    bidders = n if near_square else m
+    Q = np.empty((m + 1 if m < n else m, padded), np.int32)
+    owner, waiting = np.empty(padded, np.int64), np.empty(n, np.int64)
+    for t in rows:
+        A, p = As[t], prices[t]
+        low, high = _value_range(A)
+        if np.isnan(low):
+            return False
+        quantum = (high - low) / LEVELS
+        owner[:] = -1
+        if quantum > 0 and n > 1 and len(epsilons) > 0:
+            _quantise(A, low, LEVELS / (high - low), Q)
+            for epsilon in epsilons:
+                if not near_square:
+                    # Prices may not carry over: a column that stays unmatched must keep the lowest.
+                    p[:] = 0
+                _auction_phase(Q, p, bidders, np.int64(epsilon * LEVELS) + 1, owner, waiting)
+        v = p[:n] * quantum
+        if finish:
+            _augment(A, v, owner, waiting, _settle(A, v, owner, waiting))
+            values[t] = _assign(A, owner, assignments[t])
+        bound, size = _dual_bound(A, v)
+        bounds[t] = bound
+        slack[t] = 64 * _UNIT * size
+    return True
+
+
+@numba.njit(nogil=True, cache=True)
+def _assign(A: FloatArray, owner: IntArray, assignment: IntArray) -> float:
+    """Write the column of each row; return the matched sum."""
+    m, n = A.shape
+    for j in range(n):
+        if 0 <= owner[j] < m:
+            assignment[owner[j]] = j
+    return matched_sum(A, assignment)
+
+
+@numba.njit(nogil=True, cache=True)
+def matched_sum(A: FloatArray, assignment: IntArray) -> float:
+    """Return the compensated float64 sum of the matched entries of `A` (m, n); -1 in `assignment` (m,) adds nothing."""
+    total, lost = 0.0, 0.0
+    for i in range(A.shape[0]):
+        if assignment[i] >= 0:
+            x = np.float64(A[i, assignment[i]])
+            y = total + x
+            lost += (total - y) + x if abs(total) >= abs(x) else (x - y) + total
+            total = y
+    return total + lost
+
+
+@numba.njit(nogil=True, cache=True)
+def greedy_many(As: FloatArray, orders: IntArray, used: Float64Array, assignments: IntArray) -> None:
+    """Let rows of each `As` (K, m, n), in the order of `orders` (K or fewer columns), take their best free column.
+
+    `used` (K, n) holds infinity for columns that are taken; rows that find none stay as they are. Of equal columns
+    the first is taken.
+    """
+    n = As.shape[2]
+    for t in range(As.shape[0]):
+        A, taken = As[t], used[t]
+        for i in orders[t]:
+            best = _row_max(A, taken, i)
+            if best <= _key(-np.inf):
+                break
+            column = np.int64(n)
+            for j in range(n):
+                column = min(column, np.int64(j) if _key(np.float64(A[i, j]) - taken[j]) == best else np.int64(n))
+            assignments[t, i] = column
+            taken[column] = np.inf
