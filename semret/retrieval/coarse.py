@@ -60,6 +60,25 @@ class CoarseQuery:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoarseMaps:
+    """The tokens of n candidates as integers.
+
+    Attributes
+    ----------
+    integers : ndarray of shape (n, padded S, padded C), int16
+    scales : ndarray of shape (n, S), float32
+        What a unit of each token is worth, relative to the norm of its map.
+    squared_norms, errors : ndarray of shape (n,), float64
+        See `CoarseQuery`.
+    """
+
+    integers: NDArray[np.int16]
+    scales: Float32Array
+    squared_norms: Float64Array
+    errors: Float64Array
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoarseAffinities:
     """Approximate affinities of one query with n candidates, in units of the product of the two maps' norms.
 
@@ -90,15 +109,11 @@ def quantise_query(tokens: FloatArray) -> CoarseQuery:
     return CoarseQuery(panels=np.ascontiguousarray(panels), scales=scales, squared_norm=squared, error=error)
 
 
-def coarse_affinities(
-    query: CoarseQuery, tokens: FloatArray, center: FloatArray | None, *, threads: int | None = None
-) -> CoarseAffinities:
-    """Multiply a query with raw candidates.
+def quantise_maps(tokens: FloatArray, center: FloatArray | None, *, threads: int | None = None) -> CoarseMaps:
+    """Round raw candidates to integers once, for many queries.
 
     Parameters
     ----------
-    query : CoarseQuery
-        Of centred tokens.
     tokens : ndarray of shape (n, Sd, C)
         float16, float32 or float64, not centred.
     center : ndarray of shape (C,) or (Sd, C), or None
@@ -110,8 +125,50 @@ def coarse_affinities(
     NonFiniteError
         If a token is NaN or infinite.
     """
-    n, positions, _ = tokens.shape
+    n, positions, channels = tokens.shape
     raw, middle = _raw(tokens, center)
+    integers = np.empty((n, -(-positions // ROWS) * ROWS, channels + channels % 2), dtype=np.int16)
+    scales = np.empty((n, positions), dtype=np.float32)
+    squared, errors = np.empty(n), np.empty(n)
+
+    def convert(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        _convert_many(raw[part], middle, integers[part], scales[part], squared[part], errors[part])
+
+    in_threads(convert, n, threads)
+    _require_finite(squared)
+    return CoarseMaps(integers=integers, scales=scales, squared_norms=squared, errors=errors)
+
+
+def coarse_affinities(
+    query: CoarseQuery,
+    candidates: FloatArray | CoarseMaps,
+    center: FloatArray | None = None,
+    *,
+    threads: int | None = None,
+) -> CoarseAffinities:
+    """Multiply a query with candidates.
+
+    Parameters
+    ----------
+    query : CoarseQuery
+        Of centred tokens.
+    candidates : CoarseMaps, or ndarray of shape (n, Sd, C)
+        Raw tokens are rounded on the way, which is the faster for a single query.
+    center : ndarray of shape (C,) or (Sd, C), or None
+        What to subtract from raw tokens.
+    threads : int or None
+        None takes all.
+
+    Raises
+    ------
+    NonFiniteError
+        If a token is NaN or infinite.
+    """
+    if isinstance(candidates, CoarseMaps):
+        return _multiply_quantised(query, candidates, threads)
+    n, positions, _ = candidates.shape
+    raw, middle = _raw(candidates, center)
     affinity = np.empty((n, positions, len(query.scales)), dtype=np.float32)
     squared, errors = np.empty(n), np.empty(n)
 
@@ -120,12 +177,33 @@ def coarse_affinities(
         _fill(raw[part], middle, query.panels, query.scales, affinity[part], squared[part], errors[part])
 
     in_threads(fill, n, threads)
-    if not np.isfinite(squared).all():
-        bad = int((~np.isfinite(squared)).sum())
-        raise NonFiniteError(f"{bad} of {n} token maps hold NaN or infinite values; all must be finite")
+    _require_finite(squared)
+    return CoarseAffinities(affinity=affinity, squared_norms=squared, errors=_total_error(query, errors))
+
+
+def _multiply_quantised(query: CoarseQuery, maps: CoarseMaps, threads: int | None) -> CoarseAffinities:
+    affinity = np.empty((*maps.scales.shape, len(query.scales)), dtype=np.float32)
+
+    def multiply(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        _multiply_many(maps.integers[part], maps.scales[part], query.panels, query.scales, affinity[part])
+
+    in_threads(multiply, len(affinity), threads)
+    errors = _total_error(query, maps.errors)
+    return CoarseAffinities(affinity=affinity, squared_norms=maps.squared_norms, errors=errors)
+
+
+def _total_error(query: CoarseQuery, errors: Float64Array) -> Float64Array:
     own = query.error
-    total = own + (1 + own) * errors + _FLOAT_ERROR * (1 + own) * (1 + errors)
-    return CoarseAffinities(affinity=affinity, squared_norms=squared, errors=total)
+    return own + (1 + own) * errors + _FLOAT_ERROR * (1 + own) * (1 + errors)
+
+
+def _require_finite(squared_norms: Float64Array) -> None:
+    bad = int((~np.isfinite(squared_norms)).sum())
+    if bad:
+        raise NonFiniteError(
+            f"{bad} of {len(squared_norms)} token maps hold NaN or infinite values; all must be finite"
+        )
 
 
 def _raw(tokens: FloatArray, center: FloatArray | None) -> tuple[NDArray[Any], Float32Array]:
@@ -243,22 +321,45 @@ def _as_float(bits):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
+def _convert_many(raw, center, integers, scales, squared, errors):  # type: ignore[no-untyped-def]
+    positions, channels = raw.shape[1:]
+    integers[:, positions:] = 0
+    if integers.shape[2] > channels:
+        integers[:, :, channels] = 0
+    for item in range(raw.shape[0]):
+        squared[item], errors[item] = _convert(raw[item], center, integers[item], scales[item])
+
+
+@numba.njit(nogil=True, cache=True)
+def _multiply_map(integers, scales, panels, column_scales, out, tile):  # type: ignore[no-untyped-def]
+    rows, columns = out.shape
+    pairs = panels.shape[1]
+    for top in range(0, rows, ROWS):
+        for panel in range(panels.shape[0]):
+            left = panel * COLUMNS
+            multiply_tile(integers[top : top + ROWS], panels[panel], pairs, tile)
+            width = min(COLUMNS, columns - left)
+            for row in range(min(ROWS, rows - top)):
+                scale = scales[top + row]
+                target = out[top + row, left : left + width]
+                for column in range(width):
+                    target[column] = np.float32(tile[row, column]) * column_scales[left + column] * scale
+
+
+@numba.njit(nogil=True, cache=True)
+def _multiply_many(integers, scales, panels, column_scales, out):  # type: ignore[no-untyped-def]
+    tile = np.empty((ROWS, COLUMNS), dtype=np.int32)
+    for item in range(out.shape[0]):
+        _multiply_map(integers[item], scales[item], panels, column_scales, out[item], tile)
+
+
+@numba.njit(nogil=True, cache=True)
 def _fill(raw, center, panels, column_scales, out, squared, errors):  # type: ignore[no-untyped-def]
     """Convert and multiply map by map, so that a map's integers stay in the cache."""
-    maps, rows, columns = out.shape
-    pairs = panels.shape[1]
-    integers = np.zeros((-(-rows // ROWS) * ROWS, 2 * pairs), dtype=np.int16)
+    maps, rows, _ = out.shape
+    integers = np.zeros((-(-rows // ROWS) * ROWS, 2 * panels.shape[1]), dtype=np.int16)
     scales = np.zeros(rows, dtype=np.float32)
     tile = np.empty((ROWS, COLUMNS), dtype=np.int32)
     for item in range(maps):
         squared[item], errors[item] = _convert(raw[item], center, integers, scales)
-        for top in range(0, rows, ROWS):
-            for panel in range(panels.shape[0]):
-                left = panel * COLUMNS
-                multiply_tile(integers[top : top + ROWS], panels[panel], pairs, tile)
-                width = min(COLUMNS, columns - left)
-                for row in range(min(ROWS, rows - top)):
-                    scale = scales[top + row]
-                    target = out[item, top + row, left : left + width]
-                    for column in range(width):
-                        target[column] = np.float32(tile[row, column]) * column_scales[left + column] * scale
+        _multiply_map(integers, scales, panels, column_scales, out[item], tile)

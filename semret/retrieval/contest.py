@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,9 @@ from semret.errors import ArgumentError
 from semret.retrieval.kernels import check_modes, kernel_score, median_bandwidth
 from semret.retrieval.maps import match_maps, prepare
 from semret.retrieval.similarity import check_shapes, pooled_scores, unmatched_scores
+
+if TYPE_CHECKING:
+    from semret.retrieval.coarse import CoarseMaps, CoarseQuery
 
 EFFORTS = ("sweep", "coarse", "fine")
 """Bounds in the order in which they are tried, see `semret.retrieval.matching.upper_bounds`."""
@@ -53,6 +58,8 @@ class Contest:
     center : ndarray of shape (C,) or (S, C), or None
     sigma : float or None
         RBF bandwidth; may be set later, but before the first candidate.
+    excluded : ndarray of int64 or None
+        Ids that may not be among the best.
 
     Attributes
     ----------
@@ -66,8 +73,15 @@ class Contest:
         Time spent comparing.
     """
 
-    def __init__(self, tokens: FloatArray, settings: Settings, center: FloatArray | None, sigma: float | None) -> None:
-        self.settings, self.center, self.sigma = settings, center, sigma
+    def __init__(
+        self,
+        tokens: FloatArray,
+        settings: Settings,
+        center: FloatArray | None,
+        sigma: float | None,
+        excluded: IdVector | None = None,
+    ) -> None:
+        self.settings, self.center, self.sigma, self.excluded = settings, center, sigma, excluded
         self.query = prepare(np.asarray(tokens)[None], center, "the query's tokens")
         self.rows: IndexVector = np.zeros(0, dtype=np.intp)
         self.ids: IdVector = np.zeros(0, dtype=np.int64)
@@ -75,6 +89,13 @@ class Contest:
         self.seen = self.solved = self.pruned = 0
         self.exact = True
         self.seconds = 0.0
+
+    @cached_property
+    def coarse_query(self) -> CoarseQuery:
+        """The query in integers."""
+        from semret.retrieval.coarse import quantise_query
+
+        return quantise_query(self.query.tokens[0])
 
     @property
     def threshold(self) -> float:
@@ -89,19 +110,24 @@ class Contest:
         self._enter(rows, ids, pooled_scores(query, candidates, kernel=self.settings.kernel, sigma=self.sigma))
         self.seconds += time.perf_counter() - start
 
-    def compare(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
-        """Enter candidates by their tokens (n, S, C), not centred."""
+    def compare(self, rows: IndexVector, ids: IdVector, tokens: FloatArray, integers: CoarseMaps | None = None) -> None:
+        """Enter candidates by their tokens (n, S, C), not centred.
+
+        `integers` are the same tokens as `semret.retrieval.coarse.quantise_maps` rounds them, with this contest's
+        centre: many queries share them.
+        """
         start = time.perf_counter()
-        self.seen += len(rows)
         check_shapes(self.query.tokens.shape[1:], tokens.shape[1:], self.settings.invariance)
-        if len(rows) == 0:
+        allowed = np.arange(len(ids)) if self.excluded is None else np.flatnonzero(~np.isin(ids, self.excluded))
+        self.seen += len(allowed)
+        if len(allowed) == 0:
             pass
         elif self.settings.invariance != "permutation":
-            self._score(rows, ids, tokens)
-        elif not self.settings.prune or len(rows) + len(self.rows) <= self.settings.k:
-            self._solve(rows, ids, tokens)
+            self._score(rows[allowed], ids[allowed], tokens[allowed])
+        elif not self.settings.prune or len(allowed) + len(self.rows) <= self.settings.k:
+            self._solve(rows[allowed], ids[allowed], tokens[allowed])
         else:
-            self._narrow(rows, ids, tokens)
+            self._narrow(rows, ids, tokens, allowed, integers)
         self.seconds += time.perf_counter() - start
 
     def _score(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
@@ -118,10 +144,17 @@ class Contest:
         norms = self.query.squared_norms, maps.squared_norms
         self._enter(rows, ids, kernel_score(self.settings.kernel, found.matched, *norms, sigma=self.sigma))
 
-    def _narrow(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
+    def _narrow(
+        self,
+        rows: IndexVector,
+        ids: IdVector,
+        tokens: FloatArray,
+        allowed: IndexVector,
+        integers: CoarseMaps | None,
+    ) -> None:
         """Bound all candidates, then alternate between sharper bounds and solving until nothing is left to prove."""
-        field = _Field(self, tokens)
-        field.sharpen(np.arange(len(rows)), 0)
+        field = _Field(self, tokens, allowed, integers)
+        field.sharpen(allowed, 0)
         missing = self.settings.k - len(self.rows)
         if missing > 0:
             # The bounds order candidates well only once they are sharp; a wrong choice costs no more than a solve.
@@ -151,13 +184,17 @@ class Contest:
 class _Field:
     """The candidates of one chunk that are neither solved nor ruled out, with ever sharper upper bounds."""
 
-    def __init__(self, contest: Contest, tokens: FloatArray) -> None:
-        from semret.retrieval.coarse import coarse_affinities, quantise_query
+    def __init__(self, contest: Contest, tokens: FloatArray, allowed: IndexVector, integers: CoarseMaps | None) -> None:
+        from semret.retrieval.coarse import coarse_affinities
 
         self._contest = contest
-        query = quantise_query(contest.query.tokens[0])
-        self._products = coarse_affinities(query, tokens, contest.center, threads=contest.settings.threads)
-        self.open: NDArray[np.bool_] = np.ones(len(tokens), dtype=bool)
+        query, threads = contest.coarse_query, contest.settings.threads
+        if integers is None:
+            self._products = coarse_affinities(query, tokens, contest.center, threads=threads)
+        else:
+            self._products = coarse_affinities(query, integers, threads=threads)
+        self.open: NDArray[np.bool_] = np.zeros(len(tokens), dtype=bool)
+        self.open[allowed] = True
         self.levels = np.full(len(tokens), -1)
         self.uppers = np.full(len(tokens), np.inf)
 
@@ -178,7 +215,7 @@ class _Field:
 
         places = np.sort(places)
         settings, products = self._contest.settings, self._products
-        affinity = products.affinity if len(places) == len(self.open) else products.affinity[places]
+        affinity = products.affinity if len(places) == len(self.uppers) else products.affinity[places]
         bounds = upper_bounds(affinity, effort=EFFORTS[level], threads=settings.threads)
         own, other = self._contest.query.squared_norms[0], products.squared_norms[places]
         matched = (bounds + products.errors[places]) * np.sqrt(own * other) + _MARGIN * (own + other)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from semret.errors import ArgumentError, ShapeError
 from semret.retrieval.contest import Contest, Settings
 from semret.retrieval.kernels import centred_squared_norms, median_bandwidth
 from semret.retrieval.maps import Maps
+
+if TYPE_CHECKING:
+    from semret.retrieval.coarse import CoarseMaps
 
 CHUNK_BYTES = 64 << 20
 """Tokens held at once, and affinities, each as float32."""
@@ -245,20 +248,28 @@ def rerank_stream(
         raise ArgumentError(f"sigma holds {len(sigmas)} bandwidths for {len(queries)} queries, expected one for each")
     middle = _token_center(NoCenter() if center is None else center)
     settings = Settings(k=k, kernel=kernel, invariance=invariance, solver=solver, threads=threads, prune=prune)
-    contests = [Contest(query.tokens, settings, middle, own) for query, own in zip(queries, sigmas, strict=True)]
+    contests = [
+        Contest(query.tokens, settings, middle, own, query.excluded) for query, own in zip(queries, sigmas, strict=True)
+    ]
     seen = 0
     for ids, tokens in chunks:
         rows = np.arange(seen, seen + len(ids))
-        for query, contest in zip(queries, contests, strict=True):
-            allowed = _admitted(query, ids)
-            if len(allowed) == len(ids):
-                contest.compare(rows, ids, tokens)
-            else:
-                contest.compare(rows[allowed], ids[allowed], tokens[allowed])
+        integers = _shared_integers(tokens, middle, settings) if len(ids) and len(queries) > 1 else None
+        for contest in contests:
+            contest.compare(rows, ids, tokens, integers)
         seen += len(ids)
         if progress is not None:
             progress(seen, 0)
     return [_result(contest, 0.0) for contest in contests]
+
+
+def _shared_integers(tokens: FloatArray, center: FloatArray | None, settings: Settings) -> CoarseMaps | None:
+    """Round candidates to integers once for all queries, where bounds will be wanted."""
+    if settings.invariance != "permutation" or not settings.prune:
+        return None
+    from semret.retrieval.coarse import quantise_maps
+
+    return quantise_maps(tokens, center, threads=settings.threads)
 
 
 def _result(contest: Contest, reading: float) -> Reranked:
