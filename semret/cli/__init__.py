@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from semret._version import __version__
+from semret.cli import index, models, query, rsm
 
 app = typer.Typer(
     name="semret",
@@ -20,6 +21,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+for _commands in (index, query, models, rsm):
+    _commands.register(app)
 
 
 def _print_version(value: bool) -> None:

@@ -124,14 +124,13 @@ def query(
             exhaustive=exhaustive,
         )
         options.check(len(engine))
-        searches = [lambda path=path: engine.search(path, options) for path in images or []]
-        searches += [lambda sentence=sentence: engine.query_text(sentence, k=k) for sentence in text or []]
         results, failures = [], []
-        for search in searches:
+        for path in images or []:
             try:
-                results.append(search())
+                results.append(engine.search(path, options))
             except ImageDecodeError as error:
                 failures.append(error)
+        results += [engine.query_text(sentence, k=k) for sentence in text or []]
         write_results(results, format_, print0=print0, html=html)
         for failure in failures:
             show_error(failure)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float64Array, IdVector
+from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector
 from semret.errors import ArgumentError
-from semret.index.collection import Collection, find_index, open_collection
+from semret.index.collection import Collection, open_collection
+from semret.index.location import find_index
 from semret.index.manifest import check_compatible
 from semret.retrieval.kernels import check_modes
 from semret.retrieval.rerank import Query, Reranked, rerank
@@ -165,17 +166,17 @@ class SearchEngine:
         length = options.check(len(self))
         clock = _Clock()
         with clock("embed"):
-            query, name = self._represent(image)
+            seen = self._represent(image)
         with clock("shortlist"):
-            found = self.collection.shortlist(query.pooled[None], length)
+            found = self.collection.shortlist(seen.pooled[None], length)
             ids, pooled_scores = found.ids[0], found.scores[0].astype(np.float64)
         if not options.exhaustive:
-            return self._answer(name, ids, pooled_scores, self._rerank(query, ids, options), clock)
+            return self._answer(seen.name, ids, pooled_scores, self._rerank(seen, ids, options), clock)
         everything = self.collection.ids
-        ranked = self._rerank(query, everything, options)
-        pooled_scores = self.collection.pooled_scores(query.pooled, everything)
+        ranked = self._rerank(seen, everything, options)
+        pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
         recall = float(np.isin(everything[ranked.rows], ids).mean())
-        return self._answer(name, everything, pooled_scores, ranked, clock, recall)
+        return self._answer(seen.name, everything, pooled_scores, ranked, clock, recall)
 
     def query_text(self, sentence: str, *, k: int = 5) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
@@ -222,10 +223,10 @@ class SearchEngine:
         settings.check(len(ids))
         clock = _Clock()
         with clock("embed"):
-            query, name = self._represent(image)
+            seen = self._represent(image)
         with clock("shortlist"):
-            pooled_scores = self.collection.pooled_scores(query.pooled, ids)
-        return self._answer(name, ids, pooled_scores, self._rerank(query, ids, settings), clock)
+            pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
+        return self._answer(seen.name, ids, pooled_scores, self._rerank(seen, ids, settings), clock)
 
     def backbone(self) -> Backbone:
         """Return the network that made the index, loading it once.
@@ -238,34 +239,23 @@ class SearchEngine:
             If the weights cannot be had.
         """
         if self._backbone is None:
-            from semret.index.backbones.registry import create_backbone
+            from semret.index.choice import ModelChoice
 
-            manifest = self.collection.manifest
-            identity = manifest.identity
-            loaded = create_backbone(
-                identity.backbone,
-                weights=self._weights,
-                size=identity.preprocessing.size,
-                geometry=identity.preprocessing.geometry,
-                layer=identity.layer,
-                device=self._device,
-                dtype=identity.autocast,
-            )
-            check_compatible(manifest, loaded.identity)
+            loaded = ModelChoice(weights=self._weights, device=self._device).loader(self.collection.path)()
+            check_compatible(self.collection.manifest, loaded.identity)
             self._backbone = loaded
         return self._backbone
 
-    def _represent(self, image: ImageLike) -> tuple[Query, str]:
-        """Return the query's tokens and pooled embedding, and the name to report it under."""
+    def _represent(self, image: ImageLike) -> _Seen:
         if isinstance(image, (str, os.PathLike)):
             from semret.index.images import hash_file
 
             path = Path(image)
             stored = self.collection.find_hash(hash_file(path))
             if stored is not None:
-                row = self.collection.rows(np.array([stored]))
-                tokens = self.collection.tokens(np.array([stored]))[0]
-                return Query(tokens=tokens, pooled=self.collection.pooled[row[0]]), os.fspath(image)
+                row = self.collection.rows([stored])[0]
+                tokens = self.collection.tokens([stored])[0]
+                return _Seen(tokens, np.asarray(self.collection.pooled[row]), os.fspath(image))
         from semret.index.images import as_rgb
 
         picture = as_rgb(image)
@@ -274,11 +264,11 @@ class SearchEngine:
         # Rounded as stored tokens are, so that an image scores the same whether it comes from a file or the index.
         tokens = features.tokens[0].astype(self.collection.manifest.dtype)
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "<image>"
-        return Query(tokens=tokens, pooled=features.pooled[0]), name
+        return _Seen(tokens, features.pooled[0], name)
 
-    def _rerank(self, query: Query, ids: IdVector, options: SearchOptions) -> Reranked:
+    def _rerank(self, seen: _Seen, ids: IdVector, options: SearchOptions) -> Reranked:
         return rerank(
-            query,
+            Query(tokens=seen.tokens, pooled=seen.pooled),
             self.collection.source(ids),
             k=options.k,
             kernel=options.kernel,
@@ -335,6 +325,14 @@ class SearchEngine:
         return np.array(sorted(ids), dtype=np.int64)
 
 
+class _Seen(NamedTuple):
+    """What a query image looks like to the network: tokens (S, C), pooled embedding (D,), and the image's name."""
+
+    tokens: FloatArray
+    pooled: Float32Array
+    name: str
+
+
 class _Clock:
     """Wall seconds by stage."""
 
@@ -372,3 +370,71 @@ def open_index(
         If the index is damaged or of a newer format.
     """
     return SearchEngine(open_collection(find_index(path)), weights=weights, device=device)
+
+
+def build(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    index: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    size: tuple[int, int] | None = None,
+    geometry: str | None = None,
+    layer: str | int | None = None,
+    dtype: str | None = None,
+    precision: str | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SyncReport:
+    """Make an index of folders of pictures, or bring it up to date; what ``semret index`` does.
+
+    Parameters
+    ----------
+    paths : path or sequence of path
+        Pictures, and folders that are walked.
+    index : path or None
+        Index directory; None stands for ``SEMRET_INDEX``, an index found from the current directory upward, or a new
+        ``.semret`` in the current directory.
+    model, weights, size, geometry, layer, device, precision
+        See `semret.index.backbones.registry.create_backbone`; `precision` is its `dtype`. None keeps what the index was
+        made with, and the default for a new one.
+    dtype : {"float16", "float32"} or None
+        How tokens are stored; None keeps what the index has, float16 for a new one.
+    batch_size : int
+        Pictures per forward pass.
+    workers : int or None
+        Threads that read and decode; None chooses.
+    progress : callable or None
+        Called with the number of files dealt with and their total.
+
+    Returns
+    -------
+    SyncReport
+        What was added, updated, removed and skipped.
+
+    Raises
+    ------
+    ImageSearchError
+        If a path does not exist, or holds no usable picture.
+    IncompatibleIndexError, IndexLockedError, StorageError, WeightsNotFoundError
+        If the index was made otherwise, is being written to, cannot be written, or there is no network.
+    """
+    from semret.index.build import SyncOptions, sync
+    from semret.index.choice import ModelChoice
+    from semret.index.location import default_index_path
+
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    choice = ModelChoice(
+        model=model,
+        weights=None if weights is None else Path(weights),
+        size=size,
+        geometry=geometry,
+        layer=layer,
+        device=device,
+        autocast=precision,
+    )
+    options = SyncOptions(dtype=dtype, batch_size=batch_size, workers=workers)
+    directory = default_index_path(index)
+    return sync(directory, given, choice.loader(directory), options=options, progress=progress)

@@ -10,11 +10,32 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from semret.cli import app
+from semret.eval.scenes import render_collection
+from semret.index.backbones.registry import create_backbone
+from semret.index.build import sync
+
+
+SIZE = (128, 128)
+"""A small input keeps the real network quick: 16 tokens."""
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("query") / "photos"
+    render_collection(folder, 12, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(photos):
+    path = photos.parent / ".semret"
+    sync(path, [photos], lambda: create_backbone(size=SIZE))
+    return path
 
 
 @pytest.fixture
-def run(index_of_photos, monkeypatch):
-    monkeypatch.setenv("SEMRET_INDEX", str(index_of_photos))
+def run(index, monkeypatch):
+    monkeypatch.setenv("SEMRET_INDEX", str(index))
 
     def invoke(*arguments, **options):
         return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
