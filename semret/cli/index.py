@@ -16,7 +16,8 @@ import typer
 from semret.cli.output import printable, progress_bar, reported, write_json
 
 if TYPE_CHECKING:
-    from semret.index.build import SyncReport
+    from semret.index.build import SyncOptions, SyncReport
+    from semret.index.choice import ModelChoice
 
 INTERRUPTED = 130
 SHOWN = 20
@@ -108,6 +109,9 @@ def index(
             "--root", help="Folder that paths are stored relative to; name the new one after moving the photos."
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell how many pictures, bytes and seconds it would take.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file had to be skipped.")] = False,
     index: IndexOption = None,
     format_: ReportOption = Report.table,
@@ -133,6 +137,9 @@ def index(
         )
         options = SyncOptions(dtype=dtype and dtype.value, batch_size=batch_size, workers=workers, root=root)
         directory = default_index_path(index)
+        if dry_run:
+            show_estimate(directory, paths, choice, options, format_)
+            return
         with stopped_by_interrupt() as stop, progress_bar("indexing") as progress:
             report = sync(directory, paths, choice.loader(directory), options=options, progress=progress, stop=stop)
     show_report(report, format_)
@@ -141,6 +148,37 @@ def index(
         raise typer.Exit(INTERRUPTED)
     if strict and report.skipped:
         raise typer.Exit(1)
+
+
+def show_estimate(
+    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: Report
+) -> None:
+    """Measure on a few pictures, and print what the run would take."""
+    from semret.index.estimate import estimate
+
+    found = estimate(
+        directory,
+        paths,
+        choice.loader(directory),
+        dtype=options.dtype,
+        batch_size=options.batch_size,
+        workers=options.threads,
+    )
+    if format_ is Report.json:
+        write_json(found.as_json())
+        return
+    typer.echo(f"{found.images} images, {found.to_embed} of them to embed, into {printable(found.index)}")
+    typer.echo(
+        f"{readable(found.bytes)} ({readable(found.bytes_per_image)} per image), about {duration(found.seconds)}; "
+        f"measured on {found.measured} of them; nothing was written"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: ``40 s``, ``12 min``, ``3.4 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

@@ -170,7 +170,7 @@ def sync(
     start = time.perf_counter()
     settings = options or SyncOptions()
     directory = default_index_path(index)
-    survey = _look(paths, directory)
+    survey = look(paths, directory)
     with IndexWriter(directory, may_create=True) as writer:
         run = _Run(writer, backbone, settings, paths)
         run.go(survey, progress or _ignore, stop or _never)
@@ -185,7 +185,7 @@ def _never() -> bool:
     return False
 
 
-def _look(paths: Sequence[PathLike], index: Path) -> Survey:
+def look(paths: Sequence[PathLike], index: Path) -> Survey:
     """Walk the paths.
 
     Raises

@@ -104,8 +104,8 @@ class Collection:
             for path, reason in catalog.select("SELECT path, reason FROM skipped ORDER BY path")
         ]
         found = catalog.select(
-            "SELECT id, segment, row, images.sha256, path FROM images LEFT JOIN contents USING (sha256) "
-            "WHERE path IS NOT NULL ORDER BY id"
+            "SELECT id, segment, row, images.sha256, path, size, mtime_ns "
+            "FROM images LEFT JOIN contents USING (sha256) WHERE path IS NOT NULL ORDER BY id"
         )
         try:
             self.ids: IdVector = np.array([row[0] for row in found], dtype=np.int64)
@@ -115,6 +115,7 @@ class Collection:
             raise self._damaged("an image has no features") from error
         self._hashes: list[bytes] = [row[3] for row in found]
         self._paths: list[bytes] = [row[4] for row in found]
+        self._status: list[tuple[int, int]] = [row[5:] for row in found]
         self._readers: dict[int, SegmentReader] = {}
         self._check_places()
 
@@ -191,6 +192,11 @@ class Collection:
     def _here(self) -> str:
         here = str(absolute("."))
         return here if here.endswith(os.sep) else here + os.sep
+
+    def files(self) -> Iterator[tuple[str, int, int]]:
+        """Give the absolute path, size and time stamp (ns; -1 if not to be relied on) of each image's file."""
+        for stored, status in zip(self._paths, self._status, strict=True):
+            yield (self.root.to_path(stored), *status)
 
     def find_path(self, path: str | os.PathLike[str]) -> int | None:
         """Return the id of the image at this path, relative or absolute; None if there is none."""

@@ -56,6 +56,11 @@ def default_index_path(explicit: PathLike | None = None) -> Path:
     return _search_upward(absolute(".")) or absolute(INDEX_NAME)
 
 
+def new_index_path(explicit: PathLike | None = None) -> Path:
+    """Return where an index is made that must not exist: `explicit`, ``SEMRET_INDEX``, or ``.semret`` right here."""
+    return absolute(explicit if explicit is not None else os.environ.get(ENVIRONMENT) or INDEX_NAME)
+
+
 def absolute(path: PathLike) -> Path:
     """Return a path from the root, without ``.`` and ``..``; links are kept as they are."""
     return Path(os.path.normpath(Path(path).absolute()))

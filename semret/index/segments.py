@@ -7,7 +7,6 @@ a truncated file into an error instead of a bus error, and was twice as fast.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import math
@@ -15,7 +14,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,7 +146,7 @@ def row_checksums(array: NDArray[Any]) -> NDArray[np.uint64]:
 class _Guarded(io.RawIOBase):
     """The file that HDF5 writes to. Keeps the first error to itself, for HDF5 cannot recover from one."""
 
-    def __init__(self, raw: BinaryIO) -> None:
+    def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
         self.error: OSError | None = None
 
@@ -162,7 +161,7 @@ class _Guarded(io.RawIOBase):
         return len(view)
 
     def readinto(self, buffer: Any) -> int:
-        return self._raw.readinto(buffer) or 0  # type: ignore[attr-defined]  # unbuffered files have it
+        return self._raw.readinto(buffer) or 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return self._raw.seek(offset, whence)
@@ -212,7 +211,7 @@ def write_segment(index: Path, number: int, manifest: Manifest, parts: Sequence[
                 if guarded.error is not None:
                     raise guarded.error
                 durable.flush_file(raw.fileno())
-                digest, size = _digest(raw)
+            digest, size = durable.digest_of(durable.temporary(path))
             durable.put_in_place(path, "segment")
     except BaseException:
         durable.discard(durable.temporary(path))
@@ -259,16 +258,6 @@ def _datasets(layout: dict[str, Column], parts: Sequence[Rows]) -> list[tuple[st
         np.stack([row_checksums(found[name][part]) for name in CHECKED_ROWS], axis=1) for part in range(len(parts))
     ]
     return [(name, found[name]) for name in layout]
-
-
-def _digest(raw: BinaryIO) -> tuple[str, int]:
-    """Return the SHA-256 and the size of an open file, read back."""
-    digest, size = hashlib.sha256(), 0
-    raw.seek(0)
-    while chunk := raw.read(2**20):
-        digest.update(chunk)
-        size += len(chunk)
-    return digest.hexdigest(), size
 
 
 class SegmentReader:
@@ -329,9 +318,16 @@ class SegmentReader:
         if wrong.size:
             raise self._damaged(f"row {int(rows[wrong[0]])} of {name} does not have its checksum")
 
-    def _open(self) -> BinaryIO:
+    def take(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Return what `read` fills."""
+        column = self._columns[name]
+        out = np.empty((len(rows), *column.shape[1:]), dtype=column.dtype)
+        self.read(name, rows, out)
+        return out
+
+    def _open(self) -> io.FileIO:
         try:
-            stream: BinaryIO = self.path.open("rb", buffering=0)  # type: ignore[assignment]
+            stream = self.path.open("rb", buffering=0)
         except FileNotFoundError as error:
             raise self._damaged("the file is missing") from error
         except OSError as error:
@@ -344,7 +340,7 @@ class SegmentReader:
             raise self._damaged(f"it has {size} bytes instead of {self.segment.bytes}")
         return stream
 
-    def _fill(self, stream: BinaryIO, offset: int, out: NDArray[Any]) -> None:
+    def _fill(self, stream: io.FileIO, offset: int, out: NDArray[Any]) -> None:
         view = memoryview(out.reshape(-1).view(np.uint8).data)
         try:
             stream.seek(offset)

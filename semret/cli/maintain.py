@@ -1,0 +1,84 @@
+"""``semret remove``, ``compact``, ``export`` and ``import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from semret.cli.index import IndexOption, Report, ReportOption, readable
+from semret.cli.output import printable, progress_bar, reported, write_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to the application."""
+    app.command("remove")(remove)
+    app.command("compact")(compact)
+    app.command("export")(export)
+    app.command("import")(import_)
+
+
+def remove(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, and folders with all below.")],
+    index: IndexOption = None,
+    format_: ReportOption = Report.table,
+) -> None:
+    """Take pictures out of the index; their files are not touched, and need not exist any more."""
+    with reported():
+        from semret.index.location import find_index
+        from semret.index.maintain import remove as remove_images
+
+        report = remove_images(find_index(index), paths)
+    if format_ is Report.json:
+        write_json(report.as_json())
+    else:
+        typer.echo(f"{report.removed} removed, {report.images} images left in {printable(report.index)}")
+
+
+def compact(index: IndexOption = None, format_: ReportOption = Report.table) -> None:
+    """Free the space of pictures that are no longer in the index; searches may go on meanwhile."""
+    with reported():
+        from semret.index.location import find_index
+        from semret.index.maintain import compact as compact_index
+
+        with progress_bar("compacting") as progress:
+            report = compact_index(find_index(index), progress=progress)
+    if format_ is Report.json:
+        write_json(report.as_json())
+        return
+    saved = report.bytes_before - report.bytes
+    typer.echo(
+        f"{report.segments_before} segments became {report.segments}, {report.dropped} rows dropped, "
+        f"{readable(report.bytes)} ({readable(saved)} less)"
+    )
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="The file to write, a tar archive.")], index: IndexOption = None
+) -> None:
+    """Write the index to one FILE, for another machine."""
+    with reported():
+        from semret.index.location import find_index
+        from semret.index.transfer import export_index
+
+        with progress_bar("exporting") as progress:
+            written = export_index(find_index(index), file, progress=progress)
+    typer.echo(f"{printable(str(written))}: {readable(written.stat().st_size)}")
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file that semret export wrote.")],
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Where the pictures are here; default: where they were.")
+    ] = None,
+    index: IndexOption = None,
+) -> None:
+    """Make an index from an exported FILE: .semret in the current directory, or what --index names."""
+    with reported():
+        from semret.index.location import new_index_path
+        from semret.index.transfer import import_index
+
+        with progress_bar("importing") as progress:
+            made = import_index(file, new_index_path(index), root=root, progress=progress)
+    typer.echo(f"imported into {printable(str(made))}")

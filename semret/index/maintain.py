@@ -1,0 +1,172 @@
+"""Take images out of an index, and rewrite its segments without what is no longer wanted."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semret.errors import ArgumentError
+from semret.index.build import directory_bytes
+from semret.index.location import PathLike, absolute, lies_in
+from semret.index.segments import SEGMENT_BYTES, SEGMENT_ROWS, Rows, Segment, SegmentReader
+from semret.index.writer import IndexWriter
+
+_PORTION = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveReport:
+    """What `remove` did: images taken out, images left."""
+
+    index: str
+    removed: int
+    images: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain strings and numbers."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactReport:
+    """What `compact` did: segments and bytes before and after, rows that were dropped."""
+
+    index: str
+    segments_before: int
+    segments: int
+    bytes_before: int
+    bytes: int
+    dropped: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain strings and numbers."""
+        return asdict(self)
+
+
+def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
+    """Take images out of an index, and forget refused files; the files themselves are not touched.
+
+    A later `sync` over files that are still there takes them in again, under new ids.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    paths : sequence of path
+        Images, and folders with everything below; they need not exist any more.
+
+    Raises
+    ------
+    ArgumentError
+        If nothing in the index is at or below one of `paths`; then nothing is removed.
+    """
+    with IndexWriter(index) as writer:
+        catalog, root = writer.catalog, writer.root
+        images = catalog.select("SELECT id, path FROM images WHERE path IS NOT NULL")
+        refused = [key for (key,) in catalog.select("SELECT path FROM skipped")]
+        located = [(id_, root.to_path(key)) for id_, key in images]
+        chosen: set[int] = set()
+        forgotten: set[bytes] = set()
+        for path in paths:
+            top = [str(absolute(path))]
+            here = {id_ for id_, place in located if lies_in(place, top)}
+            known = {key for key in refused if lies_in(root.to_path(key), top)}
+            if not here and not known:
+                raise ArgumentError(f"the index {index} has nothing at or below {top[0]}; nothing was removed")
+            chosen |= here
+            forgotten |= known
+        with catalog.transaction():
+            catalog.change_many("DELETE FROM images WHERE id = ?", [(id_,) for id_ in sorted(chosen)])
+            catalog.change_many("DELETE FROM skipped WHERE path = ?", [(key,) for key in sorted(forgotten)])
+            writer.retire_unused()
+        writer.delete_retired()
+        writer.refresh_shortlist()
+        return RemoveReport(index=str(index), removed=len(chosen), images=len(images) - len(chosen))
+
+
+def compact(index: Path, *, progress: Callable[[int, int], None] | None = None) -> CompactReport:
+    """Rewrite segments that hold rows no image wants, and join small ones.
+
+    Ids, paths and features stay as they are, bit for bit; readers go on with what they opened. Every new segment is a
+    commit of its own, so an interruption costs at most one.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    progress : callable, optional
+        Called with the number of rows moved and their total.
+    """
+    with IndexWriter(index) as writer:
+        before = writer.catalog.segments()
+        size = directory_bytes(index)
+        moving, limit = _to_move(writer, before)
+        total = len(moving)
+        for start in range(0, total, limit):
+            _move(writer, before, moving[start : start + limit])
+            if progress is not None:
+                progress(min(start + limit, total), total)
+        writer.delete_retired()
+        writer.refresh_shortlist()
+        after = writer.catalog.segments()
+        return CompactReport(
+            index=str(index),
+            segments_before=len(before),
+            segments=len(after),
+            bytes_before=size,
+            bytes=directory_bytes(index),
+            dropped=_rows(before) - _rows(after),
+        )
+
+
+def _rows(segments: dict[int, Segment]) -> int:
+    return sum(segment.rows for segment in segments.values())
+
+
+def _to_move(writer: IndexWriter, segments: dict[int, Segment]) -> tuple[list[tuple[int, int, bytes]], int]:
+    """Return what has to be rewritten, as (segment, row, content) in order, and how many rows a new segment takes."""
+    contents = writer.catalog.select(
+        "SELECT segment, row, sha256 FROM contents WHERE sha256 IN (SELECT sha256 FROM images) ORDER BY segment, row"
+    )
+    wanted: dict[int, int] = defaultdict(int)
+    for segment, _, _ in contents:
+        wanted[segment] += 1
+    limit = max(1, min(SEGMENT_ROWS, math.ceil(SEGMENT_BYTES / writer.manifest.token_bytes)))
+    holed = {number for number, segment in segments.items() if wanted[number] < segment.rows}
+    small = {number for number, segment in segments.items() if wanted[number] <= limit // 2}
+    # One small segment alone has nothing to be joined with.
+    chosen = holed | small if len(holed | small) > 1 else holed
+    return [row for row in contents if row[0] in chosen], limit
+
+
+def _move(writer: IndexWriter, segments: dict[int, Segment], rows: list[tuple[int, int, bytes]]) -> None:
+    """Write these rows to a new segment and point their contents to it."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, row, _ in rows:
+        groups[number].append(row)
+    parts = [
+        copy_rows(
+            SegmentReader(writer.index, segments[number], writer.manifest), np.array(inner[start : start + _PORTION])
+        )
+        for number, inner in groups.items()
+        for start in range(0, len(inner), _PORTION)
+    ]
+    segment = writer.write_segment(parts)
+    with writer.catalog.transaction():
+        writer.catalog.add_segment(segment)
+        moved = [(segment.number, place, sha) for place, (_, _, sha) in enumerate(rows)]
+        writer.catalog.change_many("UPDATE contents SET segment = ?, row = ? WHERE sha256 = ?", moved)
+        writer.retire_unused()
+
+
+def copy_rows(reader: SegmentReader, rows: Any) -> Rows:
+    """Return rows of a segment, checked, as they go into another."""
+    read = {name: reader.take(name, rows) for name in ("tokens", "pooled", "means")}
+    kept = {name: reader.whole(name)[rows] for name in ("norms", "ids", "sha256", "sizes")}
+    return Rows(**read, **kept)
