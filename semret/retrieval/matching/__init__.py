@@ -149,8 +149,8 @@ def upper_bounds(affinities: ArrayLike, *, effort: str, threads: int | None = No
     affinities : array_like of shape (K, Sq, Sd)
         See `match_batch`.
     effort : str
-        One of `EFFORTS`, cheapest and loosest first; see `AuctionBatch.tighten`, which also continues to a tighter bound
-        or to the optimum where this function would start again.
+        One of `EFFORTS`, cheapest and loosest first; see `AuctionBatch.tighten`, which can also continue to a tighter
+        bound or to the optimum where this function would start again.
     threads : int or None
         None takes all processors.
 

@@ -20,6 +20,10 @@ R. Jonker, A. Volgenant, "A shortest augmenting path algorithm for dense and spa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from semret.arrays import Float64Array, FloatArray, IndexVector, require_finite
@@ -41,14 +45,10 @@ class AuctionBatch:
     Parameters
     ----------
     affinities : ndarray of shape (K, Sq, Sd), float16, float32 or float64
-        Larger is more alike. Not copied if float32 or float64 and contiguous with Sq <= Sd; do not change it meanwhile.
+        Larger is more alike. Not copied if float32 or float64, contiguous, Sq <= Sd and Sd a multiple of 16: do not
+        change it meanwhile.
     threads : int or None
         Threads over the affinities; None takes all processors.
-
-    Attributes
-    ----------
-    bounds : ndarray of shape (K,), float64
-        The smallest upper bound found so far; infinity before the first call.
     """
 
     def __init__(self, affinities: FloatArray, *, threads: int | None = None) -> None:
@@ -60,10 +60,13 @@ class AuctionBatch:
         self._exponent = _safe_exponent(wide)
         if self._exponent:
             wide = np.ldexp(wide, -self._exponent)
+        count, rows, self._columns = wide.shape
+        padding = -self._columns % 16
+        if padding:
+            wide = np.pad(wide, ((0, 0), (0, 0), (0, padding)), mode="edge")
         self._wide: FloatArray = np.ascontiguousarray(wide)
         self._threads = threads
-        count, rows, columns = self._wide.shape
-        self._prices = np.zeros((count, -(-columns // 16) * 16), dtype=np.int32)
+        self._prices = np.zeros((count, self._wide.shape[2]), dtype=np.int32)
         self._progress = np.zeros(count, dtype=np.intp)
         self._assignments = np.zeros((count, rows), dtype=np.intp)
         self._values = np.zeros(count)
@@ -75,6 +78,7 @@ class AuctionBatch:
 
     @property
     def bounds(self) -> Float64Array:
+        """The smallest upper bounds found so far, (K,); infinity before the first call."""
         return self._in_units(self._bounds)
 
     def tighten(self, effort: str, rows: IndexVector | None = None) -> Float64Array:
@@ -112,7 +116,7 @@ class AuctionBatch:
             If an affinity holds NaN or infinity.
         """
         chosen = rows_of(len(self)) if rows is None else np.asarray(rows, dtype=np.intp)
-        self._advance(chosen, schedule(self._wide.shape[2]), finish=True)
+        self._advance(chosen, schedule(self._columns), finish=True)
         values = self._in_units(self._values[chosen])
         bounds = np.maximum(self._in_units(self._bounds[chosen]), values)
         gaps = relative_gaps(values, bounds, self._in_units(self._slack[chosen]))
@@ -129,7 +133,7 @@ class AuctionBatch:
         from semret.retrieval.matching.kernels import bound_many
 
         found = self._bounds.copy()
-        self._run(lambda part: bool(bound_many(self._wide, part, sweep, found)), rows)
+        self._run(lambda part: bool(bound_many(self._wide, self._columns, part, sweep, found)), rows)
         self._bounds = np.minimum(self._bounds, found)
 
     def _advance(self, rows: IndexVector, epsilons: tuple[float, ...], *, finish: bool) -> None:
@@ -143,27 +147,14 @@ class AuctionBatch:
                 continue
             # The finish needs pairs, not prices alone: it repeats the last phase if there is none left.
             phases = np.array(epsilons[min(done, len(epsilons) - 1) :])
-            self._run(
-                lambda part, phases=phases: bool(
-                    auction_many(
-                        self._wide,
-                        part,
-                        phases,
-                        self._prices,
-                        finish,
-                        self._assignments,
-                        self._values,
-                        found,
-                        self._slack,
-                    )
-                ),
-                due,
-            )
+            outcome = self._assignments, self._values, found, self._slack
+            arguments = phases, self._prices, finish, *outcome
+            self._run(partial(_auction_part, auction_many, self._wide, self._columns, arguments), due)
             self._progress[due] = max(done, len(epsilons))
         self._bounds = np.minimum(self._bounds, found)
 
-    def _run(self, work: object, rows: IndexVector) -> None:
-        if len(rows) and not run_chunks(work, rows, self._wide[0].size, self._threads):  # type: ignore[arg-type]
+    def _run(self, work: Callable[[IndexVector], bool], rows: IndexVector) -> None:
+        if len(rows) and not run_chunks(work, rows, self._wide[0].size, self._threads):
             require_finite(self._wide, "the affinity")
 
     def _in_units(self, numbers: Float64Array) -> Float64Array:
@@ -174,9 +165,15 @@ class AuctionBatch:
         if not self._transposed:
             return assignments
         count, matched = assignments.shape
-        given: IndexVector = np.full((count, self._wide.shape[2]), -1, dtype=np.intp)
+        given: IndexVector = np.full((count, self._columns), -1, dtype=np.intp)
         np.put_along_axis(given, assignments, np.broadcast_to(np.arange(matched), assignments.shape), axis=1)
         return given
+
+
+def _auction_part(
+    kernel: Callable[..., bool], affinities: FloatArray, columns: int, arguments: tuple[Any, ...], rows: IndexVector
+) -> bool:
+    return bool(kernel(affinities, columns, rows, *arguments))
 
 
 def schedule(size: int) -> tuple[float, ...]:

@@ -52,13 +52,13 @@ def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: 
 
 def announce_compilation() -> None:
     """Log once that the solvers are about to be compiled, if no earlier run has left the result on disk."""
-    global _announced  # noqa: PLW0603 - once per process
+    global _announced
     if _announced:
         return
     _announced = True
     from semret.retrieval.matching import kernels
 
-    cache = Path(kernels.auction_many.stats.cache_path)
+    cache = Path(kernels.cache_folder())
     source = Path(kernels.__file__)
     compiled = [entry.stat().st_mtime for entry in cache.glob("kernels.auction_many-*.nbi")]
     if not compiled or max(compiled) < source.stat().st_mtime:

@@ -56,4 +56,5 @@ def _integer_costs(affinity: FloatArray, size: int) -> FloatArray:
         return np.zeros(affinity.shape)
     # OR-Tools multiplies costs by size + 1 and adds up to size of them.
     bits = min(40, _INT64_BITS - 2 * int(np.ceil(np.log2(size + 2))))
-    return np.rint((highest - affinity) * (2.0**bits / spread))
+    scaled: FloatArray = np.rint((highest - affinity) * (2.0**bits / spread))
+    return scaled

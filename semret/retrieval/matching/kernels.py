@@ -3,11 +3,16 @@
 Every loop over columns is branch-free, so that LLVM turns it into vector instructions. It vectorises maxima of
 integers but not of floats; floats are therefore compared by `_key`, an integer in the same order. Recomputing
 ``affinity - price`` in each pass is cheaper than storing it.
+
+Affinities come with at least as many columns as rows, and padded to a multiple of 16 columns by repetition of the last
+one; `n` counts the real columns. Prices of padding are infinite (in int32, its affinities are very low), so it is never
+wanted.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numba
 import numpy as np
@@ -16,6 +21,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float64Array, FloatArray
 
 IntArray = NDArray[np.signedinteger[Any]]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 LEVELS = 1 << 22
 """Steps into which the range of an affinity is cut for the auction."""
@@ -35,21 +41,27 @@ _PAD = np.int32(-PRICE_CAP)
 _UNIT = 2.0**-53
 
 
-@numba.njit(nogil=True, inline="always")
-def _key(x: float) -> int:
+def _compiled(function: Function) -> Function:
+    """Compile on first use, keep the result on disk, and release the interpreter's lock while running."""
+    compiled: Function = numba.njit(nogil=True, cache=True)(function)
+    return compiled
+
+
+@_compiled
+def _key(x: float) -> Any:
     """Return the integer that orders like the float; those of NaN lie outside those of the infinities."""
     bits = np.float64(x).view(np.int64)
     return bits ^ ((bits >> np.int64(63)) & _MASK)
 
 
-@numba.njit(nogil=True, inline="always")
-def _float_of(key: int) -> float:
+@_compiled
+def _float_of(key: Any) -> Any:
     bits = key ^ ((key >> np.int64(63)) & _MASK)
     return np.int64(bits).view(np.float64)
 
 
-@numba.njit(nogil=True, inline="always")
-def _row_max(A: FloatArray, v: Float64Array, i: int) -> int:
+@_compiled
+def _row_max(A: FloatArray, v: Float64Array, i: int) -> Any:
     """Return the key of ``max_j(A[i, j] - v[j])``."""
     best = _LOWEST
     for j in range(v.shape[0]):
@@ -57,7 +69,7 @@ def _row_max(A: FloatArray, v: Float64Array, i: int) -> int:
     return best
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _value_range(A: FloatArray) -> tuple[float, float]:
     """Return minimum and maximum; (nan, nan) if a value is not finite."""
     low, high = _HIGHEST, _LOWEST
@@ -71,22 +83,22 @@ def _value_range(A: FloatArray) -> tuple[float, float]:
     return _float_of(low), _float_of(high)
 
 
-@numba.njit(nogil=True, cache=True)
-def _quantise(A: FloatArray, low: float, scale: float, Q: IntArray) -> None:
-    """Fill the first rows of `Q` (rows, n padded) with ``(A - low) * scale``; further rows are 0, padding is _PAD."""
-    m, n = A.shape
+@_compiled
+def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> None:
+    """Fill the first rows of `Q` (rows, width) with ``(A - low) * scale``; further rows are 0, padding is _PAD."""
+    m, width = A.shape
     for i in range(m):
-        for j in range(n):
+        for j in range(width):
             Q[i, j] = np.int32((np.float64(A[i, j]) - low) * scale)
     Q[m:, :n] = 0
     Q[:, n:] = _PAD
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: IntArray, waiting: IntArray) -> None:
-    """Let every bidder win a column at prices `p` (n padded,), which rise; bidder ``i`` values by row ``i``.
+    """Let every bidder win a column at prices `p` (width,), which rise; bidder ``i`` values by row ``i``.
 
-    Bidders beyond the last row of `Q` share that row. On return `owner` (n padded,) names the winner of each column,
+    Bidders beyond the last row of `Q` share that row. On return `owner` (width,) names the winner of each column,
     -1 where there is none.
     """
     n = p.shape[0]
@@ -116,20 +128,20 @@ def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: 
                 return
 
 
-@numba.njit(nogil=True, cache=True)
-def _settle(A: FloatArray, v: Float64Array, owner: IntArray, waiting: IntArray) -> int:
-    """Keep the auction's pairs that are best at prices `v` (n,) in float64; the other rows wait. Return their number.
+@_compiled
+def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: IntArray) -> int:
+    """Keep the auction's pairs that are best at prices `v` (width,) in float64; the others wait. Return their number.
 
     Columns of no real row get the lowest price; all but as many as rows wait belong to idle bidders, number ``m`` and
     above, who care for the price alone: they stand for columns that stay unmatched, and make the problem square.
     """
-    m, n = A.shape
+    m = A.shape[0]
     mate = np.full(m, -1, np.int64)
     for j in range(n):
         if 0 <= owner[j] < m:
             mate[owner[j]] = j
     if m < n:
-        lowest = v.min()
+        lowest = v[:n].min()
         idle = m
         for j in range(n):
             if owner[j] < 0 or owner[j] >= m:
@@ -149,15 +161,15 @@ def _settle(A: FloatArray, v: Float64Array, owner: IntArray, waiting: IntArray) 
     return count
 
 
-@numba.njit(nogil=True, cache=True)
-def _augment(A: FloatArray, v: Float64Array, owner: IntArray, waiting: IntArray, count: int) -> None:
+@_compiled
+def _augment(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: IntArray, count: int) -> None:
     """Match the `count` waiting rows along shortest paths of reduced costs (Dijkstra), adjusting prices `v`.
 
     A finished column gets infinite distance and price: the relaxation then cannot touch it, and needs no mask.
     """
-    m, n = A.shape
-    distance, price, final = np.empty(n), np.empty(n), np.empty(n)
-    before, finished = np.empty(n, np.int64), np.empty(n, np.int64)
+    m, width = A.shape
+    distance, price, final = np.empty(width), np.empty(width), np.empty(width)
+    before, finished = np.empty(width, np.int64), np.empty(n, np.int64)
     for t in range(count):
         start = waiting[t]
         distance[:] = np.inf
@@ -169,14 +181,14 @@ def _augment(A: FloatArray, v: Float64Array, owner: IntArray, waiting: IntArray,
         while True:
             nearest = _HIGHEST
             if row < m:
-                for k in range(n):
+                for k in range(width):
                     x = base - (np.float64(A[row, k]) - price[k])
                     old = distance[k]
                     distance[k] = x if x < old else old
                     before[k] = column if x < old else before[k]
                     nearest = min(nearest, _key(distance[k]))
             else:
-                for k in range(n):
+                for k in range(width):
                     x = base + price[k]
                     old = distance[k]
                     distance[k] = x if x < old else old
@@ -184,21 +196,21 @@ def _augment(A: FloatArray, v: Float64Array, owner: IntArray, waiting: IntArray,
                 if not idle_seen:
                     # All idle bidders are alike: what the first one reaches, the others need not be asked for.
                     idle_seen = True
-                    for k in range(n):
+                    for k in range(width):
                         if owner[k] >= m and k != column:
                             final[k] = reached
                             distance[k] = np.inf
                             price[k] = np.inf
                             finished[finished_count] = k
                             finished_count += 1
-                for k in range(n):
+                for k in range(width):
                     nearest = min(nearest, _key(distance[k]))
-            choice = np.int64(2 * n)
-            for k in range(n):
-                candidate = np.int64(k) if owner[k] < 0 else np.int64(k + n)
-                choice = min(choice, candidate if _key(distance[k]) == nearest else np.int64(2 * n))
+            choice = np.int64(2 * width)
+            for k in range(width):
+                candidate = np.int64(k) if owner[k] < 0 else np.int64(k + width)
+                choice = min(choice, candidate if _key(distance[k]) == nearest else np.int64(2 * width))
             reached = _float_of(nearest)
-            column = choice if choice < n else choice - n
+            column = choice if choice < width else choice - width
             if owner[column] < 0:
                 break
             final[column] = reached
@@ -216,15 +228,16 @@ def _augment(A: FloatArray, v: Float64Array, owner: IntArray, waiting: IntArray,
         owner[column] = start
 
 
-@numba.njit(nogil=True, cache=True)
-def _dual_bound(A: FloatArray, v: Float64Array) -> tuple[float, float]:
-    r"""Return an upper bound of every matching from prices `v` (n,), and the magnitude of what was summed.
+@_compiled
+def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
+    r"""Return an upper bound of every matching from prices `v` (width,), and the magnitude of what was summed.
 
     With ``m <= n``, a matching uses ``m`` columns, so its value is at most
     ``sum_i max_j(A_ij - v_j) + sum(v) - (n - m) min(v)``. Each term errs by half a unit in the last place, the
     compensated sums by one of their result: four units of the summed magnitudes cover both.
     """
-    m, n = A.shape
+    m = A.shape[0]
+    lowest = v[:n].min()
     total, lost, size = 0.0, 0.0, 0.0
     for i in range(m + n + 1):
         if i < m:
@@ -232,7 +245,7 @@ def _dual_bound(A: FloatArray, v: Float64Array) -> tuple[float, float]:
         elif i < m + n:
             x = v[i - m]
         else:
-            x = -(n - m) * v.min()
+            x = -(n - m) * lowest
         y = total + x
         lost += (total - y) + x if abs(total) >= abs(x) else (x - y) + total
         total = y
@@ -240,54 +253,56 @@ def _dual_bound(A: FloatArray, v: Float64Array) -> tuple[float, float]:
     return total + lost + 8 * _UNIT * size, size
 
 
-@numba.njit(nogil=True, cache=True)
-def _sweep(A: FloatArray) -> tuple[Float64Array, float, float]:
+@_compiled
+def _sweep(A: FloatArray, n: int) -> tuple[Float64Array, float, float]:
     """Return prices ``v_j = max_i(A_ij - max_k A_ik)``, the sum of row maxima and, if square, of column maxima."""
-    m, n = A.shape
-    zero = np.zeros(n)
-    prices, columns = np.full(n, _LOWEST), np.full(n, _LOWEST)
-    rows, size = 0.0, 0.0
+    m, width = A.shape
+    prices, columns = np.full(width, _LOWEST), np.full(width, _LOWEST)
+    rows, rows_size = 0.0, 0.0
     for i in range(m):
-        u = _float_of(_row_max(A, zero, i))
+        best = _LOWEST
+        for j in range(width):
+            key = _key(np.float64(A[i, j]))
+            best = max(best, key)
+            columns[j] = max(columns[j], key)
+        u = _float_of(best)
         rows += u
-        size += abs(u)
-        for j in range(n):
-            x = np.float64(A[i, j])
-            columns[j] = max(columns[j], _key(x))
-            prices[j] = max(prices[j], _key(x - u))
-    v = np.empty(n)
+        rows_size += abs(u)
+        for j in range(width):
+            prices[j] = max(prices[j], _key(np.float64(A[i, j]) - u))
+    v = np.full(width, np.inf)
     total, columns_size = 0.0, 0.0
     for j in range(n):
         v[j] = _float_of(prices[j])
         total += _float_of(columns[j])
         columns_size += abs(_float_of(columns[j]))
     # A plain sum of n terms errs by at most n units of the summed magnitudes.
-    rows += (m + 2) * 2 * _UNIT * size
+    rows += (m + 2) * 2 * _UNIT * rows_size
     total += (n + 2) * 2 * _UNIT * columns_size
     return v, rows, total if m == n else np.inf
 
 
-@numba.njit(nogil=True, cache=True)
-def bound_many(As: FloatArray, rows: IntArray, sweep: bool, bounds: Float64Array) -> bool:
-    """Bound each ``As[rows]`` (m, n), m <= n, by row and column maxima, or also by one dual sweep.
+@_compiled
+def bound_many(As: FloatArray, n: int, rows: IntArray, sweep: bool, bounds: Float64Array) -> bool:
+    """Bound each ``As[rows]`` (m, width), by row and column maxima, or also by one dual sweep.
 
     Return False, with `bounds` unfinished, if a value is not finite.
     """
     for t in rows:
         A = As[t]
-        low, high = _value_range(A)
-        if np.isnan(low):
+        if np.isnan(_value_range(A)[0]):
             return False
-        v, row_sum, column_sum = _sweep(A)
+        v, row_sum, column_sum = _sweep(A, n)
         bounds[t] = min(row_sum, column_sum)
         if sweep:
-            bounds[t] = min(bounds[t], _dual_bound(A, v)[0])
+            bounds[t] = min(bounds[t], _dual_bound(A, n, v)[0])
     return True
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def auction_many(
     As: FloatArray,
+    n: int,
     rows: IntArray,
     epsilons: Float64Array,
     prices: IntArray,
@@ -297,14 +312,15 @@ def auction_many(
     bounds: Float64Array,
     slack: Float64Array,
 ) -> bool:
-    """Run auction phases on each ``As[rows]`` (m, n), m <= n, and finish by shortest paths if asked.
+    """Run auction phases on each ``As[rows]`` (m, width) and finish by shortest paths if asked.
 
     Parameters
     ----------
-    As : (K, m, n), float32 or float64
+    As : (K, m, width), float32 or float64
+    n : real columns, at least m
     rows : (any,), the affinities to work on
     epsilons : phases to run, as shares of the range of an affinity
-    prices : (K, n padded to a multiple of 16), int32, in steps of range / LEVELS; where phases start, and left behind
+    prices : (K, width), int32, in steps of range / LEVELS; where phases start, and left behind
     finish : whether to solve to the optimum
     assignments : (K, m), values : (K,)
         Written if `finish`.
@@ -316,12 +332,12 @@ def auction_many(
     bool
         False, with results unfinished, if a value is not finite.
     """
-    m, n = As.shape[1:]
-    padded = prices.shape[1]
+    m, width = As.shape[1:]
     near_square = n - m <= n // 4
     bidders = n if near_square else m
-    Q = np.empty((m + 1 if m < n else m, padded), np.int32)
-    owner, waiting = np.empty(padded, np.int64), np.empty(n, np.int64)
+    Q = np.empty((m + 1 if m < n else m, width), np.int32)
+    owner, waiting = np.empty(width, np.int64), np.empty(n, np.int64)
+    v = np.full(width, np.inf)
     for t in rows:
         A, p = As[t], prices[t]
         low, high = _value_range(A)
@@ -330,33 +346,35 @@ def auction_many(
         quantum = (high - low) / LEVELS
         owner[:] = -1
         if quantum > 0 and n > 1 and len(epsilons) > 0:
-            _quantise(A, low, LEVELS / (high - low), Q)
+            _quantise(A, n, low, LEVELS / (high - low), Q)
             for epsilon in epsilons:
                 if not near_square:
                     # Prices may not carry over: a column that stays unmatched must keep the lowest.
                     p[:] = 0
-                _auction_phase(Q, p, bidders, np.int64(epsilon * LEVELS) + 1, owner, waiting)
-        v = p[:n] * quantum
+                _auction_phase(Q, p, bidders, int(epsilon * LEVELS) + 1, owner, waiting)
+        for j in range(n):
+            v[j] = p[j] * quantum
         if finish:
-            _augment(A, v, owner, waiting, _settle(A, v, owner, waiting))
-            values[t] = _assign(A, owner, assignments[t])
-        bound, size = _dual_bound(A, v)
+            _augment(A, n, v, owner, waiting, _settle(A, n, v, owner, waiting))
+            values[t] = _assign(A, n, owner, assignments[t])
+        bound, size = _dual_bound(A, n, v)
         bounds[t] = bound
         slack[t] = 64 * _UNIT * size
     return True
 
 
-@numba.njit(nogil=True, cache=True)
-def _assign(A: FloatArray, owner: IntArray, assignment: IntArray) -> float:
+@_compiled
+def _assign(A: FloatArray, n: int, owner: IntArray, assignment: IntArray) -> float:
     """Write the column of each row; return the matched sum."""
-    m, n = A.shape
+    m = A.shape[0]
     for j in range(n):
         if 0 <= owner[j] < m:
             assignment[owner[j]] = j
-    return matched_sum(A, assignment)
+    value: float = matched_sum(A, assignment)
+    return value
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def matched_sum(A: FloatArray, assignment: IntArray) -> float:
     """Return the compensated float64 sum of the matched entries of `A` (m, n); -1 in `assignment` (m,) adds nothing."""
     total, lost = 0.0, 0.0
@@ -369,7 +387,7 @@ def matched_sum(A: FloatArray, assignment: IntArray) -> float:
     return total + lost
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def greedy_many(As: FloatArray, orders: IntArray, used: Float64Array, assignments: IntArray) -> None:
     """Let rows of each `As` (K, m, n), in the order of `orders` (K or fewer columns), take their best free column.
 
@@ -388,3 +406,9 @@ def greedy_many(As: FloatArray, orders: IntArray, used: Float64Array, assignment
                 column = min(column, np.int64(j) if _key(np.float64(A[i, j]) - taken[j]) == best else np.int64(n))
             assignments[t, i] = column
             taken[column] = np.inf
+
+
+def cache_folder() -> str:
+    """Return the folder in which compiled code is kept."""
+    dispatcher: Any = auction_many
+    return str(dispatcher.stats.cache_path)
