@@ -99,3 +99,24 @@ def tiny_index(tmp_path, photos):
 
     sync(tmp_path / ".semret", [photos], TinyBackbone)
     return tmp_path / ".semret"
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory):
+    """A folder of twelve rendered pictures: three scenes of four arrangements, ``scene-001-1.jpg`` and so on."""
+    from semret.eval.scenes import render_collection
+
+    folder = tmp_path_factory.mktemp("rendered") / "photos"
+    render_collection(folder, 12, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def rendered_index(rendered):
+    """An index of `rendered` by the real default network at a small input size (16 tokens); its directory."""
+    from semret.index.backbones.registry import create_backbone
+    from semret.index.build import sync
+
+    index = rendered.parent / ".semret"
+    sync(index, [rendered], lambda: create_backbone(size=(128, 128)))
+    return index

@@ -10,32 +10,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from semret.cli import app
-from semret.eval.scenes import render_collection
-from semret.index.backbones.registry import create_backbone
-from semret.index.build import sync
-
-
-SIZE = (128, 128)
-"""A small input keeps the real network quick: 16 tokens."""
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("query") / "photos"
-    render_collection(folder, 12, seed=1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def index(photos):
-    path = photos.parent / ".semret"
-    sync(path, [photos], lambda: create_backbone(size=SIZE))
-    return path
 
 
 @pytest.fixture
-def run(index, monkeypatch):
-    monkeypatch.setenv("SEMRET_INDEX", str(index))
+def run(rendered_index, monkeypatch):
+    monkeypatch.setenv("SEMRET_INDEX", str(rendered_index))
 
     def invoke(*arguments, **options):
         return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
@@ -44,8 +23,8 @@ def run(index, monkeypatch):
 
 
 @pytest.fixture
-def picture(photos):
-    return sorted(photos.glob("*.jpg"))[3]
+def picture(rendered):
+    return sorted(rendered.glob("*.jpg"))[3]
 
 
 def error_of(result) -> str:
@@ -77,8 +56,8 @@ def test_json_has_the_documented_keys(run, picture):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_jsonl_has_a_line_for_each_query(run, photos):
-    first, second = sorted(photos.glob("*.jpg"))[:2]
+def test_jsonl_has_a_line_for_each_query(run, rendered):
+    first, second = sorted(rendered.glob("*.jpg"))[:2]
     lines = run("query", first, second, "-k", 1, "--format", "jsonl").stdout.splitlines()
     assert [json.loads(line)["query"] for line in lines] == [str(first), str(second)]
 
@@ -107,9 +86,9 @@ def test_html_is_self_contained_and_shows_every_picture(run, picture, tmp_path):
     assert "http" not in text.split("<body>")[1]
 
 
-def test_a_file_name_cannot_write_html(run, photos, tmp_path):
+def test_a_file_name_cannot_write_html(run, rendered, tmp_path):
     evil = tmp_path / "<script>alert(1)<&script>.jpg"
-    evil.write_bytes(sorted(photos.glob("*.jpg"))[0].read_bytes())
+    evil.write_bytes(sorted(rendered.glob("*.jpg"))[0].read_bytes())
     page = tmp_path / "hits.html"
     assert run("query", evil, "--html", page).exit_code == 0
     assert "<script>" not in page.read_text(encoding="utf-8")
@@ -139,9 +118,9 @@ def test_exact_solvers_give_the_same_order(run, picture, solver):
     assert answer["stats"]["exact"] is True
 
 
-def test_exhaustive_searches_everything_and_reports_recall(run, photos, picture):
+def test_exhaustive_searches_everything_and_reports_recall(run, rendered, picture):
     (answer,) = json.loads(run("query", picture, "-k", 3, "--exhaustive", "--format", "json").stdout)
-    images = len(list(photos.glob("*.jpg")))
+    images = len(list(rendered.glob("*.jpg")))
     assert answer["stats"]["shortlist"] == answer["stats"]["database"] == images
     assert answer["stats"]["shortlist_recall"] == 1.0
 
@@ -193,7 +172,7 @@ def test_text_needs_a_text_tower(run):
     assert "text" in error_of(run("query", "--text", "a red mug"))
 
 
-def test_rerank_orders_ids_and_paths_from_a_file(run, photos, picture, tmp_path):
+def test_rerank_orders_ids_and_paths_from_a_file(run, rendered, picture, tmp_path):
     (answer,) = json.loads(run("query", picture, "--format", "json").stdout)
     hits = answer["hits"]
     candidates = tmp_path / "candidates.txt"
