@@ -193,6 +193,6 @@ def _part_names(index: Path) -> list[str]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise BackboneError(f"{index} is no readable index of weight files; fetch it again") from error
-    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+    if not names or any(not isinstance(name, str) or not name or Path(name).name != name for name in names):
         raise BackboneError(f"{index} names files outside its folder; it is not to be trusted")
     return names

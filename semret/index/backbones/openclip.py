@@ -133,9 +133,11 @@ def fill(network: nn.Module, checkpoint: Checkpoint, backbone: str) -> None:
     with _quiet():
         try:
             open_clip.load_checkpoint(network, str(checkpoint.weights[0]), strict=True, weights_only=True)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, KeyError, AssertionError) as error:
             reason = " ".join(str(error).split())[:160]
-            raise BackboneError(f"the weights do not fit {backbone}: {reason}; check --model and --weights") from error
+            raise BackboneError(
+                f"the weights do not fit {backbone}: {reason}; check --model, --weights, --size"
+            ) from error
 
 
 def read_preprocessing(network: nn.Module, backbone: str, geometry: str | None) -> Preprocessing:

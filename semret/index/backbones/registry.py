@@ -60,6 +60,9 @@ def spec_of(name: str) -> BackboneSpec:
             licence="see the checkpoint's page",
             reference=checkpoint,
             prefix_tokens=None,
+            # Every network of open_clip has a text tower in the space of its image embedding.
+            pooled="model" if family == "open_clip" else "mean",
+            text=family == "open_clip",
         )
     close = difflib.get_close_matches(name, BACKBONES, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(close)}? " if close else ""

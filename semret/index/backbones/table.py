@@ -301,7 +301,7 @@ _ROWS = (
         family="hf",
         checkpoint="facebook/convnextv2-base-1k-224",
         revision="main",
-        licence="CC-BY-NC-4.0",
+        licence="CC-BY-NC-4.0 (authors)",
         reference="https://arxiv.org/abs/2301.00808",
         preprocessing=_pixels(224, _IMAGENET, "crop", edge=256),
         grid=(7, 7),

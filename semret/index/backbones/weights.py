@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,10 @@ def _read_file(file: Path) -> dict[str, Tensor]:
         if is_safetensors(file):
             tensors: dict[str, Tensor] = load_file(file)
             return tensors
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of unusual pickle protocols: what cannot be read is refused below, in our own words.
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise WeightsNotFoundError(f"cannot read the weights {file}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:

@@ -1,0 +1,166 @@
+"""The default backbone with its real weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from semret.errors import ArgumentError, BackboneError, ShapeError
+from semret.index.backbones.embedded import build, packaged_weights, rename
+from semret.index.backbones.network import TorchBackbone
+from semret.index.backbones.registry import create_backbone
+from semret.index.backbones.weights import assign, digest, read_state
+
+
+@pytest.fixture(scope="module")
+def backbone() -> TorchBackbone:
+    loaded = create_backbone("efficientnet-lite0", size=(96, 128), device="cpu")
+    assert isinstance(loaded, TorchBackbone)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def reference() -> torch.nn.Module:
+    """Return timm's own network with the weights, its batch normalisations unfolded."""
+    network = build()
+    assign(network, rename(read_state([packaged_weights()]), network), "reference")
+    return network.eval()
+
+
+@pytest.fixture
+def batch() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((3, 3, 96, 128)).astype(np.float32)
+
+
+def test_every_tensor_has_its_place_by_name_and_shape() -> None:
+    network = build()
+    state = read_state([packaged_weights()])
+    renamed = rename(state, network)
+    assert len(renamed) == len(state) == 296
+    # The package lists its tensors in the network's own order: an independent check of the rule for the names.
+    assert list(renamed) == list(network.state_dict())
+
+
+def test_timms_own_names_are_left_alone() -> None:
+    network = build()
+    assert list(rename(network.state_dict(), network)) == list(network.state_dict())
+
+
+def test_a_tensor_that_no_rule_knows_is_reported() -> None:
+    network = build()
+    state = read_state([packaged_weights()])
+    state["_blocks.3._squeeze.weight"] = state.pop("_blocks.3._bn1.weight")
+    with pytest.raises(BackboneError, match=r"1 tensors are missing .*_squeeze"):
+        assign(network, rename(state, network), "the network")
+
+
+def test_folding_changes_nothing_but_rounding(
+    backbone: TorchBackbone, reference: torch.nn.Module, batch: np.ndarray
+) -> None:
+    features = backbone.embed(batch)
+    with torch.no_grad():
+        tokens = reference.forward_features(torch.from_numpy(batch)).flatten(2).transpose(1, 2).numpy()
+        logits = reference(torch.from_numpy(batch)).numpy()
+    np.testing.assert_allclose(features.tokens, tokens, atol=2e-4)
+    assert features.logits is not None
+    np.testing.assert_allclose(features.logits, logits, atol=2e-4)
+    assert np.abs(tokens).max() > 1
+    np.testing.assert_array_equal(features.logits.argmax(1), logits.argmax(1))
+
+
+def test_shapes_grid_and_identity(backbone: TorchBackbone, batch: np.ndarray) -> None:
+    features = backbone.embed(batch)
+    assert features.tokens.shape == (3, 12, 1280)
+    assert features.grid == (3, 4)
+    assert features.pooled.shape == (3, 1280)
+    assert features.logits is not None
+    assert features.logits.shape == (3, 1000)
+    assert {array.dtype for array in (features.tokens, features.pooled, features.logits)} == {np.dtype(np.float32)}
+    identity = backbone.identity
+    assert (identity.grid, identity.channels, identity.pooled_dim, identity.layer) == ((3, 4), 1280, 1280, "last")
+    assert identity.weights_sha256 == digest([packaged_weights()])
+    assert identity.preprocessing.size == (96, 128)
+    assert identity.autocast is None
+
+
+def test_an_image_has_the_same_tokens_whatever_batch_it_is_in(backbone: TorchBackbone, batch: np.ndarray) -> None:
+    together = backbone.embed(batch).tokens
+    for position, image in enumerate(batch):
+        np.testing.assert_allclose(backbone.embed(image[None]).tokens[0], together[position], atol=1e-4)
+
+
+def test_layers_by_name_index_and_module(batch: np.ndarray) -> None:
+    def layer_of(layer: str | int) -> tuple[str | int, tuple[int, int], int]:
+        identity = create_backbone("efficientnet-lite0", size=(96, 128), layer=layer, device="cpu").identity
+        return identity.layer, identity.grid, identity.channels
+
+    assert layer_of("blocks.4") == ("blocks.4", (6, 8), 112)
+    assert layer_of(-1) == layer_of("last") == layer_of("8") == ("last", (3, 4), 1280)
+    assert layer_of(0) == ("stem", (48, 64), 32)
+    assert layer_of("blocks.5.1.conv_pw") == ("blocks.5.1.conv_pw", (3, 4), 1152)
+
+
+def test_all_layers_from_input_to_output(backbone: TorchBackbone, batch: np.ndarray) -> None:
+    layers = backbone.embed_layers(batch)
+    assert tuple(layers) == backbone.layers == ("stem", *(f"blocks.{stage}" for stage in range(7)), "last")
+    np.testing.assert_array_equal(layers["last"], backbone.embed(batch).tokens)
+    assert layers["blocks.2"].shape == (3, 12 * 16, 40)
+
+
+@pytest.mark.parametrize("layer", [9, -10, "blocks.9", "classifier"])
+def test_a_layer_that_is_none_is_refused(layer: str | int) -> None:
+    with pytest.raises(BackboneError, match="layer"):
+        create_backbone("efficientnet-lite0", size=(64, 64), layer=layer, device="cpu")
+
+
+def test_bfloat16_is_close_and_part_of_the_identity(backbone: TorchBackbone, batch: np.ndarray) -> None:
+    half = create_backbone("efficientnet-lite0", size=(96, 128), dtype="bfloat16", device="cpu")
+    assert half.identity.autocast == "bfloat16"
+    exact, rounded = backbone.embed(batch).tokens, half.embed(batch).tokens
+    assert rounded.dtype == np.float32
+    assert not np.array_equal(exact, rounded)
+    cosine = (exact * rounded).sum() / np.sqrt((exact**2).sum() * (rounded**2).sum())
+    assert cosine > 0.98
+
+
+def test_options_that_do_not_exist_are_refused() -> None:
+    for option in ({"dtype": "int8"}, {"device": "abacus"}, {"geometry": "stretch"}, {"dtype": "float16"}):
+        with pytest.raises(ArgumentError):
+            create_backbone("efficientnet-lite0", size=(64, 64), **{"device": "cpu", **option})
+    if not torch.cuda.is_available():
+        with pytest.raises(ArgumentError, match="no device 'cuda'"):
+            create_backbone("efficientnet-lite0", size=(64, 64), device="cuda")
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 96, 128), (3, 96, 128), (1, 3, 128, 96), (1, 1, 96, 128)])
+def test_a_batch_of_another_shape_is_refused(backbone: TorchBackbone, shape: tuple[int, ...]) -> None:
+    for embed in (backbone.embed, backbone.embed_layers):
+        with pytest.raises(ShapeError, match=r"expects \(N, 3, 96, 128\)"):
+            embed(np.zeros(shape, np.float32))
+
+
+def test_damaged_input_is_noticed(backbone: TorchBackbone) -> None:
+    with pytest.raises(BackboneError, match="NaN or infinity"):
+        backbone.embed(np.full((1, 3, 96, 128), np.nan, np.float32))
+
+
+def test_no_text_tower(backbone: TorchBackbone) -> None:
+    with pytest.raises(BackboneError, match="no text tower"):
+        backbone.embed_text(["a mug"])
+
+
+def test_a_uniform_picture_moved_by_the_stride_moves_its_tokens() -> None:
+    """Convolutions commute with shifts of their stride: an object elsewhere gives the same tokens elsewhere."""
+    backbone = create_backbone("efficientnet-lite0", size=(512, 512), layer="blocks.3", device="cpu")
+    rng = np.random.default_rng(5)
+    patch = Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8).astype(np.uint8))
+    tokens = []
+    for corner in ((128, 128), (256, 288)):
+        picture = Image.new("RGB", (512, 512), (127, 127, 127))
+        picture.paste(patch, corner)
+        tokens.append(backbone.embed(backbone.prepare(picture)[None]).tokens[0].reshape(32, 32, -1))
+    first, second = tokens[0][6:15, 6:15], tokens[1][6 + 10 : 15 + 10, 6 + 8 : 15 + 8]
+    np.testing.assert_allclose(first, second, atol=1e-3)
+    assert np.abs(first).max() > 0.5
