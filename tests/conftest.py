@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -120,3 +124,61 @@ def rendered_index(rendered):
     index = rendered.parent / ".semret"
     sync(index, [rendered], lambda: create_backbone(size=(128, 128)))
     return index
+
+
+class Faults:
+    """Runs index commands in processes that may be killed; see ``fault_driver.py``."""
+
+    def __init__(self) -> None:
+        driver = Path(__file__).with_name("fault_driver.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(driver)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, do: str, index: Path, paths: list[Path] | None = None, **job: object) -> dict:
+        """Run ``sync``, ``remove`` or ``compact`` with the tiny backbone; return status, passed checkpoints, error."""
+        job = {"do": do, "index": str(index), "paths": [str(path) for path in paths or []], **job}
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End the driver."""
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """A `Faults`: ``faults("sync", index, [folder], kill_at=3)``."""
+    runner = Faults()
+    yield runner
+    runner.close()
+
+
+def contents_of(index: Path) -> dict[str, tuple]:
+    """Return what an index shows, by path: id, hash of the file, and every feature, all of it read and checked."""
+    from semret.index.collection import open_collection
+
+    with open_collection(index) as collection:
+        ids = collection.ids
+        return {
+            path: (id_, sha, tokens.tobytes(), pooled.tobytes(), mean.tobytes(), norm)
+            for (path, _, _), id_, sha, tokens, pooled, mean, norm in zip(
+                collection.files(),
+                ids.tolist(),
+                collection.hashes(ids),
+                collection.tokens(ids),
+                np.asarray(collection.pooled),
+                np.asarray(collection.means),
+                collection.norms.tolist(),
+                strict=True,
+            )
+        }
+
+
+@pytest.fixture(scope="session")
+def index_contents():
+    """The function `contents_of`."""
+    return contents_of
