@@ -19,7 +19,7 @@ from semret.retrieval.maps import Maps
 if TYPE_CHECKING:
     from semret.retrieval.coarse import CoarseMaps
 
-CHUNK_BYTES = 64 << 20
+CHUNK_BYTES = 128 << 20
 """Tokens held at once, and affinities, each as float32."""
 
 
@@ -188,9 +188,8 @@ def rerank(
         return _result(contest, 0.0)
     if kernel == "rbf" and sigma is None:
         contest.sigma = _sigma_from_statistics(contest.query, source, rows, middle)
-    rows = rows[_visiting_order(contest.query, source, rows, middle)]
     reading = 0.0
-    for chunk in _chunks(rows, source.shape, len(query.tokens)):
+    for chunk in _chunks(contest.query, source, rows, middle):
         start = time.perf_counter()
         tokens = source.read(chunk)
         reading += time.perf_counter() - start
@@ -337,8 +336,14 @@ def _centred_statistics(
     return squared, means, query.means[0]
 
 
-def _chunks(rows: IndexVector, shape: tuple[int, int], query_positions: int) -> Iterator[IndexVector]:
-    """Cut candidates so that neither their tokens nor their affinities exceed `CHUNK_BYTES`."""
-    step = max(1, CHUNK_BYTES // (4 * shape[0] * max(shape[1], query_positions)))
+def _chunks(query: Maps, source: TokenSource, rows: IndexVector, center: Center) -> Iterator[IndexVector]:
+    """Cut candidates so that neither their tokens nor their affinities exceed `CHUNK_BYTES`, promising ones first.
+
+    Within a chunk, candidates are read in the order in which they are stored.
+    """
+    positions, channels = source.shape
+    step = max(1, CHUNK_BYTES // (4 * positions * max(channels, query.tokens.shape[1])))
+    if len(rows) > step:
+        rows = rows[_visiting_order(query, source, rows, center)]
     for start in range(0, len(rows), step):
-        yield rows[start : start + step]
+        yield np.sort(rows[start : start + step])
