@@ -1,0 +1,65 @@
+"""``semret verify``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from semret.cli.output import progress_bar, reported, write_json, write_table
+from semret.cli.query import IndexOption
+
+
+class Format(StrEnum):
+    """How the result is printed."""
+
+    table = "table"
+    json = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's command to the application."""
+    app.command("verify")(verify)
+
+
+def verify(
+    files: Annotated[
+        bool, typer.Option("--files", help="Also compare the pictures themselves with the index.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Rebuild what can be derived, drop what is damaged; then check again.")
+    ] = False,
+    index: IndexOption = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print the defects.")] = Format.table,
+) -> None:
+    """Check every byte of an index; exit with 1 if something is wrong with it.
+
+    The index is only read unless --repair is given. What --repair drops, semret index restores.
+    """
+    with reported():
+        from semret.index.repair import repair as repair_index
+        from semret.index.verify import find_damaged_index
+        from semret.index.verify import verify as verify_index
+
+        path = find_damaged_index(index)
+        actions: list[str] = []
+        with progress_bar("checking") as progress:
+            if repair:
+                actions, report = repair_index(path, progress=progress)
+            if not repair or files:
+                report = verify_index(path, files=files, progress=progress)
+    if format_ is Format.json:
+        write_json({**asdict(report), "sound": report.sound, "actions": actions})
+    else:
+        for action in actions:
+            typer.echo(f"repaired: {action}", err=True)
+        if report.defects:
+            write_table(
+                ["kind", "object", "defect", "what to do"], [list(asdict(row).values()) for row in report.defects]
+            )
+        else:
+            typer.echo(f"{report.index} is sound: {report.images} images in {report.segments} segments")
+    if not report.sound:
+        raise typer.Exit(code=1)

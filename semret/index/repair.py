@@ -1,0 +1,200 @@
+"""Make a damaged index sound again: rebuild what can be derived, drop what is lost, keep everything else.
+
+Nothing is changed in place. A segment with damaged rows is replaced by a new one of its sound rows; a catalog or
+manifest is written beside the old one and renamed. Pictures whose features are lost keep their ids without a path,
+exactly as vanished files do: the next ``semret index`` embeds them again and finds the ids waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
+from semret.index import durable
+from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, Catalog, read_digest
+from semret.index.location import absolute
+from semret.index.lock import WriterLock
+from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.salvage import rebuild_catalog
+from semret.index.segments import Rows, Segment, SegmentReader, columns, segment_path
+from semret.index.soundness import Defect, check_segment, examine_rows
+from semret.index.vectors import SHORTLIST_NAME
+from semret.index.verify import Report, read_catalog, rows_by_segment, verify
+from semret.index.writer import IndexWriter
+
+_log = logging.getLogger(__name__)
+
+
+def repair(
+    path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
+) -> tuple[list[str], Report]:
+    """Repair an index as far as it can be, and check it again.
+
+    Parameters
+    ----------
+    path : path
+        Index directory.
+    progress : callable, optional
+        As for `verify`.
+
+    Returns
+    -------
+    actions : list of str
+        What was done, a line each; empty for a sound index, which is not touched.
+    report : Report
+        Of the index as it is now. Defects that remain are beyond repair: manifest and catalog both lost, or a file that
+        may not be written.
+
+    Raises
+    ------
+    IndexLockedError
+        If another process writes to the index.
+    StorageError
+        If the disk is full, read-only, or refuses access. The index is as damaged as before, and not more.
+    IndexNotFoundError, IncompatibleIndexError
+        As for `verify`.
+    """
+    index = absolute(path)
+    report = verify(index, progress=progress)
+    if report.sound:
+        return [], report
+    actions: list[str] = []
+    with WriterLock(index):
+        _repair_digest(index, actions)
+        _repair_manifest(index, actions)
+        _repair_catalog(index, actions)
+    if _is_writable(index):
+        with IndexWriter(index) as writer:
+            _repair_segments(writer, actions)
+            _repair_shortlist(writer, report, actions)
+    for action in actions:
+        _log.info("%s", action)
+    return actions, verify(index, progress=progress)
+
+
+def _repair_digest(index: Path, actions: list[str]) -> None:
+    """Take away a checksum of the catalog that is itself damaged; opening the catalog makes it anew."""
+    try:
+        read_digest(index / DIGEST_NAME)
+    except IndexCorruptError:
+        durable.discard(index / DIGEST_NAME)
+        actions.append(f"took away the damaged {DIGEST_NAME}")
+
+
+def _repair_manifest(index: Path, actions: list[str]) -> None:
+    """Write the manifest as a sound catalog has it, unless it is there."""
+    content = read_catalog(index, [])
+    if content is None:
+        return
+    try:
+        recorded = parse_manifest(content.manifest.encode(), index / MANIFEST_NAME)
+    except IndexCorruptError:
+        return
+    if _manifest(index) != recorded:
+        durable.write_file(index / MANIFEST_NAME, recorded.as_bytes(), "manifest")
+        actions.append(f"restored {MANIFEST_NAME} from the catalog")
+
+
+def _repair_catalog(index: Path, actions: list[str]) -> None:
+    """Rebuild a damaged catalog from what it still tells and from the segments."""
+    manifest = _manifest(index)
+    if manifest is None or _is_writable(index):
+        return
+    images, contents = rebuild_catalog(index, manifest)
+    actions.append(
+        f"rebuilt {CATALOG_NAME}: {images} images and the features of {contents} contents kept; "
+        f"the damaged one is {CATALOG_NAME}.damaged"
+    )
+
+
+def _manifest(index: Path) -> Manifest | None:
+    """Return the manifest if it is sound. One of a newer format got past `verify` only by being damaged."""
+    try:
+        return read_manifest(index)
+    except (IndexCorruptError, IndexNotFoundError, IncompatibleIndexError):
+        return None
+
+
+def _is_writable(index: Path) -> bool:
+    """Tell whether manifest and catalog are sound, so that an `IndexWriter` may open them."""
+    defects: list[Defect] = []
+    content = read_catalog(index, defects)
+    manifest = _manifest(index)
+    if content is None or defects or manifest is None:
+        return False
+    try:
+        with Catalog(index, writable=True):
+            return parse_manifest(content.manifest.encode(), index / MANIFEST_NAME) == manifest
+    except IndexCorruptError:
+        return False
+
+
+def _repair_segments(writer: IndexWriter, actions: list[str]) -> None:
+    content = read_catalog(writer.index, [])
+    if content is None:
+        return
+    rows = rows_by_segment(content)
+    for number, segment in content.segments.items():
+        wanted = rows.get(number, {})
+        if check_segment(writer.index, segment, writer.manifest, wanted):
+            kept = _replace_segment(writer, segment, wanted)
+            name = segment_path(writer.index, number).name
+            actions.append(f"kept {kept} of {len(wanted)} pictures of {name}, dropped the rest")
+    writer.delete_retired()
+
+
+def _replace_segment(writer: IndexWriter, segment: Segment, wanted: dict[int, bytes]) -> int:
+    """Put the sound rows of a segment into a new one, and lose the others; return how many are kept."""
+    saved = _read_sound(writer, segment, wanted)
+    hashes = [row.tobytes() for row in saved.sha256] if saved is not None else []
+    lost = [(sha,) for sha in wanted.values() if sha not in set(hashes)]
+    replacement = writer.write_segment([saved]) if saved is not None else None
+    with writer.catalog.transaction():
+        if replacement is not None:
+            writer.catalog.add_segment(replacement)
+            moved = [(replacement.number, row, sha) for row, sha in enumerate(hashes)]
+            writer.catalog.change_many("UPDATE contents SET segment = ?, row = ? WHERE sha256 = ?", moved)
+        writer.catalog.change_many("DELETE FROM contents WHERE sha256 = ?", lost)
+        # An image without a path is one whose content may turn up again, and then has its id back.
+        writer.catalog.change_many("UPDATE images SET path = NULL WHERE sha256 = ?", lost)
+        writer.catalog.change("UPDATE segments SET retired = ? WHERE number = ?", time.time(), segment.number)
+    return len(hashes)
+
+
+def _read_sound(writer: IndexWriter, segment: Segment, wanted: dict[int, bytes]) -> Rows | None:
+    """Return the rows of a segment that are wanted and sound; None if there is none, or the file gives none away."""
+    try:
+        reader = SegmentReader(writer.index, segment, writer.manifest)
+        sound = examine_rows(reader, writer.manifest).sound
+        small = {name: reader.whole(name) for name in ("norms", "ids", "sha256", "sizes")}
+    except IndexCorruptError:
+        return None
+    rows = np.array(
+        [
+            row
+            for row in sorted(wanted)
+            if 0 <= row < len(sound) and sound[row] and small["sha256"][row].tobytes() == wanted[row]
+        ],
+        dtype=np.intp,
+    )
+    if not rows.size:
+        return None
+    layout = columns(writer.manifest, len(rows))
+    read = {name: np.empty(layout[name].shape, dtype=layout[name].dtype) for name in ("tokens", "pooled", "means")}
+    for name, out in read.items():
+        reader.read(name, rows, out)
+    return Rows(**read, **{name: values[rows] for name, values in small.items()})
+
+
+def _repair_shortlist(writer: IndexWriter, report: Report, actions: list[str]) -> None:
+    damaged = any(defect.kind == "shortlist" for defect in report.defects)
+    if damaged:
+        durable.discard(writer.index / SHORTLIST_NAME)
+        actions.append(f"rebuilt {SHORTLIST_NAME}")
+    writer.refresh_shortlist()

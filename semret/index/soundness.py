@@ -1,0 +1,168 @@
+"""What a sound segment is: its digest, and what each of its rows must satisfy."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.errors import IndexCorruptError
+from semret.index.manifest import Manifest
+from semret.index.segments import CHECKED_ROWS, Segment, SegmentReader, columns, segment_path
+
+BY_REPAIR = "run semret verify --repair, then semret index"
+BY_INDEX = "run semret index"
+
+_CHUNK = 2**20
+_BLOCK_BYTES = 2**24
+_TOLERANCE = 1e-3
+_SUMS = {"position_sum": "tokens", "channel_sum": "means", "pooled_sum": "pooled"}
+
+
+@dataclass(frozen=True)
+class Defect:
+    """One thing that is wrong with an index.
+
+    Attributes
+    ----------
+    kind : {"manifest", "catalog", "segment", "shortlist", "file"}
+        What it concerns; ``file`` is a picture that is not as the catalog has it.
+    object : str
+        Path of the file.
+    detail : str
+        What was found, and what was expected.
+    remedy : str
+        What to do.
+    """
+
+    kind: str
+    object: str
+    detail: str
+    remedy: str
+
+
+def check_segment(index: Path, segment: Segment, manifest: Manifest, contents: dict[int, bytes]) -> list[Defect]:
+    """Check one segment: its digest, and all that its rows must satisfy.
+
+    `contents` gives the SHA-256 of the picture that each row in use must belong to.
+    """
+    path = segment_path(index, segment.number)
+    try:
+        digest, size = digest_file(path)
+    except OSError as error:
+        return [Defect("segment", str(path), f"it cannot be read: {error.strerror or error}", BY_REPAIR)]
+    found = []
+    if size != segment.bytes:
+        found.append(f"it has {size} bytes instead of {segment.bytes}")
+    elif digest != segment.sha256:
+        found.append("it does not have its SHA-256")
+    try:
+        reader = SegmentReader(index, segment, manifest)
+        examined = examine_rows(reader, manifest)
+        unsound = np.flatnonzero(~examined.sound)
+        if unsound.size:
+            found.append(f"{unsound.size} of {segment.rows} rows are damaged, the first is {int(unsound[0])}")
+        if not examined.sums_agree:
+            found.append("its sums are not those of its rows")
+        hashes = reader.whole("sha256")
+        strangers = [
+            row for row, sha in contents.items() if not (0 <= row < len(hashes) and hashes[row].tobytes() == sha)
+        ]
+        found += [f"row {row} is of another picture" for row in strangers]
+    except IndexCorruptError as error:
+        found = found or [str(error).split(";")[0]]
+    return [Defect("segment", str(path), "; ".join(found), BY_REPAIR)] if found else []
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the rows of a segment are like.
+
+    Attributes
+    ----------
+    sound : ndarray of shape (n,), bool
+        Which rows have their checksums, finite values, and the norm and mean that they must have.
+    sums_agree : bool
+        Whether the segment's sums are those of its rows; True where a row is not sound.
+    """
+
+    sound: NDArray[np.bool_]
+    sums_agree: bool
+
+
+def examine_rows(reader: SegmentReader, manifest: Manifest) -> Examined:
+    """Read every row of a segment and compare it with what is stored about it.
+
+    Raises
+    ------
+    IndexCorruptError
+        If the file does not have its size, or one of the small datasets its checksum.
+    """
+    rows = reader.segment.rows
+    reader.whole("checksums")
+    norms = reader.whole("norms")
+    sound = np.zeros(rows, dtype=bool)
+    totals = {name: np.zeros(columns(manifest, 1)[name].shape) for name in _SUMS}
+    step = max(1, _BLOCK_BYTES // manifest.token_bytes)
+    for start in range(0, rows, step):
+        block = np.arange(start, min(start + step, rows))
+        found = _read_rows(reader, manifest, block)
+        if found is None:
+            sound[block] = [_is_row_sound(reader, manifest, row, norms) for row in block.tolist()]
+            continue
+        sound[block] = _are_consistent(found, norms[block])
+        for name, rows_of in _SUMS.items():
+            totals[name] += found[rows_of].sum(axis=0, dtype=np.float64)
+    return Examined(sound, not sound.all() or all(_agrees(reader.whole(name), total) for name, total in totals.items()))
+
+
+def _is_row_sound(reader: SegmentReader, manifest: Manifest, row: int, norms: NDArray[np.floating[Any]]) -> bool:
+    found = _read_rows(reader, manifest, np.array([row]))
+    return found is not None and bool(_are_consistent(found, norms[row : row + 1])[0])
+
+
+def _agrees(stored: NDArray[np.floating[Any]], total: NDArray[np.float64]) -> bool:
+    """Tell whether two sums are equal but for rounding."""
+    scale = float(np.abs(total).max())
+    return bool((np.abs(stored - total) <= _TOLERANCE * scale).all())
+
+
+def _read_rows(
+    reader: SegmentReader, manifest: Manifest, rows: NDArray[np.intp]
+) -> dict[str, NDArray[np.floating[Any]]] | None:
+    """Return the rows of every dataset that has rows with checksums; None if one does not have its own."""
+    layout = columns(manifest, len(rows))
+    found = {name: np.empty(layout[name].shape, dtype=layout[name].dtype) for name in CHECKED_ROWS}
+    try:
+        for name, out in found.items():
+            reader.read(name, rows, out)
+    except IndexCorruptError:
+        return None
+    return found
+
+
+def _are_consistent(found: dict[str, NDArray[np.floating[Any]]], norms: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Tell which rows are finite and have the norm and the mean of their tokens, but for rounding."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        tokens = found["tokens"].astype(np.float64)
+        expected = np.sqrt(np.einsum("nsc,nsc->n", tokens, tokens))
+        scale = np.abs(tokens).max(axis=(1, 2))[:, None]
+        # A comparison with NaN is false, and an infinite sum is not finite.
+        near = np.abs(found["means"] - tokens.mean(axis=1)) <= _TOLERANCE * scale
+        sound = np.isfinite(expected) & np.isfinite(found["pooled"].sum(axis=1, dtype=np.float64))
+        sound &= near.all(axis=1) & (np.abs(expected - norms) <= _TOLERANCE * expected)
+    return np.asarray(sound, dtype=bool)
+
+
+def digest_file(path: Path) -> tuple[str, int]:
+    """Return the SHA-256 (hexadecimal) and the size of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size

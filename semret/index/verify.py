@@ -1,0 +1,282 @@
+"""Check an index: every byte against its checksum, every file against the catalog, and say what is wrong.
+
+What a killed writer leaves (temporary files, a segment that the catalog does not know, a shortlist of an earlier state)
+is no damage: the next writer clears it away. Segments are read by offset as everywhere; no HDF5 library sees them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.errors import (
+    ImageDecodeError,
+    IncompatibleIndexError,
+    IndexCorruptError,
+    IndexNotFoundError,
+    StorageError,
+)
+from semret.index.catalog import CATALOG_NAME, JOURNAL_NAME, Catalog
+from semret.index.collection import Collection
+from semret.index.images import hash_file, reason_of
+from semret.index.location import Root, absolute, default_index_path, find_index
+from semret.index.lock import ReaderLock
+from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.segments import Segment
+from semret.index.soundness import BY_INDEX, BY_REPAIR, Defect, check_segment
+from semret.index.vectors import SHORTLIST_NAME, read_shortlist
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a check found: how much it looked at, and the defects, none in a sound index."""
+
+    index: str
+    images: int = 0
+    segments: int = 0
+    defects: tuple[Defect, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        """Whether there is no defect."""
+        return not self.defects
+
+
+@dataclass
+class Content:
+    """What is read of a catalog for a check: its tables as values, so that no lock is held meanwhile."""
+
+    manifest: str
+    root: Root
+    segments: dict[int, Segment]
+    contents: list[tuple[bytes, int, int]]
+    images: list[tuple[int, bytes, int, int, bytes]]
+    problems: list[str] = field(default_factory=list)
+
+
+def verify(path: str | os.PathLike[str], *, files: bool = False, progress: Progress | None = None) -> Report:
+    """Check everything in an index.
+
+    That is: the manifest, alone and against the catalog; the catalog's checksum, structure and references; of every
+    segment in use the digest of the file, the number of rows, and of each row checksum, finite values, norm, mean and
+    the image it belongs to; the shortlist against the pooled embeddings.
+
+    Parameters
+    ----------
+    path : path
+        Index directory. It is only read.
+    files : bool
+        Also compare the pictures with the catalog. One whose size and time are unchanged is taken for unchanged, any
+        other is hashed.
+    progress : callable, optional
+        Called with the number of segments (then pictures) checked and their total.
+
+    Returns
+    -------
+    Report
+        Any single changed byte, and any truncation, of a file that holds data is among its defects.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is no index.
+    IncompatibleIndexError
+        If it is of a newer format.
+    StorageError
+        If a file may not be read.
+    """
+    index = absolute(path)
+    if not (index / MANIFEST_NAME).exists() and not (index / CATALOG_NAME).exists():
+        raise IndexNotFoundError(f"{index} is no index: it holds neither {MANIFEST_NAME} nor {CATALOG_NAME}")
+    lock = ReaderLock(index / MANIFEST_NAME) if (index / MANIFEST_NAME).exists() else None
+    try:
+        return _verify(index, files, progress)
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def find_damaged_index(start: str | os.PathLike[str] | None = None) -> Path:
+    """Return the directory of an index as `find_index` does, also if it has lost its manifest.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is none.
+    """
+    try:
+        return find_index(start)
+    except IndexNotFoundError:
+        remains = default_index_path(start)
+        if (remains / CATALOG_NAME).is_file():
+            return remains
+        raise
+
+
+def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
+    defects: list[Defect] = []
+    content = read_catalog(index, defects)
+    manifest = _check_manifest(index, content, defects)
+    if content is None:
+        return Report(index=str(index), defects=tuple(defects))
+    if manifest is not None:
+        total = len(content.segments) + (len(content.images) if files else 0)
+        rows = rows_by_segment(content)
+        for done, (number, segment) in enumerate(content.segments.items(), start=1):
+            defects += check_segment(index, segment, manifest, rows.get(number, {}))
+            if progress is not None:
+                progress(done, total)
+        if not defects:
+            defects += _check_shortlist(index)
+    if files:
+        defects += _check_files(content, len(content.segments), progress)
+    return Report(index=str(index), images=len(content.images), segments=len(content.segments), defects=tuple(defects))
+
+
+def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
+    """Read the catalog if it is sound; else add its defects, and give nothing."""
+    path = str(index / CATALOG_NAME)
+    try:
+        with Catalog(index) as catalog, catalog.reading():
+            problems = [*catalog.problems(), *_check_size(index, catalog)]
+            content = Content(
+                manifest=catalog.meta("manifest"),
+                root=Root.read(index, catalog.meta("root")),
+                segments=catalog.segments(),
+                contents=catalog.select("SELECT sha256, segment, row FROM contents ORDER BY segment, row"),
+                images=catalog.select(
+                    "SELECT id, path, size, mtime_ns, sha256 FROM images WHERE path IS NOT NULL ORDER BY id"
+                ),
+            )
+            problems += _check_references(content, catalog.next_id())
+    except IndexCorruptError as error:
+        defects.append(Defect("catalog", path, str(error).split(";")[0], BY_REPAIR))
+        return None
+    defects += [Defect("catalog", path, problem, BY_REPAIR) for problem in problems]
+    return content
+
+
+def _check_size(index: Path, catalog: Catalog) -> Iterator[str]:
+    """Tell if the file is not as long as its pages: SQLite reads missing bytes as zeros, and never reads more."""
+    pages = catalog.select("PRAGMA page_count")[0][0] * catalog.select("PRAGMA page_size")[0][0]
+    size = (index / CATALOG_NAME).stat().st_size
+    # With a journal there is a commit to be undone, or under way, and the length is not yet what it will be.
+    if size != pages and not (index / JOURNAL_NAME).exists():
+        yield f"it has {size} bytes instead of {pages}"
+
+
+def _check_references(content: Content, next_id: int) -> Iterator[str]:
+    """Tell which entries of a catalog lead nowhere, or to the same place."""
+    taken: set[tuple[int, int]] = set()
+    known = set()
+    for sha256, number, row in content.contents:
+        segment = content.segments.get(number)
+        if segment is None or not 0 <= row < segment.rows:
+            yield f"content {sha256.hex()[:12]} is placed at row {row} of segment {number}, which is not there"
+        elif (number, row) in taken:
+            yield f"row {row} of segment {number} belongs to two contents"
+        taken.add((number, row))
+        known.add(sha256)
+    for id_, path, _, _, sha256 in content.images:
+        if sha256 not in known:
+            yield f"image {id_} ({os.fsdecode(path)}) has no features"
+        if not 0 < id_ < next_id:
+            yield f"image {id_} has an id that was never given"
+
+
+def _check_manifest(index: Path, content: Content | None, defects: list[Defect]) -> Manifest | None:
+    """Return the manifest that the catalog vouches for; add a defect if the file is not that one."""
+    path = index / MANIFEST_NAME
+    try:
+        found = read_manifest(index)
+    except (IndexCorruptError, IndexNotFoundError, IncompatibleIndexError) as error:
+        if isinstance(error, IncompatibleIndexError) and content is None:
+            raise
+        # A manifest of a newer format beside a sound catalog of this one is no newer index.
+        defects.append(Defect("manifest", str(path), str(error).split(";")[0], BY_REPAIR))
+        found = None
+    if content is None:
+        return found
+    try:
+        recorded = parse_manifest(content.manifest.encode(), path)
+    except IndexCorruptError as error:
+        defects.append(Defect("catalog", str(index / CATALOG_NAME), f"its manifest: {error}".split(";")[0], BY_REPAIR))
+        return found
+    if found is not None and found != recorded:
+        defects.append(Defect("manifest", str(path), "it is not the manifest in the catalog", BY_REPAIR))
+    return recorded
+
+
+def rows_by_segment(content: Content) -> dict[int, dict[int, bytes]]:
+    """Return which content each row of each segment must have."""
+    found: dict[int, dict[int, bytes]] = {}
+    for sha256, number, row in content.contents:
+        found.setdefault(number, {})[row] = sha256
+    return found
+
+
+def _check_shortlist(index: Path) -> list[Defect]:
+    """Check the shortlist: intact of whatever state, and for the present state what the segments give."""
+    path = index / SHORTLIST_NAME
+    if not path.exists():
+        return []
+    stored = _read_any_shortlist(path)
+    if stored is None:
+        return [Defect("shortlist", str(path), "it is truncated or does not have its checksum", BY_REPAIR)]
+    mark, vectors = stored
+    with Collection(index) as collection:
+        if mark != collection.mark:
+            return []
+        if vectors.shape == (len(collection), collection.manifest.identity.pooled_dim) and np.array_equal(
+            vectors, collection.make_vectors()
+        ):
+            return []
+    return [Defect("shortlist", str(path), "it is not made of the pooled embeddings in the segments", BY_REPAIR)]
+
+
+def _read_any_shortlist(path: Path) -> tuple[bytes, NDArray[np.float32]] | None:
+    """Return mark and vectors of a shortlist of any state of the index; None if it is not intact."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(16)
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - 40))
+            mark = stream.read(32)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
+    dimension, rows = int.from_bytes(head[4:8], "little"), int.from_bytes(head[8:16], "little")
+    if dimension * rows * 4 > size:
+        return None
+    vectors = read_shortlist(path, (rows, dimension), mark)
+    return None if vectors is None else (mark, vectors)
+
+
+def _check_files(content: Content, done: int, progress: Progress | None) -> Iterator[Defect]:
+    total = done + len(content.images)
+    for number, (_, stored, size, mtime_ns, sha256) in enumerate(content.images, start=done + 1):
+        path = content.root.to_path(stored)
+        if problem := _file_problem(path, size, mtime_ns, sha256):
+            yield Defect("file", path, problem, BY_INDEX)
+        if progress is not None:
+            progress(number, total)
+
+
+def _file_problem(path: str, size: int, mtime_ns: int, sha256: bytes) -> str | None:
+    try:
+        found = Path(path).stat()
+        if (found.st_size, found.st_mtime_ns) == (size, mtime_ns):
+            return None
+        return None if hash_file(path) == sha256.hex() else "its content has changed since it was indexed"
+    except ImageDecodeError as error:
+        return reason_of(error, path)
+    except FileNotFoundError:
+        return "it is gone"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or error}"
