@@ -103,7 +103,8 @@ def build(architecture: str, tag: str = "", *, size: tuple[int, int] | None = No
             )
         except (AssertionError, ValueError, TypeError, RuntimeError) as error:
             reason = str(error).split("\n")[0][:160] or type(error).__name__
-            raise BackboneError(f"open_clip cannot build {architecture} at {size}: {reason}") from error
+            hint = "; leave --size out" if size is not None else ""
+            raise BackboneError(f"open_clip cannot build {architecture}: {reason}{hint}") from error
     return network
 
 
