@@ -181,9 +181,23 @@ def _checked(affinities: ArrayLike) -> FloatArray:
         raise ShapeError(f"the affinity is empty: shape {array.shape[1:]}, expected at least one row and one column")
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise ShapeError(f"the affinity has dtype {array.dtype}, expected float16, float32 or float64")
-    if array.dtype in (np.float32, np.float64):
+    if array.dtype == np.float32:
         return array
-    return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    wide: FloatArray = array.astype(np.float64, copy=False)
+    _refuse_overflow(wide)
+    return wide
+
+
+def _refuse_overflow(array: FloatArray) -> None:
+    """Raise ArgumentError if a matched sum may exceed float64; float32 values cannot."""
+    largest = np.abs(array).max(initial=0.0)
+    if np.isfinite(largest) and largest > np.finfo(np.float64).max / (4 * min(array.shape[1:])):
+        raise ArgumentError(
+            f"the affinity has values up to {largest:.3g}; sums of {min(array.shape[1:])} of them overflow float64, "
+            "divide it by a power of two first"
+        )
 
 
 def _checked_norms(rows: ArrayLike | None, columns: ArrayLike | None, array: FloatArray, solver: str) -> Norms:

@@ -46,7 +46,7 @@ def match_topk_greedy(affinities: FloatArray, norms: Norms, *, top: int) -> Inde
     if top:
         head = row_order[:top]
         column_heads = _descending(norms.columns)[:, :top]
-        inner = np.stack([affinity[np.ix_(head, own)] for affinity, own in zip(affinities, column_heads, strict=True)])
+        inner = np.take_along_axis(affinities[:, head], column_heads[:, None, :], axis=2)
         found = solve_exactly(inner, threads=1).assignments
         matched = np.take_along_axis(column_heads, found, axis=1)
         assignments[:, head] = matched

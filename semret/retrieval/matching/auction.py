@@ -55,6 +55,7 @@ class AuctionBatch:
         given = np.asarray(affinities)
         if given.dtype not in (np.float32, np.float64):
             given = given.astype(np.float32 if given.dtype == np.float16 else np.float64)
+        self._given = given
         self._transposed = given.shape[1] > given.shape[2]
         wide = given.transpose(0, 2, 1) if self._transposed else given
         self._exponent = _safe_exponent(wide)
@@ -121,7 +122,7 @@ class AuctionBatch:
         bounds = np.maximum(self._in_units(self._bounds[chosen]), values)
         gaps = relative_gaps(values, bounds, self._in_units(self._slack[chosen]))
         return BatchMatching(
-            assignments=self._given_way(self._assignments[chosen]),
+            assignments=self._as_given(self._assignments[chosen]),
             values=values,
             bounds=bounds,
             gaps=gaps,
@@ -155,12 +156,12 @@ class AuctionBatch:
 
     def _run(self, work: Callable[[IndexVector], bool], rows: IndexVector) -> None:
         if len(rows) and not run_chunks(work, rows, self._wide[0].size, self._threads):
-            require_finite(self._wide, "the affinity")
+            require_finite(self._given, "the affinity")
 
     def _in_units(self, numbers: Float64Array) -> Float64Array:
         return np.asarray(np.ldexp(numbers, self._exponent)) if self._exponent else numbers
 
-    def _given_way(self, assignments: IndexVector) -> IndexVector:
+    def _as_given(self, assignments: IndexVector) -> IndexVector:
         """Turn assignments of the wide affinity to those of the affinity as given."""
         if not self._transposed:
             return assignments
@@ -178,9 +179,7 @@ def _auction_part(
 
 def schedule(size: int) -> tuple[float, ...]:
     """Return the increments of the auction phases of an exact solve, as shares of the affinity's range."""
-    if size < 128:
-        return (0.02, 0.004)
-    return (0.02, 0.004, 0.0004) if size < 512 else (0.02, 0.004, 0.0004, 0.00004)
+    return (0.02, 0.004) if size < 128 else (0.02, 0.004, 0.0004, 0.00004)
 
 
 def solve_exactly(affinities: FloatArray, *, threads: int | None = None) -> BatchMatching:

@@ -47,20 +47,26 @@ def _compiled(function: Function) -> Function:
     return compiled
 
 
-@_compiled
+def _inlined(function: Function) -> Function:
+    """Put the source into its callers: loops over calls are not vectorised."""
+    inlined: Function = numba.njit(nogil=True, inline="always")(function)
+    return inlined
+
+
+@_inlined
 def _key(x: float) -> Any:
     """Return the integer that orders like the float; those of NaN lie outside those of the infinities."""
     bits = np.float64(x).view(np.int64)
     return bits ^ ((bits >> np.int64(63)) & _MASK)
 
 
-@_compiled
+@_inlined
 def _float_of(key: Any) -> Any:
     bits = key ^ ((key >> np.int64(63)) & _MASK)
     return np.int64(bits).view(np.float64)
 
 
-@_compiled
+@_inlined
 def _row_max(A: FloatArray, v: Float64Array, i: int) -> Any:
     """Return the key of ``max_j(A[i, j] - v[j])``."""
     best = _LOWEST
