@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray
 from semret.errors import NonFiniteError
+from semret.retrieval.matching.batching import announce_compilation, available_threads
 from semret.retrieval.microkernel import COLUMNS, ROWS, multiply_tile
 
 _NORM = 46000.0
@@ -222,7 +222,8 @@ def _raw(tokens: FloatArray, center: FloatArray | None) -> tuple[NDArray[Any], F
 
 def in_threads(work: Callable[[int, int], None], items: int, threads: int | None) -> None:
     """Call ``work(start, stop)`` for slices of ``range(items)``, on several threads at a time."""
-    count = min(available_threads() if threads is None else threads, items)
+    announce_compilation()
+    count = min(available_threads(threads), items)
     if count <= 1:
         work(0, items)
         return
@@ -230,12 +231,6 @@ def in_threads(work: Callable[[int, int], None], items: int, threads: int | None
     with ThreadPoolExecutor(count) as pool:
         for done in [pool.submit(work, int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]:
             done.result()
-
-
-def available_threads() -> int:
-    """Return how many processors this process may use."""
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity is not None else (os.cpu_count() or 1)
 
 
 def _widen(row, bits):  # type: ignore[no-untyped-def]
