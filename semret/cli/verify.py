@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from semret.cli.output import progress_bar, reported, write_json, write_table
+from semret.cli.output import printable, progress_bar, reported, write_json, write_table
 from semret.cli.query import IndexOption
 
 
@@ -54,12 +54,12 @@ def verify(
         write_json({**asdict(report), "sound": report.sound, "actions": actions})
     else:
         for action in actions:
-            typer.echo(f"repaired: {action}", err=True)
+            typer.echo(f"repaired: {printable(action)}", err=True)
         if report.defects:
             write_table(
                 ["kind", "object", "defect", "what to do"], [list(asdict(row).values()) for row in report.defects]
             )
         else:
-            typer.echo(f"{report.index} is sound: {report.images} images in {report.segments} segments")
+            typer.echo(f"{printable(report.index)} is sound (images: {report.images}, segments: {report.segments})")
     if not report.sound:
         raise typer.Exit(code=1)
