@@ -271,7 +271,7 @@ def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
     for rows, affinity, unit in affinities(query, candidates):
         for row, products in enumerate(affinity, start=rows.start):
             squares = candidates.token_squares[row]
-            best = _best_tokens(products * unit, squares, kernel)
+            best = _best_tokens(products, squares, unit, kernel)
             dots = row_products(query.tokens[0], candidates.tokens[row], best)
             if kernel == "cosine":
                 found[row] = kernel_score("cosine", dots, own, squares[best]).mean()
@@ -282,11 +282,18 @@ def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
     return found
 
 
-def _best_tokens(products: FloatArray, squares: Float64Array, kernel: str) -> IndexVector:
-    """Return, for each row of `products`, the first column of largest cosine, inner product or nearness."""
+def _best_tokens(products: FloatArray, squares: Float64Array, unit: float, kernel: str) -> IndexVector:
+    """Return, for each row of `products` in units of `unit`, the first column of largest cosine, product or nearness.
+
+    `products` is overwritten.
+    """
     if kernel == "cosine":
         norms = np.sqrt(squares)
-        products = np.divide(products, norms, out=np.zeros_like(products, dtype=np.float64), where=norms > 0)
+        longest = float(norms.max(initial=0.0))
+        # Only proportions count. A token of norm 0 has products of 0 and stays there.
+        inverse = np.divide(longest, norms, out=np.zeros_like(norms), where=norms > longest * 1e-30)
+        products *= inverse.astype(products.dtype)
     elif kernel == "rbf":
-        products = 2 * products - squares
+        products *= 2
+        products -= (squares / unit).astype(products.dtype)
     return np.asarray(products.argmax(axis=1))
