@@ -14,7 +14,6 @@ from semret.errors import ArgumentError
 from semret.retrieval.kernels import check_modes, kernel_score, median_bandwidth, rbf
 from semret.retrieval.maps import Maps, prepare
 from semret.retrieval.rerank import Query, TokenSource, rerank_stream
-from semret.retrieval.similarity import maxsim_scores
 
 CHUNK_BYTES = 96 << 20
 """Tokens of the database held at once, as float32."""
@@ -147,7 +146,7 @@ def find_answers(
     if k < 1:
         raise ArgumentError(f"k is {k}, expected at least 1")
     search = _Search(queries, database, allowed, k, list(kernels), measure_center(database, center), threads)
-    runs = {
+    runs: dict[str, Callable[[], dict[str, Answers]]] = {
         "pooled": search.compare_pooled,
         "none": search.compare_positions,
         "maxsim": search.compare_maxsim,
@@ -211,16 +210,15 @@ class _Search:
         for block, ones in self._blocks():
             for rows, manys in self._database_maps():
                 for offset, query in enumerate(block):
-                    for kernel, matrix in scores.items():
-                        matrix[query, rows] = maxsim_scores(ones[offset : offset + 1], manys, kernel)
+                    for kernel, row in score_maxsim(ones[offset : offset + 1], manys, self.kernels).items():
+                        scores[kernel][query, rows] = row
                 self._advance(len(block) * len(rows))
-        sigma = None
-        if "rbf" in scores:  # so far the summed squared distances
-            sigma = median_bandwidth(scores["rbf"])
-            distances = scores["rbf"]
-            scores["rbf"] = rbf(distances, sigma)
-            return self._rank(scores, start, sigma, order={"rbf": -distances})
-        return self._rank(scores, start, sigma)
+        if "rbf" not in scores:
+            return self._rank(scores, start, None)
+        distances = scores["rbf"]
+        sigma = median_bandwidth(distances)
+        scores["rbf"] = rbf(distances, sigma)
+        return self._rank(scores, start, sigma, order={"rbf": -distances})
 
     def match(self, solver: str, *, full_matrix: bool, prune: bool) -> dict[str, Answers]:
         if full_matrix:
@@ -241,7 +239,6 @@ class _Search:
                 Query(tokens=tokens, excluded=np.flatnonzero(~self.allowed[query]).astype(np.int64))
                 for query, tokens in zip(block, self.queries.read(block), strict=True)
             ]
-            before = self.done
             ranked = rerank_stream(
                 questions,
                 self._stream(),
@@ -252,7 +249,7 @@ class _Search:
                 sigma=sigma,
                 threads=self.threads,
                 prune=prune,
-                progress=lambda seen, _, n=len(block), base=before: self._advance(base + seen * n - self.done),
+                progress=self._advance_by(len(block)),
             )
             for query, answer in zip(block, ranked, strict=True):
                 rows[query, : len(answer.rows)] = answer.rows
@@ -265,7 +262,6 @@ class _Search:
         from semret.retrieval.rsm import rsm
 
         start = time.perf_counter()
-        before = self.done
         matrices = rsm(
             Tokens(self.queries),
             Tokens(self.database),
@@ -273,7 +269,7 @@ class _Search:
             solver=solver,
             center="none" if self.center.tokens is None else self.center.tokens,
             threads=self.threads,
-            progress=lambda seen, _: self._advance(before + seen - self.done),
+            progress=self._advance_by(1),
         )
         found = self._rank(matrices, start, None)
         return {
@@ -334,10 +330,40 @@ class _Search:
             answers[kernel] = Answers(rows=rows, scores=found, sigma=width, seconds=share)
         return answers
 
+    def _advance_by(self, factor: int) -> Progress:
+        """Return a callback that takes the number of database images that `factor` queries have seen."""
+        before = self.done
+        return lambda seen, _: self._advance(before + factor * seen - self.done)
+
     def _advance(self, pairs: int) -> None:
         self.done += pairs
         if self.progress is not None:
             self.progress(self.done, self.total)
+
+
+def score_maxsim(query: Maps, candidates: Maps, kernels: Sequence[str]) -> dict[str, Float64Array]:
+    """Compare one map with many by late interaction, all kernels from one float32 product; (n,) each.
+
+    The definitions are those of `semret.matched_similarity`, except that ``rbf`` is the summed squared distance to the
+    nearest tokens, before the exponential.
+    """
+    own, others = query.token_squares[0], candidates.token_squares
+    products = query.tokens[0] @ candidates.tokens.reshape(-1, candidates.tokens.shape[2]).T
+    products = products.reshape(len(own), *others.shape).astype(np.float32, copy=False)
+    scores: dict[str, Float64Array] = {}
+    if "linear" in kernels:
+        scores["linear"] = products.max(axis=2).sum(axis=0, dtype=np.float64)
+    if "rbf" in kernels:
+        nearest = (products - (others / 2).astype(np.float32)).max(axis=2).astype(np.float64)
+        scores["rbf"] = np.maximum(own[:, None] - 2 * nearest, 0.0).sum(axis=0)
+    if "cosine" in kernels:
+        products *= _inverse_norms(others).astype(np.float32)
+        scores["cosine"] = (products.max(axis=2) * _inverse_norms(own)[:, None]).mean(axis=0, dtype=np.float64)
+    return scores
+
+
+def _inverse_norms(squares: Float64Array) -> Float64Array:
+    return np.divide(1.0, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
 
 
 class Tokens:

@@ -1,0 +1,326 @@
+"""``semret eval``: the benchmarks and the experiments of the paper."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semret.cli.output import Format, progress_bar, reported, write_json, write_table
+from semret.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from semret.eval.dataset import Dataset
+    from semret.eval.experiments.retrieval import RetrievalSettings, Run
+    from semret.eval.reports import Report, Table
+    from semret.index.choice import ModelChoice
+
+app = typer.Typer(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
+
+
+class Layout(StrEnum):
+    """Layouts of rendered data sets."""
+
+    egoobjects = "egoobjects"
+    cityscapes = "cityscapes"
+
+
+RootOption = Annotated[Path, typer.Option("--root", help="Folder with the data set's official files.")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder for report.json, report.md, per_query.jsonl and plots.")
+]
+CacheOption = Annotated[
+    Path,
+    typer.Option("--features", help="Folder where the features of the pictures are kept, to be taken up again."),
+]
+ModelOption = Annotated[
+    list[str], typer.Option("--model", help="Backbone, also as NAME@HxW for another input size; may be repeated.")
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option("--weights", help="Checkpoint of your own; with a single --model only.")
+]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps; default: the best there is.")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="Of the stored tokens: float16 or float32.")]
+BatchOption = Annotated[int | None, typer.Option("--batch-size", help="Pictures per pass of the network.")]
+KernelsOption = Annotated[str, typer.Option("--kernels", help="Comma-separated: cosine, linear, rbf.")]
+InvariancesOption = Annotated[
+    str, typer.Option("--invariances", help="Comma-separated: pooled, none, maxsim, permutation.")
+]
+CenterOption = Annotated[
+    str,
+    typer.Option("--center", help="Mean of the database that is subtracted: position (the paper's), channel, none."),
+]
+MetricOption = Annotated[
+    str, typer.Option("--metric", help="Answers per query: @1 the best, @K also the best and the mean of K.")
+]
+SolverOption = Annotated[str, typer.Option("--solver", help="Assignment solver.")]
+FullMatrixOption = Annotated[
+    bool, typer.Option("--full-matrix", help="Solve every pair; rbf then takes its bandwidth from the matrix.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of the random split and of the intervals.")]
+PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures into --out (needs matplotlib).")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result: table or json.")]
+
+DEFAULT_MODELS = ["efficientnet-lite0"]
+FEATURES = Path(".semret-features")
+
+
+def register(parent: typer.Typer) -> None:
+    """Add this file's commands to the application."""
+    parent.add_typer(app, name="eval")
+
+
+@app.command("egoobjects")
+def egoobjects(
+    root: RootOption,
+    model: ModelOption = DEFAULT_MODELS,
+    queries: Annotated[int, typer.Option("--queries", help="Number of queries, drawn at random.")] = 2000,
+    database: Annotated[
+        list[int] | None, typer.Option("--database", help="Size of the database; may be repeated. Default: 5000.")
+    ] = None,
+    seed: SeedOption = 0,
+    aspect: Annotated[str, typer.Option("--aspect", help="Keep frames of this width:height, or any.")] = "16:9",
+    video_key: Annotated[
+        str,
+        typer.Option("--video-key", help="What names a video: auto, group, main, video, or fields joined by commas."),
+    ] = "auto",
+    subset: Annotated[str, typer.Option("--subset", help="Subset of the frames, or any.")] = "test",
+    kernels: KernelsOption = "cosine,linear,rbf",
+    invariances: InvariancesOption = "pooled,none,maxsim,permutation",
+    center: CenterOption = "position",
+    metric: MetricOption = "f1@1",
+    solver: SolverOption = "auction",
+    full_matrix: FullMatrixOption = False,
+    features: CacheOption = FEATURES,
+    weights: WeightsOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float16",
+    batch_size: BatchOption = None,
+    out: OutOption = None,
+    plots: PlotsOption = True,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Retrieve frames that show the same objects (Table 2 of the paper): F1@1 by kernel and invariance."""
+    with reported():
+        from semret.eval.dataset import draw_split
+        from semret.eval.egoobjects import load_egoobjects
+        from semret.eval.experiments.retrieval import run_retrieval
+
+        _check_format(format_)
+        settings = _settings(kernels, invariances, center, metric, "f1", solver, full_matrix, seed)
+        models = _choices(model, weights, device)
+        dataset = load_egoobjects(root, aspect=aspect, subset=None if subset == "any" else subset, video_key=video_key)
+        split = draw_split(dataset, queries=queries, databases=database or [5000], seed=seed)
+        with _stages() as stage:
+            report, runs = run_retrieval(
+                dataset, split, models, features, settings=settings, dtype=dtype, batch_size=batch_size, progress=stage
+            )
+        report.settings.update({"aspect": aspect, "video_key": video_key, "subset": subset, "queries": queries})
+        if out is not None:
+            _write_examples(dataset, runs, out, settings)
+        _finish(report, out, plots, format_)
+
+
+@app.command("cityscapes")
+def cityscapes(
+    root: RootOption,
+    model: ModelOption = DEFAULT_MODELS,
+    classes: Annotated[
+        str, typer.Option("--classes", help="evaluated: the 19 of the official evaluation; all: every one.")
+    ] = "evaluated",
+    seed: SeedOption = 0,
+    kernels: KernelsOption = "cosine,linear,rbf",
+    invariances: InvariancesOption = "pooled,none,maxsim,permutation",
+    center: CenterOption = "position",
+    metric: MetricOption = "iou@1",
+    solver: SolverOption = "auction",
+    full_matrix: FullMatrixOption = False,
+    features: CacheOption = FEATURES,
+    weights: WeightsOption = None,
+    device: DeviceOption = None,
+    dtype: DtypeOption = "float16",
+    batch_size: BatchOption = None,
+    out: OutOption = None,
+    plots: PlotsOption = True,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Retrieve streets with the same classes (Table 3 of the paper): IoU of class sets, val queries train."""
+    with reported():
+        from semret.eval.cityscapes import load_cityscapes
+        from semret.eval.experiments.retrieval import run_retrieval
+
+        _check_format(format_)
+        settings = _settings(kernels, invariances, center, metric, "iou", solver, full_matrix, seed)
+        models = _choices(model, weights, device)
+        dataset, split = load_cityscapes(root, classes=classes)
+        with _stages() as stage:
+            report, runs = run_retrieval(
+                dataset, split, models, features, settings=settings, dtype=dtype, batch_size=batch_size, progress=stage
+            )
+        report.settings["classes"] = classes
+        if out is not None:
+            _write_examples(dataset, runs, out, settings)
+        _finish(report, out, plots, format_)
+
+
+@app.command("make-data")
+def make_data(
+    layout: Annotated[Layout, typer.Argument(help="Layout of the data set.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
+    seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same pictures.")] = 0,
+    scenes: Annotated[int, typer.Option("--scenes", help="EgoObjects: different scenes.")] = 40,
+    videos: Annotated[int, typer.Option("--videos", help="EgoObjects: recordings of each scene, at most 10.")] = 5,
+    frames: Annotated[int, typer.Option("--frames", help="EgoObjects: frames of each recording.")] = 2,
+    train: Annotated[int, typer.Option("--train", help="Cityscapes: pictures of the database.")] = 240,
+    val: Annotated[int, typer.Option("--val", help="Cityscapes: pictures that query it.")] = 60,
+) -> None:
+    """Render a data set whose content is known, in an official layout."""
+    with reported():
+        from semret.eval.scenes import make_cityscapes, make_egoobjects
+
+        with progress_bar("rendering") as progress:
+            if layout is Layout.egoobjects:
+                count = make_egoobjects(
+                    directory, seed=seed, scenes=scenes, videos=videos, frames=frames, progress=progress
+                )
+            else:
+                contents = min(40, train)
+                count = make_cityscapes(
+                    directory, seed=seed, train=train, val=val, contents=contents, progress=progress
+                )
+        typer.echo(f"{count} pictures in {directory}", err=True)
+
+
+@app.command("compare")
+def compare(
+    reports: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="report.json files, or --out folders.")],
+    format_: FormatOption = Format.table,
+) -> None:
+    """Put the metrics of reports side by side."""
+    with reported():
+        from semret.eval.reports import compare_reports, read_report
+
+        _check_format(format_)
+        labels = [path.parent.name if path.name == "report.json" else path.name for path in reports]
+        documents = [read_report(path) for path in reports]
+        table = compare_reports(zip(labels, documents, strict=True))
+        if format_ is Format.json:
+            write_json([dict(zip(table.header[:3], row[:3], strict=True)) | {"reports": row[3:]} for row in table.rows])
+        else:
+            _print_table(table)
+
+
+def _check_format(format_: Format) -> None:
+    if format_ not in (Format.table, Format.json):
+        raise ArgumentError(f"--format {format_.value} does not fit a report, expected table or json")
+
+
+def _settings(
+    kernels: str, invariances: str, center: str, metric: str, measure: str, solver: str, full_matrix: bool, seed: int
+) -> RetrievalSettings:
+    from semret.eval.experiments.retrieval import RetrievalSettings
+    from semret.retrieval.kernels import check_modes
+
+    chosen = RetrievalSettings(
+        kernels=names(kernels, "--kernels"),
+        invariances=names(invariances, "--invariances"),
+        center=center,
+        k=_answers(metric, measure),
+        solver=solver,
+        full_matrix=full_matrix,
+        seed=seed,
+    )
+    for kernel in chosen.kernels:
+        for invariance in chosen.invariances:
+            check_modes(kernel, invariance, center, solver)
+    return chosen
+
+
+def names(text: str, option: str) -> tuple[str, ...]:
+    """Split a comma-separated list; each name once."""
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise ArgumentError(f"{option} is empty, expected at least one name")
+    return found
+
+
+def _answers(metric: str, measure: str) -> int:
+    name, _, count = metric.lower().partition("@")
+    if name != measure or not count.isdecimal() or int(count) < 1:
+        raise ArgumentError(f"--metric is {metric!r}, expected {measure}@K with K at least 1, such as {measure}@1")
+    return int(count)
+
+
+def _choices(models: list[str], weights: Path | None, device: str | None) -> list[ModelChoice]:
+    """Read NAME and NAME@HxW."""
+    from semret.index.backbones.registry import spec_of
+    from semret.index.choice import ModelChoice
+
+    if weights is not None and len(models) > 1:
+        raise ArgumentError(f"--weights goes with one --model, {len(models)} were given; run them one by one")
+    found = []
+    for entry in models:
+        name, _, size = entry.rpartition("@") if "@" in entry else (entry, "", "")
+        height, _, width = size.partition("x")
+        if size and not (height.isdecimal() and width.isdecimal()):
+            raise ArgumentError(f"--model {entry}: expected NAME or NAME@HxW, such as efficientnet-lite0@256x256")
+        spec_of(name)
+        pixels = (int(height), int(width)) if size else None
+        found.append(ModelChoice(model=name, weights=weights, size=pixels, device=device))
+    return found
+
+
+@contextlib.contextmanager
+def _stages() -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
+    """Give a function that opens a progress bar for a stage, closing the one before."""
+    with contextlib.ExitStack() as stack:
+
+        def stage(label: str) -> Callable[[int, int], None] | None:
+            stack.close()
+            return stack.enter_context(progress_bar(label))
+
+        yield stage
+
+
+def _write_examples(dataset: Dataset, runs: list[Run], out: Path, settings: RetrievalSettings) -> None:
+    from semret.errors import StorageError
+    from semret.eval.examples import write_examples
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot create {out}: {error.strerror}") from error
+    for number, run in enumerate(runs):
+        name = "examples.html" if len(runs) == 1 else f"examples-{number + 1}.html"
+        write_examples(dataset, run, out / name, kernel=settings.kernels[0], seed=settings.seed)
+
+
+def _finish(report: Report, out: Path | None, plots: bool, format_: Format) -> None:
+    """Write the report and print it."""
+    from semret.eval.reports import write_report
+
+    if not plots:
+        report.figures.clear()
+    if out is not None:
+        written = write_report(report, out)
+        typer.echo(f"wrote {', '.join(path.name for path in written)} to {out}", err=True)
+    if format_ is Format.json:
+        write_json(report.as_json())
+        return
+    for table in report.tables:
+        _print_table(table)
+        typer.echo("")
+    for note in report.notes:
+        typer.echo(note, err=True)
+
+
+def _print_table(table: Table) -> None:
+    typer.echo(table.title)
+    numeric = {
+        column for column in range(len(table.header)) if all(row[column][:1] in "+-.0123456789" for row in table.rows)
+    }
+    write_table(table.header, table.rows, right=frozenset(numeric))

@@ -1,0 +1,129 @@
+"""The features of a data set's pictures: an index in a cache folder, made once for each model and taken up again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semret.arrays import IdVector, IndexVector
+from semret.errors import DatasetError
+from semret.eval.dataset import Dataset, Split
+from semret.index.build import SyncOptions, sync
+from semret.index.choice import ModelChoice
+from semret.index.collection import Collection, open_collection
+from semret.retrieval.rerank import TokenSource
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Stored features of pictures of a data set.
+
+    Attributes
+    ----------
+    collection : Collection
+        The index that holds them.
+    ids : ndarray of shape (N,), int64
+        The id of each picture of the data set; -1 where it has none: not asked for, or not readable.
+    unreadable : tuple of (path, reason)
+    """
+
+    collection: Collection
+    ids: IdVector
+    unreadable: tuple[tuple[str, str], ...]
+
+    def source(self, pictures: IndexVector) -> TokenSource:
+        """Return the features of these pictures of the data set."""
+        return self.collection.source(self.ids[pictures])
+
+    def describe(self) -> dict[str, Any]:
+        """Return the model's identity, as a report records it."""
+        manifest = self.collection.manifest
+        positions, channels = manifest.token_shape
+        return {**manifest.identity.as_json(), "dtype": manifest.dtype, "S": positions, "C": channels}
+
+
+def extract(
+    dataset: Dataset,
+    pictures: IndexVector,
+    choice: ModelChoice,
+    cache: Path,
+    *,
+    dtype: str = "float16",
+    batch_size: int | None = None,
+    progress: Progress | None = None,
+) -> Features:
+    """Run the pictures through a network, or find in the cache what an earlier run has left there.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    pictures : ndarray of intp
+        Which of its pictures are needed.
+    choice : ModelChoice
+        The network.
+    cache : Path
+        Folder of indexes, one for each data set and network; an interrupted pass goes on where it stopped.
+    dtype : {"float16", "float32"}
+        Of the stored tokens.
+    batch_size : int or None
+    progress : callable or None
+        Called with pictures done and their total.
+
+    Raises
+    ------
+    DatasetError
+        If no picture can be read.
+    IncompatibleIndexError, WeightsNotFoundError, StorageError
+        See `semret.index.build.sync`.
+    """
+    index = cache / name_index(dataset.name, choice, dtype)
+    files = [dataset.paths[picture] for picture in np.unique(pictures)]
+    settings: dict[str, Any] = {"dtype": dtype}
+    if batch_size is not None:
+        settings["batch_size"] = batch_size
+    report = sync(index, files, choice.loader(index), options=SyncOptions(**settings), progress=progress)
+    collection = open_collection(index)
+    ids = np.full(len(dataset), -1, dtype=np.int64)
+    for picture in np.unique(pictures):
+        found = collection.find_path(dataset.paths[picture])
+        if found is not None:
+            ids[picture] = found
+    if (ids[pictures] < 0).all():
+        raise DatasetError(f"no picture of {dataset.name} can be read; the first: {report.skipped[0][1]}")
+    return Features(collection=collection, ids=ids, unreadable=tuple(report.skipped))
+
+
+def name_index(dataset: str, choice: ModelChoice, dtype: str) -> str:
+    """Return the name of a cache folder: the data set and everything asked of the network."""
+    parts = [dataset, choice.model or "default"]
+    if choice.size is not None:
+        parts.append("{}x{}".format(*choice.size))
+    parts += [str(part) for part in (choice.geometry, choice.layer, choice.autocast) if part is not None]
+    if choice.weights is not None:
+        parts.append(Path(choice.weights).name)
+    if dtype != "float16":
+        parts.append(dtype)
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))
+
+
+def without_unreadable(split: Split, features: Features) -> Split:
+    """Leave pictures without features out of a split; databases keep their nominal sizes as names.
+
+    Raises
+    ------
+    DatasetError
+        If no query, or nothing of a database, is left.
+    """
+    readable = features.ids >= 0
+    queries = split.queries[readable[split.queries]]
+    databases = {size: rows[readable[rows]] for size, rows in split.databases.items()}
+    if not len(queries) or not all(len(rows) for rows in databases.values()):
+        raise DatasetError(f"too few pictures can be read: {len(features.unreadable)} cannot")
+    return Split(queries=queries, databases=databases)
