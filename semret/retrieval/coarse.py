@@ -77,6 +77,14 @@ class CoarseMaps:
     squared_norms: Float64Array
     errors: Float64Array
 
+    def __getitem__(self, rows: slice) -> CoarseMaps:
+        return CoarseMaps(
+            integers=self.integers[rows],
+            scales=self.scales[rows],
+            squared_norms=self.squared_norms[rows],
+            errors=self.errors[rows],
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class CoarseAffinities:

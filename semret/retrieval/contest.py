@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 EFFORTS = ("sweep", "coarse", "fine")
 """Bounds in the order in which they are tried, see `semret.retrieval.matching.upper_bounds`."""
 
+AFFINITY_BYTES = 128 << 20
+"""Approximate affinities held at once."""
+
 _MARGIN = 1e-12
 # float64 roundings of scores, norms and bounds are a thousand times smaller than this.
 
@@ -127,7 +130,12 @@ class Contest:
         elif not self.settings.prune or len(allowed) + len(self.rows) <= self.settings.k:
             self._solve(rows[allowed], ids[allowed], tokens[allowed])
         else:
-            self._narrow(rows, ids, tokens, allowed, integers)
+            step = max(1, AFFINITY_BYTES // (4 * len(self.query.tokens[0]) * tokens.shape[1]))
+            for start in range(0, len(ids), step):
+                part = slice(start, start + step)
+                inside = allowed[(allowed >= start) & (allowed < start + step)] - start
+                shared = None if integers is None else integers[part]
+                self._narrow(rows[part], ids[part], tokens[part], inside, shared)
         self.seconds += time.perf_counter() - start
 
     def _score(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
@@ -153,6 +161,8 @@ class Contest:
         integers: CoarseMaps | None,
     ) -> None:
         """Bound all candidates, then alternate between sharper bounds and solving until nothing is left to prove."""
+        if len(allowed) == 0:
+            return
         field = _Field(self, tokens, allowed, integers)
         field.sharpen(allowed, 0)
         missing = self.settings.k - len(self.rows)

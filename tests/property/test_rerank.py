@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semret.retrieval import contest
 from semret.retrieval import rerank as module
 from semret.retrieval.kernels import CENTERINGS, KERNELS, kernel_score
 from semret.retrieval.rerank import Query, rerank, rerank_stream
@@ -178,6 +179,17 @@ def test_chunks_of_any_size_give_the_same(monkeypatch):
     chunked = rerank(query, stored, k=5, progress=lambda done, total: pieces.append((done, total)))
     assert_same(whole, chunked)
     assert pieces == [(min(7 * n, 60), 60) for n in range(1, 10)]
+
+
+def test_affinities_are_held_a_few_at_a_time(monkeypatch):
+    generator = np.random.default_rng(6)
+    stored = Stored(scenes(generator, 50, 9, 6).astype(np.float16), np.arange(50))
+    queries = [Query(tokens=stored.tokens[n], excluded=np.array([n, 2 * n + 1])) for n in (3, 11)]
+    whole = rerank_stream(queries, [(stored.ids, stored.tokens)], k=4)
+    monkeypatch.setattr(contest, "AFFINITY_BYTES", 4 * 9 * 9 * 3)
+    for one, other in zip(whole, rerank_stream(queries, [(stored.ids, stored.tokens)], k=4), strict=True):
+        assert_same(one, other)
+        assert other.solved + other.pruned == 48
 
 
 def test_real_likeness_is_pruned():
