@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from semret.errors import ImageSearchError
+from semret.index.build import SyncOptions, sync
+from semret.index.collection import Collection
+from semret.index.images import hash_file
+from semret.index.verify import verify
 
 MEMORY = 2 * 2**30
 SECONDS = 100
@@ -133,3 +141,97 @@ def test_pictures_too_large_for_memory_are_refused_and_the_next_is_decoded(tmp_p
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout)["ends"] == {"refused": 1, "decoded": 1}
+
+
+# -- a whole folder of trouble, indexed
+
+
+@pytest.fixture
+def trouble(tmp_path, draw_picture):
+    """A folder with pictures of odd names and shapes, and everything that is no picture or cannot be read."""
+    folder = tmp_path / "trouble"
+    (folder / "sub").mkdir(parents=True)
+    odd = [
+        "plain.png",
+        "new\nline.png",
+        "quo'te\".png",
+        " blank .png",
+        "\u2603\U0001f600.png",
+        "-n.png",
+        "\x1b[31m.png",
+    ]
+    for seed, name in enumerate([*odd, os.fsdecode(b"caf\xe9\xff.png"), "UPPER.PNG", "sub/below.png"]):
+        draw_picture(seed).save(folder / name, "PNG")
+    (folder / "really.png").write_bytes(encode(draw_picture(20), "JPEG"))
+    (folder / "wide.png").write_bytes(encode(Image.new("RGB", (100_000, 1), (9, 8, 7)), "PNG"))
+    whole = encode(draw_picture(21, (320, 240)), "JPEG", quality=95)
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.jpg").touch()
+    (folder / "page.jpg").write_text("<html>no picture</html>")
+    (folder / "bomb.png").write_bytes(encode(Image.new("1", (16384, 8193)), "PNG"))
+    (folder / "dangling.gif").symlink_to("nowhere.gif")
+    os.mkfifo(folder / "fifo.jpg")
+    (folder / "sub" / "loop").symlink_to("..")
+    (folder / "device.jpg").symlink_to("/dev/zero")
+    return folder
+
+
+REASONS = {
+    "cut.jpg": "truncated",
+    "empty.jpg": "is empty",
+    "page.jpg": "is no picture in a supported format",
+    "bomb.png": "declares 16384 x 8193 pixels, more than the limit",
+    "dangling.gif": "is a link to nothing",
+    "fifo.jpg": "is a FIFO",
+    "device.jpg": "is a character device",
+}
+
+
+def test_a_folder_of_trouble_is_indexed_and_each_refusal_has_its_reason(trouble, tmp_path, tiny_backbone):
+    report = sync(tmp_path / "index", [trouble], tiny_backbone)
+    assert report.images == report.added == 12
+    skipped = {Path(path).name: reason for path, reason in report.skipped}
+    assert set(skipped) == set(REASONS)
+    for name, reason in REASONS.items():
+        assert reason in skipped[name]
+    with Collection(tmp_path / "index") as collection:
+        paths = collection.paths(collection.ids)
+        assert all(Path(path).is_file() for path in paths)
+        assert str(trouble / os.fsdecode(b"caf\xe9\xff.png")) in paths
+        assert np.isfinite(collection.tokens(collection.ids)).all()
+    assert verify(tmp_path / "index", files=True).sound
+    again = sync(tmp_path / "index", [trouble], tiny_backbone)
+    assert (again.embedded, again.removed, dict(again.skipped)) == (0, 0, dict(report.skipped))
+
+
+def test_files_that_vanish_or_change_before_they_are_read(tmp_path, photos, tiny_backbone, draw_picture):
+    class Disturbing(tiny_backbone):
+        """While it prepares the first picture, others change under it."""
+
+        def prepare(self, image):
+            if (photos / "5.png").exists():
+                (photos / "5.png").unlink()
+                (photos / "4.png").write_bytes(b"no picture any more")
+                draw_picture(50).save(photos / "3.png")
+            return super().prepare(image)
+
+    report = sync(tmp_path / "index", [photos], Disturbing, options=SyncOptions(workers=1))
+    assert {Path(path).name: reason for path, reason in report.skipped} == {
+        "4.png": "is no picture in a supported format (JPEG, PNG, WEBP, BMP, TIFF, GIF)",
+        "5.png": "no such file or directory",
+    }
+    with Collection(tmp_path / "index") as collection:
+        stored = dict(
+            zip(map(os.path.basename, collection.paths(collection.ids)), collection.hashes(collection.ids), strict=True)
+        )
+    assert stored == {name: hash_file(photos / name) for name in ("0.png", "1.png", "2.png", "3.png")}
+
+
+def test_a_picture_of_nothing_but_trouble_makes_no_index(tmp_path, tiny_backbone):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"no")
+    os.mkfifo(folder / "b.jpg")
+    with pytest.raises(ImageSearchError, match=r"a\.jpg"):
+        sync(tmp_path / "index", [folder], tiny_backbone)
+    assert not (tmp_path / "index").exists()

@@ -21,6 +21,7 @@ from semret.index.catalog import Catalog
 from semret.index.collection import Collection
 from semret.index.repair import repair
 from semret.index.verify import verify
+from semret.retrieval.engine import open_index
 
 DATA = (
     "manifest.json",
@@ -178,6 +179,26 @@ def test_repair_and_the_next_run_restore_images_ids_and_features(home, index, na
         assert done.embedded <= (8 if name.startswith("segments") else 0)
         shutil.rmtree(index)
         shutil.copytree(home / "whole", index)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_a_query_on_a_damaged_index_is_right_or_refused(home, index, name):
+    picture, whole = home / "photos" / "2.png", (index / name).read_bytes()
+
+    def ask() -> list[tuple]:
+        return [(hit.id, hit.path, hit.score) for hit in open_index(index).query(picture, k=4)]
+
+    expected, refusals = ask(), []
+    for position in positions(len(whole), 30):
+        flip(index / name, position, mask=4)
+        try:
+            assert ask() == expected, position
+        except SemretError as error:
+            refusals.append(str(error))
+        (index / name).write_bytes(whole)
+    # What answers is never the damaged part: a shortlist is made anew, and other rows of a segment are not asked for.
+    assert bool(refusals) == (name != "shortlist.faiss")
+    assert all(str(index) in refusal for refusal in refusals)
 
 
 def test_one_damaged_row_costs_one_embedding(home, index, tiny_backbone):
