@@ -25,6 +25,7 @@ __all__ = [
     "AuctionBatch",
     "BatchMatching",
     "Matching",
+    "Norms",
     "Solver",
     "match",
     "match_batch",
@@ -133,7 +134,7 @@ def match_batch(
     chosen = _solver(solver)
     settings = chosen.settings(options)
     array = _checked(affinities)
-    if chosen.run is None:
+    if chosen.name == "auction":
         return AuctionBatch(array, threads=threads).solve()
     require_finite(array, "the affinity")
     norms = _checked_norms(row_norms, column_norms, array, solver) if chosen.needs_norms else None

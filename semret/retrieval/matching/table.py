@@ -13,6 +13,7 @@ from semret.arrays import FloatArray, IndexVector
 from semret.errors import ArgumentError
 from semret.retrieval.matching import approximate, exact
 from semret.retrieval.matching.approximate import Norms
+from semret.retrieval.matching.auction import solve_exactly
 
 Run = Callable[..., IndexVector]
 
@@ -33,6 +34,9 @@ class Solver:
         Its options and their defaults.
     needs_norms : bool
         Whether it sorts tokens by norm, and so needs `row_norms` and `column_norms`.
+    run : callable
+        From checked affinities (K, Sq, Sd), `Norms` if `needs_norms`, and the options, to assignments (K, Sq), on one
+        thread. Use `match_batch`, which checks, values and bounds.
     """
 
     name: str
@@ -40,7 +44,7 @@ class Solver:
     summary: str
     options: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     needs_norms: bool = False
-    run: Run | None = field(default=None, repr=False)
+    run: Run = field(repr=False)
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, int]:
         """Return the options to use.
@@ -58,6 +62,10 @@ class Solver:
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise ArgumentError(f"option {name} of solver {self.name} is {value!r}, expected a positive integer")
         return {**self.options, **{name: int(value) for name, value in given.items()}}
+
+
+def _auction(affinities: FloatArray) -> IndexVector:
+    return solve_exactly(affinities, threads=1).assignments
 
 
 def _each(solve: Callable[[FloatArray], IndexVector]) -> Run:
@@ -81,7 +89,12 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
     {
         solver.name: solver
         for solver in (
-            Solver(name="auction", exact=True, summary="fixed-point auction finished by shortest paths; the default"),
+            Solver(
+                name="auction",
+                exact=True,
+                summary="fixed-point auction finished by shortest paths; the default",
+                run=_auction,
+            ),
             Solver(
                 name="scipy",
                 exact=True,
