@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from semret._version import __version__
-from semret.cli import index, models, query, rsm, verify
+from semret.cli import evaluate, index, maintain, models, query, rsm, verify
 
 app = typer.Typer(
     name="semret",
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 
 
-for _commands in (index, query, verify, models, rsm):
+for _commands in (index, query, maintain, verify, models, rsm, evaluate):
     _commands.register(app)
 
 
