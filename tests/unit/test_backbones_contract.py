@@ -10,6 +10,7 @@ import torch
 from semret.errors import UnknownNameError
 from semret.index.backbones import embedded, hf, openclip
 from semret.index.backbones.layers import Wiring, outline
+from semret.index.backbones.litenet import LiteNet
 from semret.index.backbones.preprocess import with_size
 from semret.index.backbones.presence import OPEN_CLIP_HUB
 from semret.index.backbones.registry import DEFAULT_BACKBONE, list_backbones, spec_of
@@ -30,7 +31,7 @@ def on_meta(spec: BackboneSpec) -> tuple[torch.nn.Module, Wiring]:
         return network, openclip.wire(network, architecture)
     with torch.device("meta"):
         if spec.family == "embedded":
-            network = embedded.build()
+            network = LiteNet()
             return network, embedded.wire(network)
         config = hf.registered_config(spec)
         network = hf.trim(hf.model_class(spec, config)(config))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from semret.errors import ArgumentError, BackboneError, ShapeError
-from semret.index.backbones.embedded import build, packaged_weights, rename
+from semret.index.backbones.embedded import fill, package_units, packaged_weights, timm_units
+from semret.index.backbones.litenet import LiteNet
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.registry import create_backbone
-from semret.index.backbones.weights import assign, digest, read_state
+from semret.index.backbones.weights import digest, read_state
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +26,14 @@ def backbone() -> TorchBackbone:
 
 @pytest.fixture(scope="module")
 def reference() -> torch.nn.Module:
-    """Return timm's own network with the weights, its batch normalisations unfolded."""
-    network = build()
-    assign(network, rename(read_state([packaged_weights()]), network), "reference")
+    """Return timm's own network with the weights, its batch normalisations unfolded.
+
+    The package lists its tensors in the order of timm's network: an independent check of our rule for the names.
+    """
+    import timm
+
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    network.load_state_dict(dict(zip(network.state_dict(), read_state([packaged_weights()]).values(), strict=True)))
     return network.eval()
 
 
@@ -34,26 +42,54 @@ def batch() -> np.ndarray:
     return np.random.default_rng(0).standard_normal((3, 3, 96, 128)).astype(np.float32)
 
 
-def test_every_tensor_has_its_place_by_name_and_shape() -> None:
-    network = build()
+def test_every_tensor_of_the_package_is_used_once() -> None:
     state = read_state([packaged_weights()])
-    renamed = rename(state, network)
-    assert len(renamed) == len(state) == 296
-    # The package lists its tensors in the network's own order: an independent check of the rule for the names.
-    assert list(renamed) == list(network.state_dict())
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    named = ["_fc.weight", "_fc.bias"]
+    for unit in package_units():
+        named += [f"{unit.convolution}.weight", *(f"{unit.norm}.{leaf}" for leaf in norm)]
+    assert len(named) == len(state) == 296
+    assert set(named) == set(state)
+    assert {unit.path for unit in package_units()} == {unit.path for unit in timm_units()}
 
 
-def test_timms_own_names_are_left_alone() -> None:
-    network = build()
-    assert list(rename(network.state_dict(), network)) == list(network.state_dict())
+def test_a_file_of_timms_layout_gives_the_same_network(
+    backbone: TorchBackbone, reference: torch.nn.Module, batch: np.ndarray, tmp_path: Path
+) -> None:
+    torch.save(reference.state_dict(), tmp_path / "timm.pth")
+    other = create_backbone("efficientnet-lite0", weights=tmp_path / "timm.pth", size=(96, 128), device="cpu")
+    np.testing.assert_array_equal(other.embed(batch).tokens, backbone.embed(batch).tokens)
+
+
+@pytest.mark.parametrize("size", [(96, 128), (95, 129), (33, 64)])
+def test_every_stage_is_timms(reference: torch.nn.Module, size: tuple[int, int]) -> None:
+    """Odd sizes check the padding, which TensorFlow puts after the end."""
+    images = np.random.default_rng(1).standard_normal((2, 3, *size)).astype(np.float32)
+    layers = create_backbone("efficientnet-lite0", size=size, device="cpu").embed_layers(images)
+    with torch.no_grad():
+        final, maps = reference.forward_intermediates(torch.from_numpy(images), indices=[0, 1, 2, 3, 4])
+    by_width = {int(feature.shape[1]): feature for feature in [*maps, final]}
+    compared = 0
+    for name, tokens in layers.items():
+        expected = by_width.get(tokens.shape[2])
+        if expected is not None:
+            np.testing.assert_allclose(tokens, expected.flatten(2).transpose(1, 2).numpy(), atol=5e-4, err_msg=name)
+            compared += 1
+    assert compared >= 5
 
 
 def test_a_tensor_that_no_rule_knows_is_reported() -> None:
-    network = build()
     state = read_state([packaged_weights()])
     state["_blocks.3._squeeze.weight"] = state.pop("_blocks.3._bn1.weight")
-    with pytest.raises(BackboneError, match=r"1 tensors are missing .*_squeeze"):
-        assign(network, rename(state, network), "the network")
+    with pytest.raises(BackboneError, match=r"1 tensors are missing \(_blocks.3._bn1.weight.*_squeeze"):
+        fill(LiteNet(), state, "the network")
+
+
+def test_a_normalisation_of_another_width_is_reported() -> None:
+    state = read_state([packaged_weights()])
+    state["_bn0.bias"] = torch.zeros(1)
+    with pytest.raises(BackboneError, match=r"_bn0.bias has shape \(1,\), expected \(32,\)"):
+        fill(LiteNet(), state, "the network")
 
 
 def test_folding_changes_nothing_but_rounding(
@@ -99,7 +135,7 @@ def test_layers_by_name_index_and_module(batch: np.ndarray) -> None:
     assert layer_of("blocks.4") == ("blocks.4", (6, 8), 112)
     assert layer_of(-1) == layer_of("last") == layer_of("8") == ("last", (3, 4), 1280)
     assert layer_of(0) == ("stem", (48, 64), 32)
-    assert layer_of("blocks.5.1.conv_pw") == ("blocks.5.1.conv_pw", (3, 4), 1152)
+    assert layer_of("blocks.5.1.expand") == ("blocks.5.1.expand", (3, 4), 1152)
 
 
 def test_all_layers_from_input_to_output(backbone: TorchBackbone, batch: np.ndarray) -> None:

@@ -222,3 +222,13 @@ def test_tables_that_are_not_ours_are_not_read(tiny_index):
     actions, report = repair(tiny_index)
     assert report.sound
     assert actions[0].startswith("rebuilt catalog.sqlite: 0 images and the features of 6 contents kept")
+
+
+def test_undecodable_bytes_in_the_tables_definitions_are_damage_like_any_other(tiny_index):
+    path = tiny_index / "catalog.sqlite"
+    data = path.read_bytes()
+    place = data.index(b"PRIMARY KEY NOT NULL")
+    path.write_bytes(data[:place] + b"\xb1\xff" + data[place + 2 :])
+    ((kind, _),) = details(verify(tiny_index))
+    assert kind == "catalog"
+    assert repair(tiny_index)[1].sound

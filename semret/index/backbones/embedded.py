@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from semret.errors import WeightsNotFoundError
 from semret.index.backbones.layers import Outputs, Wiring
+from semret.index.backbones.litenet import STAGES, LiteNet
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.preprocess import with_size
-from semret.index.backbones.weights import assign, digest, read_state
+from semret.index.backbones.weights import assign, check, digest, read_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from semret.index.backbones.spec import BackboneSpec, LoadOptions
 
-_STEM = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-_SEPARABLE = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_INVERTED = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-_BLOCK = re.compile(r"_blocks\.(\d+)\.(.+)")
+_EPSILON = 1e-3
+"""Of the batch normalisations, as TensorFlow's networks have it."""
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+
+class Unit(NamedTuple):
+    """A convolution and its batch normalisation: where they go, and their names in a file."""
+
+    path: str
+    convolution: str
+    norm: str
 
 
 def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
-    """Load the network, fold its batch normalisations, and wire it up.
+    """Load the network and wire it up.
+
+    `options.weights` may be a file of the package's layout, or of timm's ``tf_efficientnet_lite0``.
 
     Raises
     ------
@@ -46,12 +47,11 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
     if spec.preprocessing is None:
         raise ValueError(f"{spec.name} must pin its preprocessing")
     file = packaged_weights() if options.weights is None else options.weights
-    network = build()
-    state = read_state([file])
-    assign(network, rename(state, network), f"{spec.name} ({file.name})")
+    network = LiteNet()
+    fill(network, read_state([file]), f"{spec.name} ({file.name})")
     return TorchBackbone(
         spec=spec,
-        network=fold(network),
+        network=network,
         wiring=wire(network),
         preprocessing=with_size(spec.preprocessing, options.size, options.geometry),
         options=options,
@@ -77,80 +77,69 @@ def packaged_weights() -> Path:
     return file
 
 
-def build() -> nn.Module:
-    """Return timm's network with random weights: TensorFlow's padding and batch-norm epsilon, 1000 classes."""
-    import timm
-
-    network: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    return network
-
-
 def wire(network: nn.Module) -> Wiring:
     """Return the layers: the stem, seven stages, and the 1280-channel map before the classifier."""
     stages = [f"blocks.{index}" for index, _ in enumerate(network.get_submodule("blocks").children())]
-    return Wiring(layers={"stem": "bn1", **{stage: stage for stage in stages}, "last": "bn2"}, call=_call)
+    return Wiring(layers={"stem": "stem", **{stage: stage for stage in stages}, "last": "head"}, call=_call)
 
 
-def _call(network: nn.Module, images: Tensor) -> Outputs:
+def _call(network: Any, images: Tensor) -> Outputs:
     return Outputs(logits=network(images))
 
 
-def rename(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Give the package's tensors the names that timm uses; a state that has timm's names stays as it is.
+def fill(network: LiteNet, state: Mapping[str, Tensor], what: str) -> None:
+    """Fold each batch normalisation into its convolution, in float64, and copy the result into the network.
 
-    The package numbers its blocks through, timm by stage; a block without expansion has two convolutions, one with
-    has three. Names that no rule covers are kept, so that `assign` reports them.
+    Raises
+    ------
+    BackboneError
+        If a tensor is missing, superfluous, or of another shape; the message names it.
     """
-    if not any(name.startswith("_conv_stem") for name in state):
-        return dict(state)
-    paths = [
-        f"blocks.{stage}.{index}"
-        for stage, blocks in enumerate(network.get_submodule("blocks").children())
-        for index, _ in enumerate(blocks.children())
-    ]
-    expanding = {int(match[1]) for name in state if (match := _BLOCK.fullmatch(name)) and "_expand_conv" in match[2]}
-    return {_rename(name, paths, expanding): tensor for name, tensor in state.items()}
+    timm = "conv_stem.weight" in state
+    units, linear = list(timm_units() if timm else package_units()), "classifier" if timm else "_fc"
+    own = network.state_dict()
+    shapes = {f"{linear}.{leaf}": own[f"classifier.{leaf}"].shape for leaf in ("weight", "bias")}
+    for unit in units:
+        shapes[f"{unit.convolution}.weight"] = own[f"{unit.path}.weight"].shape
+        shapes |= {f"{unit.norm}.{leaf}": own[f"{unit.path}.bias"].shape for leaf in _NORM}
+    counters = {f"{unit.norm}.num_batches_tracked" for unit in units}
+    check(shapes, {name: tensor for name, tensor in state.items() if name not in counters}, what)
+    folded = {f"classifier.{leaf}": state[f"{linear}.{leaf}"] for leaf in ("weight", "bias")}
+    for unit in units:
+        folded[f"{unit.path}.weight"], folded[f"{unit.path}.bias"] = _fold(state, unit)
+    assign(network, folded, what)
 
 
-def _rename(name: str, paths: list[str], expanding: set[int]) -> str:
-    match = _BLOCK.fullmatch(name)
-    prefix, rest, table = "", name, _STEM
-    if match and int(match[1]) < len(paths):
-        prefix, rest = paths[int(match[1])] + ".", match[2]
-        table = _INVERTED if int(match[1]) in expanding else _SEPARABLE
-    module, _, leaf = rest.partition(".")
-    return f"{prefix}{table[module]}.{leaf}" if module in table else name
+def package_units() -> Iterator[Unit]:
+    """Yield the network's convolutions with the package's names, which number the blocks through."""
+    yield Unit("stem", "_conv_stem", "_bn0")
+    number = 0
+    for stage, shape in enumerate(STAGES):
+        for index in range(shape.repeats):
+            ours, theirs = f"blocks.{stage}.{index}", f"_blocks.{number}"
+            if shape.expansion > 1:
+                yield Unit(f"{ours}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0")
+            yield Unit(f"{ours}.depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1")
+            yield Unit(f"{ours}.project", f"{theirs}._project_conv", f"{theirs}._bn2")
+            number += 1
+    yield Unit("head", "_conv_head", "_bn1")
 
 
-def fold(network: nn.Module) -> nn.Module:
-    """Fold each batch normalisation into the convolution before it, in place; only its activation remains.
-
-    The same function up to float32 rounding (computed in float64), a third faster on a processor.
-    """
-    for convolution, norm in _folding_pairs(network):
-        _fold_pair(network.get_submodule(convolution), network.get_submodule(norm))
-        parent, _, leaf = norm.rpartition(".")
-        setattr(network.get_submodule(parent), leaf, network.get_submodule(norm).act)
-    return network
-
-
-def _folding_pairs(network: nn.Module) -> Iterable[tuple[str, str]]:
-    yield "conv_stem", "bn1"
-    for stage, blocks in enumerate(network.get_submodule("blocks").children()):
-        for index, block in enumerate(blocks.children()):
-            table = _INVERTED if hasattr(block, "conv_pwl") else _SEPARABLE
-            names = list(table.values())
-            for convolution, norm in zip(names[::2], names[1::2], strict=True):
-                yield f"blocks.{stage}.{index}.{convolution}", f"blocks.{stage}.{index}.{norm}"
-    yield "conv_head", "bn2"
+def timm_units() -> Iterator[Unit]:
+    """Yield the network's convolutions with timm's names, which depend on whether a block widens first."""
+    yield Unit("stem", "conv_stem", "bn1")
+    for stage, shape in enumerate(STAGES):
+        for index in range(shape.repeats):
+            block = f"blocks.{stage}.{index}"
+            parts = ["conv_pw", "conv_dw", "conv_pwl"] if shape.expansion > 1 else ["conv_dw", "conv_pw"]
+            ours = ["expand", "depthwise", "project"][-len(parts) :]
+            for position, (own, part) in enumerate(zip(ours, parts, strict=True), start=1):
+                yield Unit(f"{block}.{own}", f"{block}.{part}", f"{block}.bn{position}")
+    yield Unit("head", "conv_head", "bn2")
 
 
-@torch.no_grad()
-def _fold_pair(convolution: Any, norm: Any) -> None:
-    weight, bias, mean, variance = (
-        tensor.double() for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-    )
-    scale = weight / torch.sqrt(variance + norm.eps)
-    folded = convolution.weight.double() * scale[:, None, None, None]
-    convolution.weight = nn.Parameter(folded.float(), requires_grad=False)
-    convolution.bias = nn.Parameter((bias - mean * scale).float(), requires_grad=False)
+def _fold(state: Mapping[str, Tensor], unit: Unit) -> tuple[Tensor, Tensor]:
+    weight, bias, mean, variance = (state[f"{unit.norm}.{leaf}"].double() for leaf in _NORM)
+    scale = weight / torch.sqrt(variance + _EPSILON)
+    kernel = state[f"{unit.convolution}.weight"].double() * scale[:, None, None, None]
+    return kernel.float(), (bias - mean * scale).float()

@@ -97,41 +97,39 @@ def _unwrap(content: Any, file: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def assign(network: nn.Module, state: Mapping[str, Tensor], what: str, *, optional: Sequence[str] = ()) -> None:
+def assign(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     """Copy tensors into a network, name by name and shape by shape.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Its parameters and buffers are overwritten.
-    state : mapping of str to Tensor
-        Must hold every tensor of the network but those whose name starts with one of `optional`, and no other.
-    what : str
-        Names the weights in messages.
 
     Raises
     ------
     BackboneError
         If a tensor is missing, superfluous, or of another shape.
     """
-    own = network.state_dict()
-    missing = [name for name in own if name not in state and not name.startswith(tuple(optional))]
-    foreign = [name for name in state if name not in own]
-    wrong = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if missing or foreign or wrong:
-        raise BackboneError(f"the weights do not fit {what}: {_complaint(own, state, missing, foreign, wrong)}")
-    network.load_state_dict(dict(state), strict=False)
+    check({name: tensor.shape for name, tensor in network.state_dict().items()}, state, what)
+    network.load_state_dict(dict(state))
 
 
-def _complaint(
-    own: Mapping[str, Tensor], state: Mapping[str, Tensor], missing: list[str], foreign: list[str], wrong: list[str]
-) -> str:
+def check(shapes: Mapping[str, Sequence[int]], state: Mapping[str, Tensor], what: str) -> None:
+    """Raise BackboneError unless `state` holds exactly the tensors of these names and shapes.
+
+    Parameters
+    ----------
+    shapes : mapping of str to sequence of int
+        What is expected.
+    state : mapping of str to Tensor
+        What came.
+    what : str
+        Names the weights in the message.
+    """
+    missing = [name for name in shapes if name not in state]
+    foreign = [name for name in state if name not in shapes]
+    wrong = [name for name in shapes if name in state and tuple(shapes[name]) != tuple(state[name].shape)]
     parts = []
     if missing:
         parts.append(f"{len(missing)} tensors are missing ({missing[0]} first)")
     if foreign:
         parts.append(f"{len(foreign)} are not of this model ({foreign[0]} first)")
     if wrong:
-        name = wrong[0]
-        parts.append(f"{name} has shape {tuple(state[name].shape)}, expected {tuple(own[name].shape)}")
-    return "; ".join(parts) + "; check --model and --weights"
+        parts.append(f"{wrong[0]} has shape {tuple(state[wrong[0]].shape)}, expected {tuple(shapes[wrong[0]])}")
+    if parts:
+        raise BackboneError(f"the weights do not fit {what}: {'; '.join(parts)}; check --model and --weights")
