@@ -131,7 +131,8 @@ def query(
             except ImageDecodeError as error:
                 failures.append(error)
         results += [engine.query_text(sentence, k=k) for sentence in text or []]
-        write_results(results, format_, print0=print0, html=html)
+        settings = f"{invariance.value} · {kernel.value} · centring {center.value}"
+        write_results(results, format_, print0=print0, html=html, settings=settings)
         for failure in failures:
             show_error(failure)
     if failures:
@@ -176,7 +177,8 @@ def rerank(
             center=center.value,
             **({} if k is None else {"k": k}),
         )
-        write_results([result], format_, print0=print0, html=html)
+        settings = f"{len(chosen)} given candidates · {invariance.value} · {kernel.value} · centring {center.value}"
+        write_results([result], format_, print0=print0, html=html, settings=settings)
 
 
 def read_candidates(file: Path) -> list[int | str]:
@@ -210,7 +212,12 @@ def _candidate_of(entry: str, place: str) -> int | str:
 
 
 def write_results(
-    results: list[SearchResult], format_: Format, *, print0: bool = False, html: Path | None = None
+    results: list[SearchResult],
+    format_: Format,
+    *,
+    print0: bool = False,
+    html: Path | None = None,
+    settings: str = "",
 ) -> None:
     """Print results on stdout and, if asked, write the page."""
     if format_ is Format.json:
@@ -227,7 +234,7 @@ def write_results(
     else:
         _write_tables(results)
     if html is not None:
-        _write_page(results, html)
+        _write_page(results, html, settings)
 
 
 def _write_csv(results: list[SearchResult]) -> None:
@@ -250,10 +257,10 @@ def _write_tables(results: list[SearchResult]) -> None:
         write_table(["rank", "score", "pooled", "id", "path"], rows, right=frozenset({0, 1, 2, 3}))
 
 
-def _write_page(results: list[SearchResult], file: Path) -> None:
+def _write_page(results: list[SearchResult], file: Path, settings: str) -> None:
     from semret.retrieval.page import render_page
 
     try:
-        file.write_text(render_page(results), encoding="utf-8")
+        file.write_text(render_page(results, settings=settings), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error

@@ -20,13 +20,13 @@ body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 78re
 h1 { font-size: 1.3rem; margin: 0 0 .3rem; }
 p.settings, .stats, .path { color: var(--muted); font-size: .85rem; margin: 0; }
 section { border-top: 1px solid var(--line); margin-top: 1.6rem; padding-top: 1.2rem; display: grid;
-  grid-template-columns: minmax(12rem, 20rem) 1fr; gap: 1.6rem; align-items: start; }
+  grid-template-columns: minmax(12rem, 18rem) 1fr; gap: 1.6rem; align-items: start; }
 figure { margin: 0; }
 img, .missing { width: 100%; border-radius: 6px; display: block; }
 .missing { aspect-ratio: 4 / 3; border: 1px dashed var(--line); display: grid; place-items: center;
   color: var(--muted); }
-ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1.1rem;
-  grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); }
+ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
 .path { overflow-wrap: anywhere; }
 .score { display: flex; justify-content: space-between; font-variant-numeric: tabular-nums; margin-top: .3rem; }
 .bar { height: 4px; border-radius: 2px; background: var(--line); overflow: hidden; }
