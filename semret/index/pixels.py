@@ -56,12 +56,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     elif image.mode in ("La", "RGBa"):
         image = image.convert(image.mode[:-1] + "A")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         rgb = Image.new("RGB", image.size, WHITE)
         rgb.paste(image, mask=image)
     else:
         rgb = image.copy() if image.mode == "RGB" else image.convert("RGB")
     rgb.info = {}
+    del image  # what it became on the way is not needed while the picture is turned
     return rgb if turn is None else rgb.transpose(turn)
 
 

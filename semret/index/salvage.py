@@ -43,6 +43,8 @@ _WORKSHOP = "repair"
 _SEGMENT_NAME = re.compile(r"(\d{6,18})\.h5")
 _MANY = 10**9
 _GUESSES = 8
+# The second is what Python makes of a message of SQLite that quotes damaged text.
+_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 _HEADER_BYTES = 24
 
 
@@ -121,7 +123,7 @@ def read_remains(index: Path) -> Remains:
         source = index / (CATALOG_NAME + DAMAGED_SUFFIX)
     if not source.exists():
         return remains
-    with tempfile.TemporaryDirectory(prefix="semret-") as folder, contextlib.suppress(sqlite3.Error):
+    with tempfile.TemporaryDirectory(prefix="semret-") as folder, contextlib.suppress(*_UNREADABLE):
         copy = Path(folder) / CATALOG_NAME
         with durable.storage(f"copy {source} to a temporary folder"):
             shutil.copyfile(source, copy)
@@ -173,7 +175,7 @@ def _read_tables(db: sqlite3.Connection, remains: Remains) -> None:
 
 def _readable(db: sqlite3.Connection, statement: str) -> Iterator[tuple[Any, ...]]:
     """Give the rows of a query until the damage."""
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(*_UNREADABLE):
         yield from db.execute(statement)
 
 

@@ -156,7 +156,8 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
                 ),
             )
             problems += _check_references(content, catalog.next_id())
-    except IndexCorruptError as error:
+    except (IndexCorruptError, UnicodeDecodeError) as error:
+        # The second is what Python makes of a message of SQLite that quotes damaged text.
         defects.append(Defect("catalog", path, str(error).split(";")[0], BY_REPAIR))
         return None
     defects += [Defect("catalog", path, problem, BY_REPAIR) for problem in problems]
