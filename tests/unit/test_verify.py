@@ -17,7 +17,7 @@ from semret.index.lock import WriterLock
 from semret.index.manifest import read_manifest
 from semret.index.repair import repair
 from semret.index.salvage import read_remains
-from semret.index.segments import Rows, SegmentReader, write_segment
+from semret.index.segments import Rows, SegmentReader, checksum, write_segment
 from semret.index.soundness import check_segment, examine_rows
 from semret.index.verify import Report, find_damaged_index, verify
 
@@ -178,8 +178,6 @@ def test_sums_of_other_rows_are_noticed(tmp_path, rows):
     start = segment.offsets["pooled_sum"]
     data[start : start + 8] = np.float64(1e6).tobytes()
     path.write_bytes(data)
-    from semret.index.segments import checksum
-
     total = np.frombuffer(bytes(data[start : start + 8 * manifest.identity.pooled_dim]), np.uint8)
     crafted = replace(segment, sums={**segment.sums, "pooled_sum": checksum(total)})
     assert not examine_rows(SegmentReader(tmp_path, crafted, manifest), manifest).sums_agree
