@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -91,7 +92,10 @@ def rsm(
 
         names = [item.value for item in dict.fromkeys(kernel or [Kernel.cosine])]
         check_output(output, len(names))
-        with open_features(features, dataset) as x, _optional(against, dataset) as y, progress_bar("pairs") as bar:
+        files = [file for file in (features, against) if file is not None]
+        keys = {file: _key(file, dataset, files) for file in files}
+        second = nullcontext() if against is None else open_features(against, keys[against])
+        with open_features(features, keys[features]) as x, second as y, progress_bar("pairs") as bar:
             matrices = library.rsm(
                 x,
                 y,
@@ -134,7 +138,7 @@ def cka(
         from semret.retrieval import cka as library
         from semret.retrieval.feature_files import read_matrix
 
-        one, other = (read_matrix(file, dataset) for file in (first, second))
+        one, other = (read_matrix(file, _key(file, dataset, [first, second])) for file in (first, second))
         value = library.cka(one, other, estimator=estimator.value)
         found: dict[str, Any] = {
             "first": str(first),
@@ -146,12 +150,10 @@ def cka(
         _write([found], format_, one=True)
 
 
-def _optional(path: Path | None, dataset: str | None) -> Any:
-    import contextlib
-
-    from semret.retrieval.feature_files import open_features
-
-    return contextlib.nullcontext() if path is None else open_features(path, dataset)
+def _key(file: Path, dataset: str | None, files: list[Path]) -> str | None:
+    """Return the name to look for in a file: none in a .npy file, if it is beside one that knows names."""
+    nameless = [other.suffix.lower() == ".npy" for other in files]
+    return None if file.suffix.lower() == ".npy" and not all(nameless) else dataset
 
 
 def _write(rows: list[dict[str, Any]], format_: ValueFormat, *, one: bool = False) -> None:

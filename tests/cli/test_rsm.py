@@ -81,6 +81,21 @@ def test_layouts_and_datasets(run, features, tmp_path):
         np.testing.assert_allclose(np.load(tmp_path / "k.npy"), rsm(x), rtol=1e-12)
 
 
+def test_the_name_of_a_dataset_is_for_the_files_that_have_names(run, features, tmp_path):
+    arguments = [
+        "rsm",
+        tmp_path / "x.npy",
+        "--against",
+        tmp_path / "both.h5",
+        "--dataset",
+        "y",
+        "-o",
+        tmp_path / "k.npy",
+    ]
+    assert run(*arguments).exit_code == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "k.npy"), rsm(*features))
+
+
 @pytest.mark.parametrize("format_", ["table", "json", "jsonl", "csv"])
 def test_cka_in_every_format(run, features, tmp_path, format_):
     k, l = rsm(features[0]), rsm(features[0], invariance="none")  # noqa: E741
