@@ -325,7 +325,8 @@ def auction_many(
     As : (K, m, width), float32 or float64
     n : real columns, at least m
     rows : (any,), the affinities to work on
-    epsilons : phases to run, as shares of the range of an affinity
+    epsilons : phases to run, as shares of the range of an affinity; far from square, where prices cannot carry over,
+        only the last is
     prices : (K, width), int32, in steps of range / LEVELS; where phases start, and left behind
     finish : whether to solve to the optimum
     assignments : (K, m), values : (K,)
@@ -339,7 +340,8 @@ def auction_many(
         False, with results unfinished, if a value is not finite.
     """
     m, width = As.shape[1:]
-    near_square = n - m <= n // 4
+    # Few idle bidders may take part in the auction; many would only slow it down.
+    near_square = n - m <= n // 8
     bidders = n if near_square else m
     Q = np.empty((m + 1 if m < n else m, width), np.int32)
     owner, waiting = np.empty(width, np.int64), np.empty(n, np.int64)
@@ -353,10 +355,12 @@ def auction_many(
         owner[:] = -1
         if quantum > 0 and n > 1 and len(epsilons) > 0:
             _quantise(A, n, low, LEVELS / (high - low), Q)
-            for epsilon in epsilons:
-                if not near_square:
-                    # Prices may not carry over: a column that stays unmatched must keep the lowest.
-                    p[:] = 0
+            first = 0
+            if not near_square:
+                # Prices may not carry over: a column that stays unmatched must keep the lowest.
+                p[:] = 0
+                first = len(epsilons) - 1
+            for epsilon in epsilons[first:]:
                 _auction_phase(Q, p, bidders, int(epsilon * LEVELS) + 1, owner, waiting)
         for j in range(n):
             v[j] = p[j] * quantum
