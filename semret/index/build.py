@@ -19,6 +19,7 @@ from semret.index.collection import default_index_path
 from semret.index.images import FoundImage, SkippedPath, find_images
 from semret.index.ingest import Ingest
 from semret.index.location import PathLike, Root, absolute
+from semret.index.lock import LOCK_NAME
 from semret.index.manifest import DTYPES, Manifest, check_compatible
 from semret.index.pipeline import Loaded, Loader, load_in_order
 from semret.index.segments import SEGMENT_ROWS
@@ -367,8 +368,8 @@ def _style(paths: Sequence[PathLike]) -> str:
 
 
 def directory_bytes(folder: Path) -> int:
-    """Return the bytes of all files in a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    """Return the bytes of all files of an index, without the lock."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != LOCK_NAME)
 
 
 class Lazy:

@@ -193,7 +193,7 @@ class Catalog:
         rows = self.select(f"SELECT number, rows, bytes, sha256, offsets, sums FROM segments WHERE retired {condition}")
         try:
             return {row[0]: _segment(row) for row in rows}
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise IndexCorruptError(f"{self.path} is damaged: a segment's entry is no entry; {_REPAIR}") from error
 
     def add_segment(self, segment: Segment) -> None:
@@ -245,6 +245,11 @@ class Catalog:
     def _check_digest(self, *, thoroughly: bool) -> None:
         """Compare the file with its digest; where a killed writer left none for this generation, ask SQLite."""
         found, generation = read_digest(self._digest_path), self.generation
+        pages, page = self.select("PRAGMA page_count")[0][0], self.select("PRAGMA page_size")[0][0]
+        file = Path(self.select("PRAGMA database_list")[0][2])
+        if file.stat().st_size != pages * page:
+            # SQLite fills a page that is cut off with zeros, and says nothing.
+            raise IndexCorruptError(f"{self.path} is damaged: it is cut off, or too long; {_REPAIR}")
         if found is not None and found[0] > generation:
             raise IndexCorruptError(f"{self.path} is damaged, or older than {DIGEST_NAME} beside it; {_REPAIR}")
         if found is not None and found[0] == generation:

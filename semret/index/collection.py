@@ -320,7 +320,7 @@ class Collection:
             for row in np.flatnonzero(weights):
                 reader.read(rows, np.array([row]), one)
                 mean += float(weights[row]) * one[0].astype(np.float64)
-        return mean / len(self)
+        return mean / max(len(self), 1)
 
     def shortlist(self, pooled: FloatArray, length: int) -> Shortlist:
         """Return the images nearest to pooled embeddings (Q, D): inner product of centred, normalised vectors."""
@@ -352,7 +352,7 @@ class Collection:
 
     def make_vectors(self) -> Float32Array:
         """Return the shortlist's vectors (N, D) from the segments."""
-        mean = self._pooled_mean if len(self) else np.zeros(self.manifest.identity.pooled_dim)
+        mean = self._pooled_mean
         vectors = np.empty((len(self), len(mean)), dtype=np.float32)
         order = np.lexsort((self._row, self._segment))
         for start in range(0, len(self), 1024):

@@ -34,7 +34,8 @@ def find_index(start: PathLike | None = None) -> Path:
     folder = absolute(chosen if chosen is not None else ".")
     if _is_index(folder):
         return folder
-    found = _search_upward(folder)
+    # A mistyped name must not lead to another index somewhere above it.
+    found = _search_upward(folder) if folder.is_dir() else None
     if found is None:
         where = f"{folder} is no index, and" if chosen is not None else "there is"
         raise IndexNotFoundError(

@@ -137,7 +137,7 @@ def checksum(array: NDArray[Any]) -> int:
 
 def row_checksums(array: NDArray[Any]) -> NDArray[np.uint64]:
     """Return the `checksum` of each row, (n,)."""
-    flat = np.ascontiguousarray(array).reshape(len(array), -1).view(np.uint8)
+    flat = np.ascontiguousarray(array).reshape(len(array), math.prod(array.shape[1:])).view(np.uint8)
     if flat.shape[1] % 8:
         return np.array([checksum(row) for row in flat], dtype=np.uint64)
     return np.asarray(np.add.reduce(flat.view("<u8"), axis=1, dtype=np.uint64))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import shutil
+import sqlite3
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError, StorageError
+from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, Catalog
+from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, Catalog, digest_line
 from semret.index.collection import open_collection
 from semret.index.location import PathLike, Root, absolute
 from semret.index.manifest import MANIFEST_NAME, parse_manifest
@@ -58,13 +60,11 @@ def export_index(index: Path, target: PathLike, *, progress: Progress | None = N
         raise ArgumentError(f"cannot export to {path}; give the name of a file in an existing folder")
     partial = durable.temporary(path)
     try:
-        # The open collection keeps every segment it knows from being deleted.
-        with open_collection(index) as collection, durable.storage(f"write {path}"):
+        # While a collection is open no segment is deleted, whether it or a later generation names it.
+        with open_collection(index), durable.storage(f"write {path}"):
             with partial.open("wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 tar.add(index / MANIFEST_NAME, MANIFEST_NAME, filter=_anonymous)
                 numbers = _add_catalog(index, path, tar)
-                if not numbers <= set(collection.segments):
-                    raise StorageError(f"{index} was changed while it was exported; run the command again")
                 for done, number in enumerate(sorted(numbers), start=1):
                     tar.add(segment_path(index, number), f"{FOLDER}/{number:06d}.h5", filter=_anonymous)
                     if progress is not None:
@@ -85,8 +85,14 @@ def _add_catalog(index: Path, target: Path, tar: tarfile.TarFile) -> set[int]:
     try:
         with Catalog(index) as catalog:
             catalog.backup(copy)
-            numbers = set(catalog.segments())
+        with contextlib.closing(sqlite3.connect(copy)) as db:
+            generation = int(db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0])
+            numbers = {int(number) for (number,) in db.execute("SELECT number FROM segments WHERE retired IS NULL")}
         tar.add(copy, CATALOG_NAME, filter=_anonymous)
+        digest = digest_line(generation, durable.digest_of(copy)[0])
+        member = tarfile.TarInfo(DIGEST_NAME)
+        member.size = len(digest)
+        tar.addfile(member, io.BytesIO(digest))
     finally:
         durable.discard(copy)
     return numbers
@@ -173,7 +179,7 @@ def _extract(path: Path, partial: Path, progress: Progress | None) -> None:
             taken.add(member.name)
             if progress is not None:
                 progress(min(tar.offset, total), total)
-    if not {MANIFEST_NAME, CATALOG_NAME} <= taken:
+    if not {MANIFEST_NAME, CATALOG_NAME, DIGEST_NAME} <= taken:
         raise tarfile.TarError("it holds no index")
 
 

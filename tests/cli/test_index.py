@@ -1,0 +1,298 @@
+"""``semret index``, ``info``, ``remove``, ``compact``, ``export`` and ``import``, as a user meets them."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from semret.cli import app
+from semret.cli import index as index_commands
+from semret.cli.index import duration, readable
+
+REGISTERED = {command.name for command in app.registered_commands}
+
+
+@pytest.fixture
+def semret(tmp_path, monkeypatch, tiny_backbone):
+    """Run a command in `tmp_path` with the tiny backbone for a model; returns click's result."""
+    from semret.index.backbones import registry
+
+    def create(name, **options):
+        assert name in ("efficientnet-lite0", "tiny")
+        return tiny_backbone()
+
+    monkeypatch.setattr(registry, "create_backbone", create)
+    monkeypatch.delenv("SEMRET_INDEX", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def failed(result):
+    """Return the one line of a known error."""
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("semret: ")
+    return result.stderr
+
+
+def test_index_reports_what_it_did(semret, photos):
+    (photos / "bro\nken.jpg").write_bytes(b"no picture")
+    done = semret("index", "photos")
+    assert done.exit_code == 0, done.output
+    first, second = done.stdout.splitlines()
+    assert first.endswith(".semret: 6 added, 0 updated, 0 renamed, 0 removed, 0 unchanged, 1 skipped")
+    assert second.startswith("6 embedded in ")
+    assert "images/s); " in second
+    assert second.endswith(" per image")
+    assert done.stderr.startswith("semret: skipped ")
+    assert "bro\\nken.jpg: is no picture in a supported format" in done.stderr
+
+
+def test_index_as_json(semret, photos, tmp_path):
+    report = json.loads(semret("index", photos, "--format", "json").stdout)
+    assert report["index"] == str(tmp_path / ".semret")
+    assert (report["model"], report["images"], report["added"], report["skipped"]) == ("tiny", 6, 6, [])
+    again = json.loads(semret("index", photos, "--format", "json").stdout)
+    assert (again["added"], again["unchanged"], again["embedded"]) == (0, 6, 0)
+    assert again["bytes_per_image"] == again["bytes"] / 6
+
+
+def test_strict_makes_a_skip_a_failure(semret, photos):
+    assert semret("index", "photos", "--strict").exit_code == 0
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    done = semret("index", "photos", "--strict", "--format", "json")
+    assert done.exit_code == 1
+    assert len(json.loads(done.stdout)["skipped"]) == 1
+
+
+def test_dry_run_writes_nothing(semret, photos, tmp_path):
+    done = semret("index", "photos", "--dry-run")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(f"6 images, 6 of them to embed, into {tmp_path / '.semret'}\n")
+    assert "nothing was written" in done.stdout
+    assert not (tmp_path / ".semret").exists()
+    found = json.loads(semret("index", "photos", "--dry-run", "--format", "json").stdout)
+    assert (found["images"], found["to_embed"], found["measured"]) == (6, 6, 6)
+    assert found["bytes"] == 6 * found["bytes_per_image"] > 0
+    assert found["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["index", "nowhere"], "there is no file or folder"),
+        (["index", "empty"], "there is no picture in"),
+        (["index", "photos", "--model", "dinov2-gaint"], "unknown backbone 'dinov2-gaint'; did you mean"),
+        (["info"], "there is no .semret in"),
+        (["info", "--index", "photos"], "photos is no index, and no .semret in"),
+        (["remove", "photos"], "there is no .semret in"),
+        (["compact"], "there is no .semret in"),
+        (["export", "x.tar"], "there is no .semret in"),
+        (["import", "nowhere.tar"], "there is no file"),
+        (["import", "photos/0.png"], "is no export of semret, or damaged"),
+    ],
+)
+def test_known_errors_are_one_line(arguments, complaint, semret, photos, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert complaint in failed(semret(*arguments))
+    assert not (tmp_path / ".semret").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["index"], ["index", "photos", "--size", "big"], ["index", "photos", "--batch-size", "0"], ["remove"]],
+)
+def test_wrong_usage_exits_with_2(arguments, semret, photos):
+    assert semret(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("damage", ["manifest.json", "catalog.sqlite", "catalog.sha256", "segments/000001.h5"])
+def test_a_damaged_index_is_one_line_for_every_command(damage, semret, photos, tmp_path):
+    semret("index", "photos")
+    path = tmp_path / ".semret" / damage
+    raw = path.read_bytes()
+    path.write_bytes(raw[:50] + bytes([raw[50] ^ 0xFF]) + raw[51:] if damage != "segments/000001.h5" else raw[:5000])
+    commands = [["info"], ["index", "photos"], ["remove", "photos"], ["compact"], ["export", "x.tar"]]
+    outcomes = [semret(*command) for command in commands]
+    for outcome in outcomes:
+        assert outcome.exit_code in (0, 1)
+        assert "Traceback" not in outcome.output
+    if damage != "segments/000001.h5":
+        assert all("damaged" in failed(outcome) for outcome in outcomes)
+
+
+def test_info_describes_the_index(semret, photos, tmp_path):
+    shutil.copy(photos / "1.png", photos / "copy.png")
+    semret("index", "photos")
+    text = semret("info").stdout
+    assert "7 (6 different), 0 files skipped" in text
+    assert "9 tokens (3 x 3) of 12 channels, float16; pooled 12" in text
+    found = json.loads(semret("info", "--format", "json").stdout)
+    assert (found["images"], found["contents"], found["segments"], found["rows"], found["dead_rows"]) == (7, 6, 1, 6, 0)
+    assert (found["model"], found["dtype"], found["grid"], found["root"]) == ("tiny", "float16", [3, 3], str(tmp_path))
+
+
+def test_remove_and_compact(semret, photos):
+    semret("index", "photos")
+    assert semret("remove", "photos/1.png").stdout.startswith("1 removed, 5 images left in ")
+    report = json.loads(semret("compact", "--format", "json").stdout)
+    assert (report["segments_before"], report["segments"], report["dropped"]) == (1, 1, 1)
+    assert semret("compact").stdout.startswith("1 segments became 1, 0 rows dropped, ")
+
+
+def test_an_exported_index_is_the_same_elsewhere(semret, photos, tmp_path, index_contents):
+    semret("index", "photos")
+    done = semret("export", "index.tar")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(str(tmp_path / "index.tar"))
+    assert not list(tmp_path.glob("*.tmp"))
+    shutil.copytree(photos, tmp_path / "there" / "photos", copy_function=shutil.copy2)
+    made = semret("import", "index.tar", "--index", "there/.semret")
+    assert made.exit_code == 0, made.output
+    there = index_contents(tmp_path / "there" / ".semret")
+    here = index_contents(tmp_path / ".semret")
+    assert {path.replace("/there/", "/"): entry for path, entry in there.items()} == here
+    other = semret("import", "index.tar", "--index", "far/.semret", "--root", "there")
+    assert other.exit_code == 0, other.output
+    assert index_contents(tmp_path / "far" / ".semret") == there
+    assert "exists; import into a directory that does not" in failed(semret("import", "index.tar"))
+
+
+def archive(path, members):
+    with tarfile.open(path, "w") as tar:
+        for member, data in members:
+            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(member)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def link(name, target, kind):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        "../evil",
+        "/tmp/evil",
+        "segments/../../evil",
+        "segments/000001.h5/x",
+        "other",
+        "./manifest.json",
+        link("manifest.json", "/etc/passwd", tarfile.SYMTYPE),
+        link("catalog.sqlite", "manifest.json", tarfile.LNKTYPE),
+        link("segments", "", tarfile.DIRTYPE),
+        link("lock", "", tarfile.FIFOTYPE),
+    ],
+    ids=str,
+)
+def test_a_crafted_archive_writes_nothing(member, semret, tmp_path):
+    archive(tmp_path / "evil.tar", [(member, b"")])
+    before = sorted(tmp_path.rglob("*"))
+    assert "is no export of semret, or damaged (it holds " in failed(semret("import", "evil.tar"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_damaged_export_makes_nothing(semret, photos, tmp_path):
+    semret("index", "photos")
+    semret("export", "index.tar")
+    raw = (tmp_path / "index.tar").read_bytes()
+    shutil.rmtree(tmp_path / ".semret")
+    before = sorted(tmp_path.rglob("*"))
+    step = len(raw) // 40
+    refused = 0
+    for position in range(700, len(raw) - 1024, step):
+        (tmp_path / "index.tar").write_bytes(raw[:position] + bytes([raw[position] ^ 0x55]) + raw[position + 1 :])
+        done = semret("import", "index.tar")
+        if done.exit_code == 0:
+            # Between the members, or in what tar itself does not look at: the index is whole then.
+            shutil.rmtree(tmp_path / ".semret")
+        else:
+            refused += 1
+            failed(done)
+        assert sorted(tmp_path.rglob("*")) == before
+    assert refused > 25
+    for length in range(0, len(raw) - 10240, step):
+        (tmp_path / "index.tar").write_bytes(raw[:length])
+        failed(semret("import", "index.tar"))
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_sizes_and_times_are_readable():
+    assert [readable(size) for size in (0, 999, 1000, 1.44e6, 7e9, 7e12)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.4 MB",
+        "7.0 GB",
+        "7.0 TB",
+    ]
+    assert [duration(time_) for time_ in (0.04, 12.4, 300, 7200)] == ["0.0 s", "12 s", "5 min", "2.0 h"]
+
+
+INTERRUPTIBLE = """
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
+conftest = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(conftest)
+
+class Slow(conftest.TinyBackbone):
+    def embed(self, batch):
+        print("embedding", flush=True)
+        time.sleep(0.2)
+        return super().embed(batch)
+
+from semret.index.backbones import registry
+registry.create_backbone = lambda name, **options: Slow()
+from semret.cli import app
+app(sys.argv[2:])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_an_interrupt_finishes_the_commit_and_exits_with_130(photos, tmp_path, semret):
+    conftest = os.path.join(os.path.dirname(__file__), "..", "conftest.py")  # noqa: PTH118, PTH120
+    arguments = [conftest, "index", "photos", "--batch-size", "1", "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "embedding\n"
+    time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "finishing what was begun" in err
+    assert "interrupted; what is done is kept, run the same command again to continue" in err
+    assert "Traceback" not in err
+    done = int(out.splitlines()[-2].split()[0])
+    assert 1 <= done < 6
+    report = json.loads(semret("index", "photos", "--format", "json").stdout)
+    assert (report["images"], report["added"], report["unchanged"]) == (6, 6 - done, done)
+
+
+def test_the_commands_of_this_file_are_registered_once():
+    import typer
+
+    from semret.cli import maintain
+
+    alone = typer.Typer()
+    index_commands.register(alone)
+    maintain.register(alone)
+    names = [command.name for command in alone.registered_commands]
+    assert names == ["index", "info", "remove", "compact", "export", "import"]
+    assert set(names) <= REGISTERED

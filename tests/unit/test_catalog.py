@@ -1,0 +1,226 @@
+"""The catalog: transactions, its digest, interrupted commits, and files that somebody else has been at."""
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from semret.errors import IndexCorruptError, StorageError
+from semret.index import durable
+from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, SCHEMA, Catalog, digest_line, read_digest
+from semret.index.collection import open_collection
+
+META = {"root": "..", "style": "relative", "manifest": "{}"}
+
+
+@pytest.fixture
+def index(tmp_path):
+    Catalog.create(tmp_path, META).close()
+    return tmp_path
+
+
+def put(catalog, path, sha=b"x"):
+    return catalog.change("INSERT INTO images (path, size, mtime_ns, sha256) VALUES (?, 1, 2, ?)", path, sha)
+
+
+def test_a_transaction_is_a_generation(index):
+    with Catalog(index, writable=True) as catalog:
+        assert catalog.generation == 0
+        with catalog.transaction():
+            put(catalog, b"a")
+        assert catalog.generation == 1
+    with Catalog(index) as catalog:
+        assert catalog.select("SELECT path FROM images") == [(b"a",)]
+        assert (catalog.meta("root"), catalog.generation) == ("..", 1)
+
+
+def test_an_error_inside_a_transaction_undoes_it(index):
+    def broken(catalog):
+        with catalog.transaction():
+            put(catalog, b"a")
+            raise KeyboardInterrupt
+
+    with Catalog(index, writable=True) as catalog:
+        with pytest.raises(KeyboardInterrupt):
+            broken(catalog)
+        assert catalog.generation == 0
+        assert catalog.select("SELECT * FROM images") == []
+
+
+def test_ids_and_segment_numbers_are_never_used_again(index):
+    with Catalog(index, writable=True) as catalog:
+        assert (catalog.next_id(), catalog.next_segment()) == (1, 1)
+        with catalog.transaction():
+            assert put(catalog, b"a") == 1
+            catalog.change("INSERT INTO segments VALUES (1, 1, 1, '', '{}', '{}', NULL)")
+        with catalog.transaction():
+            catalog.change("DELETE FROM images")
+            catalog.change("DELETE FROM segments")
+        assert (catalog.next_id(), catalog.next_segment()) == (2, 2)
+
+
+def test_a_reader_keeps_its_state_while_a_writer_waits(index):
+    with Catalog(index) as reader, Catalog(index, writable=True) as writer:
+        writer._db.execute("PRAGMA busy_timeout=50")
+        with reader.reading():
+            before = reader.generation
+            with pytest.raises(StorageError, match="database is locked"), writer.transaction():
+                put(writer, b"a")
+            assert reader.generation == before
+        with writer.transaction():
+            put(writer, b"a")
+        assert reader.generation == before + 1
+
+
+def test_every_flipped_byte_is_noticed_on_opening(index):
+    with Catalog(index, writable=True) as catalog, catalog.transaction():
+        for name in range(20):
+            put(catalog, b"photos/%d" % name)
+    path = index / CATALOG_NAME
+    raw = path.read_bytes()
+    for position in [*range(100), *range(100, len(raw), 331)]:
+        path.write_bytes(raw[:position] + bytes([raw[position] ^ 0x04]) + raw[position + 1 :])
+        with pytest.raises((IndexCorruptError, StorageError)):
+            Catalog(index).close()
+    path.write_bytes(raw)
+    Catalog(index).close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 4096, -4096, -1])
+def test_a_cut_catalog_is_noticed(size, index):
+    path = index / CATALOG_NAME
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises((IndexCorruptError, StorageError)):
+        Catalog(index)
+
+
+def test_a_missing_catalog_is_named(index):
+    (index / CATALOG_NAME).unlink()
+    with pytest.raises(IndexCorruptError, match=r"catalog\.sqlite is missing; run semret verify --repair"):
+        Catalog(index)
+
+
+def test_a_digest_left_behind_by_a_killed_writer_is_renewed(index):
+    before = read_digest(index / DIGEST_NAME)
+    with Catalog(index, writable=True) as catalog, catalog.transaction():
+        put(catalog, b"a")
+    (index / DIGEST_NAME).write_bytes(digest_line(*before))
+    Catalog(index).close()
+    assert read_digest(index / DIGEST_NAME) == before
+    Catalog(index, writable=True).close()
+    assert read_digest(index / DIGEST_NAME)[0] == 1
+
+
+def test_a_missing_digest_is_renewed_by_a_writer(index):
+    (index / DIGEST_NAME).unlink()
+    Catalog(index).close()
+    Catalog(index, writable=True).close()
+    assert read_digest(index / DIGEST_NAME)[0] == 0
+
+
+def test_a_catalog_older_than_its_digest_is_damage(index):
+    old = (index / CATALOG_NAME).read_bytes()
+    with Catalog(index, writable=True) as catalog, catalog.transaction():
+        put(catalog, b"a")
+    (index / CATALOG_NAME).write_bytes(old)
+    with pytest.raises(IndexCorruptError, match=r"is damaged, or older than catalog\.sha256 beside it"):
+        Catalog(index)
+
+
+def test_any_flipped_byte_of_the_digest_is_noticed(index):
+    path = index / DIGEST_NAME
+    raw = path.read_bytes()
+    for position in range(len(raw)):
+        path.write_bytes(raw[:position] + bytes([raw[position] ^ 0x01]) + raw[position + 1 :])
+        with pytest.raises(IndexCorruptError):
+            Catalog(index)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER evil AFTER INSERT ON images BEGIN DELETE FROM images; END",
+        "CREATE VIEW more AS SELECT * FROM images",
+        "CREATE TABLE more (x)",
+        "DROP TABLE skipped",
+        "ALTER TABLE images ADD COLUMN more",
+        "PRAGMA user_version=9",
+    ],
+)
+def test_a_catalog_with_anything_else_in_it_is_refused(statement, index):
+    with sqlite3.connect(index / CATALOG_NAME) as db:
+        db.execute(statement)
+    db.close()
+    (index / DIGEST_NAME).unlink()
+    with pytest.raises(IndexCorruptError, match="its tables are not those of semret"):
+        Catalog(index)
+
+
+def test_the_schema_is_what_the_documentation_says(index):
+    db = sqlite3.connect(index / CATALOG_NAME)
+    assert dict(db.execute("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite%'")) == SCHEMA
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    db.close()
+
+
+@pytest.mark.parametrize("offsets", ["", "[]", "{", '{"tokens": "x"}', "null", "[" * 100_000])
+def test_a_crafted_segment_entry_is_damage(offsets, index):
+    with Catalog(index, writable=True) as catalog:
+        with catalog.transaction():
+            catalog.change("INSERT INTO segments VALUES (1, 1, 1, '', ?, '{}', NULL)", offsets)
+        with pytest.raises(IndexCorruptError, match="a segment's entry is no entry"):
+            catalog.segments()
+
+
+KILLED = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size=1")
+db.execute("BEGIN IMMEDIATE")
+db.execute("UPDATE images SET sha256 = zeroblob(3000)")
+rows = [(b"%d" % i,) for i in range(900)]
+db.executemany("INSERT INTO images (path, size, mtime_ns, sha256) VALUES (?, 1, 1, zeroblob(3000))", rows)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def interrupted(tiny_index):
+    """An index whose catalog was left half written: the journal is all that can put it right."""
+    subprocess.run([sys.executable, "-c", KILLED, str(tiny_index / CATALOG_NAME)], check=False)
+    assert (tiny_index / JOURNAL_NAME).stat().st_size > 512
+    return tiny_index
+
+
+def test_an_interrupted_commit_is_undone_by_the_next_reader(interrupted):
+    with open_collection(interrupted) as collection:
+        assert len(collection) == 6
+    assert not (interrupted / JOURNAL_NAME).exists()
+
+
+def test_an_interrupted_commit_on_read_only_media_is_undone_in_a_copy(interrupted, monkeypatch):
+    from semret.index import catalog
+
+    opened = catalog._open
+
+    def read_only(path, mode):
+        if path.parent == interrupted:
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        return opened(path, mode)
+
+    monkeypatch.setattr(catalog, "_open", read_only)
+    before = {file: file.read_bytes() for file in interrupted.glob("*") if file.is_file()}
+    with open_collection(interrupted) as collection:
+        assert len(collection) == 6
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_a_copied_index_opens_elsewhere(tiny_index, tmp_path):
+    shutil.copytree(tiny_index, tmp_path / "copy")
+    assert len(open_collection(tmp_path / "copy")) == 6
+
+
+def test_checkpoints_do_nothing_by_themselves():
+    assert durable.checkpoint("anything") is None
