@@ -13,10 +13,7 @@ once more by Cauchy-Schwarz. With C = 768 that is less than 0.002 in units of th
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +24,8 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray
 from semret.errors import NonFiniteError
-from semret.retrieval.matching.batching import announce_compilation, available_threads
 from semret.retrieval.microkernel import COLUMNS, ROWS, multiply_tile
+from semret.retrieval.products import in_threads
 
 _NORM = 46000.0
 _ROUNDING = 0.506
@@ -226,19 +223,6 @@ def _raw(tokens: FloatArray, center: FloatArray | None) -> tuple[NDArray[Any], F
     middle = np.zeros(channels, dtype=np.float32) if center is None else np.asarray(center, dtype=np.float32)
     rows = 1 if middle.ndim == 1 else positions
     return raw, np.ascontiguousarray(np.broadcast_to(middle, (rows, channels)))
-
-
-def in_threads(work: Callable[[int, int], None], items: int, threads: int | None) -> None:
-    """Call ``work(start, stop)`` for slices of ``range(items)``, on several threads at a time."""
-    announce_compilation()
-    count = min(available_threads(threads), items)
-    if count <= 1:
-        work(0, items)
-        return
-    edges = np.linspace(0, items, 4 * count + 1 if items >= 8 * count else count + 1).astype(int)
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]:
-            done.result()
 
 
 def _widen(row, bits):  # type: ignore[no-untyped-def]

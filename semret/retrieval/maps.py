@@ -118,7 +118,7 @@ def match_maps(
     matched, bounds = np.empty(len(candidates)), np.empty(len(candidates))
     assignments = np.empty((len(candidates), query.tokens.shape[1]), dtype=np.intp)
     exact = True
-    for rows, affinity, unit in affinities(query, candidates):
+    for rows, affinity, unit in affinities(query, candidates, threads=threads):
         found = match_batch(
             affinity,
             row_norms=np.sqrt(query.token_squares[0]),
@@ -137,12 +137,16 @@ def match_maps(
     return MatchedMaps(matched=matched, bounds=bounds, assignments=assignments, exact=exact)
 
 
-def affinities(query: Maps, candidates: Maps) -> Iterator[tuple[slice, FloatArray, float]]:
+def affinities(
+    query: Maps, candidates: Maps, *, threads: int | None = None
+) -> Iterator[tuple[slice, FloatArray, float]]:
     """Yield affinities of one map with a few candidates at a time: rows, (n, Sq, Sd) array, unit.
 
     The affinity is in units of `unit`, a power of two that is 1 unless the norms are so large or small that products
     would leave the range of float32.
     """
+    from semret.retrieval.products import float_affinities
+
     positions, other = query.tokens.shape[1], candidates.tokens.shape[1]
     step = max(1, AFFINITY_BYTES // (positions * other * query.tokens.itemsize))
     for start in range(0, len(candidates), step):
@@ -151,7 +155,11 @@ def affinities(query: Maps, candidates: Maps) -> Iterator[tuple[slice, FloatArra
         scale_query, scale_part = _scale(query.squared_norms), _scale(part.squared_norms)
         left = query.tokens[0] if scale_query == 1 else _rescaled(query.tokens[0], scale_query)
         right = part.tokens if scale_part == 1 else _rescaled(part.tokens, scale_part)
-        yield rows, np.matmul(left, right.transpose(0, 2, 1)), scale_query * scale_part
+        if left.dtype == right.dtype == np.float32:
+            products: FloatArray = float_affinities(left, right, threads=threads)
+        else:
+            products = np.matmul(left, right.transpose(0, 2, 1))
+        yield rows, products, scale_query * scale_part
 
 
 def _scale(squared_norms: Float64Array) -> float:

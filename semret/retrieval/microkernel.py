@@ -1,4 +1,4 @@
-"""The innermost loop of the integer product, written in LLVM's language: eight rows by two vectors of columns.
+"""The innermost loops of the products, written in LLVM's language: a few rows by two vectors of columns.
 
 Numba's own loops reach a quarter of this speed, for no compiler keeps a block of sums in registers unasked. The
 instruction that multiplies pairs of int16 and adds them (``pmaddwd``, fused with the running sum where the processor
@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+_I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
 
 
 def _widest() -> tuple[int, int, str | None]:
@@ -25,7 +25,7 @@ def _widest() -> tuple[int, int, str | None]:
         features = llvm.get_host_cpu_features()
         if features.get("avx512bw"):
             return 16, 8, "llvm.x86.avx512.pmaddw.d.512"
-        if features.get("avx2"):
+        if features.get("avx2") and features.get("fma"):
             return 8, 6, "llvm.x86.avx2.pmadd.wd"
     return 4, 6, None
 
@@ -34,6 +34,7 @@ _LANES, ROWS, _INSTRUCTION = _widest()
 _VECTORS = 2
 COLUMNS = _LANES * _VECTORS
 _SUMS = ir.VectorType(_I32, _LANES)
+_FLOATS = ir.VectorType(_F32, _LANES)
 _PAIRS = ir.VectorType(_I16, 2 * _LANES)
 
 
@@ -46,6 +47,54 @@ def multiply_tile(typing_context, rows, panel, pairs, out):  # type: ignore[no-u
     """
     del typing_context
     return types.void(rows, panel, pairs, out), _generate
+
+
+@intrinsic
+def multiply_float_tile(typing_context, rows, panel, channels, out):  # type: ignore[no-untyped-def]
+    """Compute ``out[r, c] = sum_k rows[r, k] * panel[k, c]`` in float32, channel after channel.
+
+    Called from compiled code: `rows` (ROWS, at least channels), `panel` (channels, COLUMNS), `out` (ROWS, COLUMNS), all
+    float32, the last two contiguous.
+    """
+    del typing_context
+    return types.void(rows, panel, channels, out), _generate_float
+
+
+def _generate_float(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    arrays = [
+        context.make_array(kind)(context, builder, value)
+        for kind, value in zip(signature.args, arguments, strict=True)
+        if isinstance(kind, types.Array)
+    ]
+    left, panel, out = (builder.bitcast(array.data, _F32.as_pointer()) for array in arrays)
+    stride = builder.sdiv(cgutils.unpack_tuple(builder, arrays[0].strides)[0], _I64(4))
+    starts = [builder.gep(left, [builder.mul(stride, _I64(row))]) for row in range(ROWS)]
+    sums = [[cgutils.alloca_once(builder, _FLOATS) for _ in range(_VECTORS)] for _ in range(ROWS)]
+    for place in (place for row in sums for place in row):
+        builder.store(_FLOATS(None), place)
+    with cgutils.for_range(builder, arguments[2]) as loop:
+        base = builder.gep(panel, [builder.mul(loop.index, _I64(COLUMNS))])
+        places = [builder.gep(base, [_I64(_LANES * vector)]) for vector in range(_VECTORS)]
+        columns = [builder.load(builder.bitcast(place, _FLOATS.as_pointer()), align=4) for place in places]
+        for start, row in zip(starts, sums, strict=True):
+            value = builder.load(builder.gep(start, [loop.index]), align=4)
+            single = builder.insert_element(_FLOATS(ir.Undefined), value, _I32(0))
+            spread = builder.shuffle_vector(single, single, _SUMS([0] * _LANES))
+            for place, column in zip(row, columns, strict=True):
+                builder.store(_multiply_add(builder, spread, column, builder.load(place)), place)
+    for number, place in enumerate(place for row in sums for place in row):
+        target = builder.gep(out, [_I64(_LANES * number)])
+        builder.store(builder.load(place), builder.bitcast(target, _FLOATS.as_pointer()), align=4)
+    return context.get_dummy_value()
+
+
+def _multiply_add(builder: Any, left: Any, right: Any, total: Any) -> Any:
+    """Return ``left * right + total``, rounded once where the processor can."""
+    if _INSTRUCTION is not None:
+        kind = ir.FunctionType(_FLOATS, [_FLOATS, _FLOATS, _FLOATS])
+        fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{_LANES}f32")
+        return builder.call(fused, [left, right, total])
+    return builder.fadd(builder.fmul(left, right), total)
 
 
 def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
