@@ -1,23 +1,47 @@
-"""``semret eval``: the benchmarks and the experiments of the paper."""
+"""``semret eval``: the benchmarks of the paper, on its data sets and on rendered ones."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.cli.output import Format, progress_bar, reported, write_json, write_table
+from semret.cli import experiments
+from semret.cli.evaluation import (
+    DEFAULT_MODELS,
+    FEATURES,
+    BatchOption,
+    CacheOption,
+    CenterOption,
+    DeviceOption,
+    DtypeOption,
+    FormatOption,
+    FullMatrixOption,
+    InvariancesOption,
+    KernelsOption,
+    MetricOption,
+    ModelOption,
+    OutOption,
+    PlotsOption,
+    RootOption,
+    SeedOption,
+    SolverOption,
+    WeightsOption,
+    check_format,
+    choices,
+    finish,
+    names,
+    print_table,
+    stages,
+)
+from semret.cli.output import Format, progress_bar, reported, write_json
 from semret.errors import ArgumentError
 
 if TYPE_CHECKING:
     from semret.eval.dataset import Dataset
     from semret.eval.experiments.retrieval import RetrievalSettings, Run
-    from semret.eval.reports import Report, Table
-    from semret.index.choice import ModelChoice
 
 app = typer.Typer(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
 
@@ -29,48 +53,9 @@ class Layout(StrEnum):
     cityscapes = "cityscapes"
 
 
-RootOption = Annotated[Path, typer.Option("--root", help="Folder with the data set's official files.")]
-OutOption = Annotated[
-    Path | None, typer.Option("--out", help="Folder for report.json, report.md, per_query.jsonl and plots.")
-]
-CacheOption = Annotated[
-    Path,
-    typer.Option("--features", help="Folder where the features of the pictures are kept, to be taken up again."),
-]
-ModelOption = Annotated[
-    list[str], typer.Option("--model", help="Backbone, also as NAME@HxW for another input size; may be repeated.")
-]
-WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", help="Checkpoint of your own; with a single --model only.")
-]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps; default: the best there is.")]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="Of the stored tokens: float16 or float32.")]
-BatchOption = Annotated[int | None, typer.Option("--batch-size", help="Pictures per pass of the network.")]
-KernelsOption = Annotated[str, typer.Option("--kernels", help="Comma-separated: cosine, linear, rbf.")]
-InvariancesOption = Annotated[
-    str, typer.Option("--invariances", help="Comma-separated: pooled, none, maxsim, permutation.")
-]
-CenterOption = Annotated[
-    str,
-    typer.Option("--center", help="Mean of the database that is subtracted: position (the paper's), channel, none."),
-]
-MetricOption = Annotated[
-    str, typer.Option("--metric", help="Answers per query: @1 the best, @K also the best and the mean of K.")
-]
-SolverOption = Annotated[str, typer.Option("--solver", help="Assignment solver.")]
-FullMatrixOption = Annotated[
-    bool, typer.Option("--full-matrix", help="Solve every pair; rbf then takes its bandwidth from the matrix.")
-]
-SeedOption = Annotated[int, typer.Option("--seed", help="Of the random split and of the intervals.")]
-PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures into --out (needs matplotlib).")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result: table or json.")]
-
-DEFAULT_MODELS = ["efficientnet-lite0"]
-FEATURES = Path(".semret-features")
-
-
 def register(parent: typer.Typer) -> None:
     """Add this file's commands to the application."""
+    experiments.register(app)
     parent.add_typer(app, name="eval")
 
 
@@ -110,19 +95,19 @@ def egoobjects(
         from semret.eval.egoobjects import load_egoobjects
         from semret.eval.experiments.retrieval import run_retrieval
 
-        _check_format(format_)
+        check_format(format_)
         settings = _settings(kernels, invariances, center, metric, "f1", solver, full_matrix, seed)
-        models = _choices(model, weights, device)
+        models = choices(model, weights, device)
         dataset = load_egoobjects(root, aspect=aspect, subset=None if subset == "any" else subset, video_key=video_key)
         split = draw_split(dataset, queries=queries, databases=database or [5000], seed=seed)
-        with _stages() as stage:
+        with stages() as stage:
             report, runs = run_retrieval(
                 dataset, split, models, features, settings=settings, dtype=dtype, batch_size=batch_size, progress=stage
             )
         report.settings.update({"aspect": aspect, "video_key": video_key, "subset": subset, "queries": queries})
         if out is not None:
             _write_examples(dataset, runs, out, settings)
-        _finish(report, out, plots, format_)
+        finish(report, out, plots, format_)
 
 
 @app.command("cityscapes")
@@ -153,18 +138,18 @@ def cityscapes(
         from semret.eval.cityscapes import load_cityscapes
         from semret.eval.experiments.retrieval import run_retrieval
 
-        _check_format(format_)
+        check_format(format_)
         settings = _settings(kernels, invariances, center, metric, "iou", solver, full_matrix, seed)
-        models = _choices(model, weights, device)
+        models = choices(model, weights, device)
         dataset, split = load_cityscapes(root, classes=classes)
-        with _stages() as stage:
+        with stages() as stage:
             report, runs = run_retrieval(
                 dataset, split, models, features, settings=settings, dtype=dtype, batch_size=batch_size, progress=stage
             )
         report.settings["classes"] = classes
         if out is not None:
             _write_examples(dataset, runs, out, settings)
-        _finish(report, out, plots, format_)
+        finish(report, out, plots, format_)
 
 
 @app.command("make-data")
@@ -204,19 +189,14 @@ def compare(
     with reported():
         from semret.eval.reports import compare_reports, read_report
 
-        _check_format(format_)
+        check_format(format_)
         labels = [path.parent.name if path.name == "report.json" else path.name for path in reports]
         documents = [read_report(path) for path in reports]
         table = compare_reports(zip(labels, documents, strict=True))
         if format_ is Format.json:
             write_json([dict(zip(table.header[:3], row[:3], strict=True)) | {"reports": row[3:]} for row in table.rows])
         else:
-            _print_table(table)
-
-
-def _check_format(format_: Format) -> None:
-    if format_ not in (Format.table, Format.json):
-        raise ArgumentError(f"--format {format_.value} does not fit a report, expected table or json")
+            print_table(table)
 
 
 def _settings(
@@ -240,50 +220,11 @@ def _settings(
     return chosen
 
 
-def names(text: str, option: str) -> tuple[str, ...]:
-    """Split a comma-separated list; each name once."""
-    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not found:
-        raise ArgumentError(f"{option} is empty, expected at least one name")
-    return found
-
-
 def _answers(metric: str, measure: str) -> int:
     name, _, count = metric.lower().partition("@")
     if name != measure or not count.isdecimal() or int(count) < 1:
         raise ArgumentError(f"--metric is {metric!r}, expected {measure}@K with K at least 1, such as {measure}@1")
     return int(count)
-
-
-def _choices(models: list[str], weights: Path | None, device: str | None) -> list[ModelChoice]:
-    """Read NAME and NAME@HxW."""
-    from semret.index.backbones.registry import spec_of
-    from semret.index.choice import ModelChoice
-
-    if weights is not None and len(models) > 1:
-        raise ArgumentError(f"--weights goes with one --model, {len(models)} were given; run them one by one")
-    found = []
-    for entry in models:
-        name, _, size = entry.rpartition("@") if "@" in entry else (entry, "", "")
-        height, _, width = size.partition("x")
-        if size and not (height.isdecimal() and width.isdecimal()):
-            raise ArgumentError(f"--model {entry}: expected NAME or NAME@HxW, such as efficientnet-lite0@256x256")
-        spec_of(name)
-        pixels = (int(height), int(width)) if size else None
-        found.append(ModelChoice(model=name, weights=weights, size=pixels, device=device))
-    return found
-
-
-@contextlib.contextmanager
-def _stages() -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
-    """Give a function that opens a progress bar for a stage, closing the one before."""
-    with contextlib.ExitStack() as stack:
-
-        def stage(label: str) -> Callable[[int, int], None] | None:
-            stack.close()
-            return stack.enter_context(progress_bar(label))
-
-        yield stage
 
 
 def _write_examples(dataset: Dataset, runs: list[Run], out: Path, settings: RetrievalSettings) -> None:
@@ -297,30 +238,3 @@ def _write_examples(dataset: Dataset, runs: list[Run], out: Path, settings: Retr
     for number, run in enumerate(runs):
         name = "examples.html" if len(runs) == 1 else f"examples-{number + 1}.html"
         write_examples(dataset, run, out / name, kernel=settings.kernels[0], seed=settings.seed)
-
-
-def _finish(report: Report, out: Path | None, plots: bool, format_: Format) -> None:
-    """Write the report and print it."""
-    from semret.eval.reports import write_report
-
-    if not plots:
-        report.figures.clear()
-    if out is not None:
-        written = write_report(report, out)
-        typer.echo(f"wrote {', '.join(path.name for path in written)} to {out}", err=True)
-    if format_ is Format.json:
-        write_json(report.as_json())
-        return
-    for table in report.tables:
-        _print_table(table)
-        typer.echo("")
-    for note in report.notes:
-        typer.echo(note, err=True)
-
-
-def _print_table(table: Table) -> None:
-    typer.echo(table.title)
-    numeric = {
-        column for column in range(len(table.header)) if all(row[column][:1] in "+-.0123456789" for row in table.rows)
-    }
-    write_table(table.header, table.rows, right=frozenset(numeric))

@@ -15,7 +15,8 @@ from semret.eval.experiments.retrieval import NAMES, Run
 from semret.index.images import thumbnail
 
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2rem;color:#222;background:#fff}
-table{border-collapse:collapse}td,th{padding:.4rem .6rem;text-align:left;vertical-align:top;border-bottom:1px solid #ddd}
+table{border-collapse:collapse}td,th{padding:.4rem .6rem;text-align:left;vertical-align:top}
+tr{border-bottom:1px solid #ddd}
 img{display:block;max-width:220px;height:auto}.best{font-weight:700}small{color:#555}"""
 
 

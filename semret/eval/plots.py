@@ -185,3 +185,27 @@ def scatters(panels: dict[str, tuple[Float64Array, Float64Array]], *, x_label: s
             figure.suptitle(title)
 
     return draw
+
+
+def trade_off(panels: dict[str, dict[str, tuple[float, float]]], *, x_label: str, y_label: str, title: str) -> Draw:
+    """Return a drawing of named points (x on a logarithmic axis, y), one panel for each name."""
+
+    def draw(path: Path) -> None:
+        columns = min(len(panels), 3)
+        rows = -(-len(panels) // columns)
+        with _figure(path, width=3.4 * columns + 1.6, height=2.7 * rows + 0.5) as figure:
+            grid = figure.subplots(rows, columns, squeeze=False)
+            for axes, (name, points) in zip(grid.flat, panels.items(), strict=False):
+                for number, (label, (x, y)) in enumerate(points.items()):
+                    axes.scatter(
+                        [x], [y], label=label, marker="os^DvPX*<>"[number % 10], color=COLOURS[number % len(COLOURS)]
+                    )
+                axes.set_xscale("log")
+                axes.set(title=name, xlabel=x_label, ylabel=y_label)
+                axes.grid(alpha=0.3)
+            for axes in list(grid.flat)[len(panels) :]:
+                axes.set_axis_off()
+            figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+            figure.suptitle(title)
+
+    return draw

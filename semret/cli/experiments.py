@@ -1,0 +1,206 @@
+"""The experiments of ``semret eval`` beside retrieval: one command for each table or figure."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from semret.cli.evaluation import (
+    DEFAULT_MODELS,
+    DeviceOption,
+    FormatOption,
+    ImagesOption,
+    InvariancesOption,
+    KernelsOption,
+    LargestOption,
+    ModelOption,
+    OneModelOption,
+    OutOption,
+    PlotsOption,
+    SeedOption,
+    SolverOption,
+    WeightsOption,
+    check_format,
+    finish,
+    loaders,
+    names,
+)
+from semret.cli.output import Format, progress_bar, reported
+from semret.errors import ArgumentError
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to ``semret eval``."""
+    for command in (translation, correlation, cka, runtime, approximation):
+        app.command(command.__name__)(command)
+
+
+def translation(
+    images: ImagesOption = None,
+    model: OneModelOption = "efficientnet-lite0",
+    pairs: Annotated[int, typer.Option("--pairs", help="Pictures in a batch, two crops each.")] = 10,
+    batches: Annotated[int, typer.Option("--batches", help="Batches.")] = 4,
+    shift: Annotated[float, typer.Option("--shift", help="Distance of the crops as a share of their side.")] = 1 / 3,
+    kernel: Annotated[str, typer.Option("--kernel", help="cosine, linear or rbf.")] = "rbf",
+    center: Annotated[
+        str, typer.Option("--center", help="Mean of the batch to subtract: none, channel, position.")
+    ] = "none",
+    largest: LargestOption = 1024,
+    solver: SolverOption = "auction",
+    seed: SeedOption = 0,
+    weights: WeightsOption = None,
+    device: DeviceOption = None,
+    out: OutOption = None,
+    plots: PlotsOption = True,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Tell overlapping crops from different pictures, layer by layer (section 4.1 and appendix B)."""
+    with reported():
+        from semret.eval.experiments.translation import TranslationSettings, run_translation
+
+        check_format(format_)
+        settings = TranslationSettings(
+            pairs=pairs,
+            batches=batches,
+            shift=shift,
+            kernel=kernel,
+            center=center,
+            largest=largest,
+            solver=solver,
+            seed=seed,
+        )
+        load = loaders([model], weights, device)[0]
+        with progress_bar("crops") as progress:
+            report = run_translation(images, load(), settings=settings, progress=progress)
+        finish(report, out, plots, format_)
+
+
+def correlation(
+    images: ImagesOption = None,
+    model: ModelOption = DEFAULT_MODELS,
+    count: Annotated[int, typer.Option("--count", help="Pictures, drawn at random.")] = 2000,
+    kernels: KernelsOption = "cosine,linear,rbf",
+    invariances: InvariancesOption = "none,permutation",
+    center: Annotated[
+        str, typer.Option("--center", help="Mean to subtract: position (the paper's), channel, none.")
+    ] = "position",
+    solver: SolverOption = "auction",
+    seed: SeedOption = 0,
+    weights: WeightsOption = None,
+    device: DeviceOption = None,
+    out: OutOption = None,
+    plots: PlotsOption = True,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Correlate similarity with the divergence of class probabilities (Tables 1 and 4); for classifiers."""
+    with reported():
+        from semret.eval.experiments.correlation import CorrelationSettings, run_correlation
+
+        check_format(format_)
+        settings = CorrelationSettings(
+            count=count,
+            kernels=names(kernels, "--kernels"),
+            invariances=names(invariances, "--invariances"),
+            center=center,
+            solver=solver,
+            seed=seed,
+        )
+        loads = loaders(model, weights, device)
+        with progress_bar("pictures") as progress:
+            report = run_correlation(images, loads, settings=settings, progress=progress)
+        finish(report, out, plots, format_)
+
+
+def cka(
+    images: ImagesOption = None,
+    model: ModelOption = DEFAULT_MODELS,
+    count: Annotated[int, typer.Option("--count", help="Pictures, drawn at random.")] = 250,
+    batch: Annotated[int, typer.Option("--batch", help="Pictures in a mini-batch.")] = 250,
+    kernel: Annotated[str, typer.Option("--kernel", help="cosine, linear or rbf.")] = "linear",
+    center: Annotated[
+        str, typer.Option("--center", help="Mean to subtract: position (the paper's), channel, none.")
+    ] = "position",
+    estimator: Annotated[str, typer.Option("--estimator", help="Of HSIC: biased or unbiased.")] = "biased",
+    largest: LargestOption = 256,
+    layers: Annotated[int | None, typer.Option("--layers", help="At most so many layers, evenly spaced.")] = None,
+    solver: SolverOption = "auction",
+    seed: SeedOption = 0,
+    weights: WeightsOption = None,
+    device: DeviceOption = None,
+    out: OutOption = None,
+    plots: PlotsOption = True,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Compare layers within and across models by CKA of either kind of similarity (appendix G)."""
+    with reported():
+        from semret.eval.experiments.cka import CkaSettings, run_cka
+
+        check_format(format_)
+        settings = CkaSettings(
+            count=count,
+            batch=batch,
+            kernel=kernel,
+            center=center,
+            estimator=estimator,
+            largest=largest,
+            layers=layers,
+            solver=solver,
+            seed=seed,
+        )
+        loads = loaders(model, weights, device)
+        with progress_bar("pictures") as progress:
+            report = run_cka(images, loads, settings=settings, progress=progress)
+        finish(report, out, plots, format_)
+
+
+def runtime(
+    images: ImagesOption = None,
+    sides: Annotated[
+        str, typer.Option("--sides", help="Input sizes in pixels; 224, 512, 1024, 2048 give S = 49, 256, 1024, 4096.")
+    ] = "224,512,1024",
+    pairs: Annotated[int | None, typer.Option("--pairs", help="Pairs of maps per size; default: by size.")] = None,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Measure time and quality of every solver on real features (Table 5), one thread."""
+    with reported():
+        from semret.eval.experiments.costs import report_costs
+        from semret.eval.experiments.runtime import run_runtime
+
+        check_format(format_)
+        sizes = names(sides, "--sides")
+        if not all(size.isdecimal() and int(size) >= 32 for size in sizes):
+            raise ArgumentError(f"--sides is {sides!r}, expected sizes of at least 32 pixels, joined by commas")
+        with progress_bar("sizes") as progress:
+            costs = run_runtime(images, sides=[int(size) for size in sizes], pairs=pairs, seed=seed, progress=progress)
+        settings = {"sides": list(sizes), "pairs": pairs, "seed": seed}
+        label = "rendered scenes" if images is None else images.name
+        report = report_costs("runtime", "Time and quality of solvers", costs, settings, seed, label)
+        finish(report, out, True, format_)
+
+
+def approximation(
+    images: ImagesOption = None,
+    side: Annotated[int, typer.Option("--side", help="Input size in pixels.")] = 512,
+    largest: LargestOption = 1024,
+    count: Annotated[int, typer.Option("--count", help="Pictures.")] = 12,
+    seed: SeedOption = 0,
+    out: OutOption = None,
+    plots: PlotsOption = True,
+    format_: FormatOption = Format.table,
+) -> None:
+    """Measure how much of the optimum each approximation finds, layer by layer (Figure 6)."""
+    with reported():
+        from semret.eval.experiments.approximation import run_approximation
+        from semret.eval.experiments.costs import draw_trade_off, report_costs
+
+        check_format(format_)
+        with progress_bar("layers") as progress:
+            costs = run_approximation(images, side=side, largest=largest, count=count, seed=seed, progress=progress)
+        settings = {"side": side, "largest": largest, "count": count, "seed": seed}
+        label = "rendered scenes" if images is None else images.name
+        report = report_costs("approximation", "Quality of approximations by layer", costs, settings, seed, label)
+        report.figures["approximation.png"] = draw_trade_off(costs)
+        finish(report, out, plots, format_)

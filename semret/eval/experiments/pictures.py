@@ -1,0 +1,133 @@
+"""Pictures of a folder, and what the layers of a network make of them, kept on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from semret.arrays import Float32Array, Float64Array
+from semret.errors import ArgumentError, DatasetError, ImageDecodeError
+from semret.index.backbones.spec import Backbone
+from semret.index.images import FoundImage, decode_image, find_images
+
+Progress = Callable[[int, int], None]
+
+
+@contextlib.contextmanager
+def folder_of_pictures(images: Path | None, count: int, seed: int) -> Iterator[Path]:
+    """Give the folder, or a temporary one with `count` rendered scenes where there is none."""
+    if images is not None:
+        yield images
+        return
+    from semret.eval.scenes import render_collection
+
+    with tempfile.TemporaryDirectory(prefix="semret-scenes-") as scratch:
+        render_collection(Path(scratch), count, seed)
+        yield Path(scratch)
+
+
+def choose_pictures(folder: Path, count: int, *, seed: int = 0, least: int = 2) -> list[Path]:
+    """Draw up to `count` readable pictures of a folder, in random order.
+
+    Raises
+    ------
+    DatasetError
+        If fewer than `least` can be read.
+    ArgumentError
+        If `count` is below `least`.
+    ImageSearchError
+        If the folder does not exist.
+    """
+    if count < least:
+        raise ArgumentError(f"count is {count}, expected at least {least} pictures")
+    found = sorted(entry.path for entry in find_images([folder]) if isinstance(entry, FoundImage))
+    chosen: list[Path] = []
+    for index in np.random.default_rng([seed, 4]).permutation(len(found)):
+        with contextlib.suppress(ImageDecodeError):
+            decode_image(found[index], reduce_to=(32, 32))
+            chosen.append(Path(found[index]))
+        if len(chosen) == count:
+            break
+    if len(chosen) < least:
+        raise DatasetError(f"{folder} has {len(chosen)} readable pictures, expected at least {least}")
+    return chosen
+
+
+def fingerprint(paths: list[Path]) -> str:
+    """Return a digest of file names and sizes."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(f"{path.name}\0{path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def embed_layers(
+    pictures: Iterator[Image.Image],
+    count: int,
+    backbone: Backbone,
+    scratch: Path,
+    *,
+    largest: int,
+    progress: Progress | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Write the tokens of every layer to disk.
+
+    Parameters
+    ----------
+    pictures : iterator of PIL.Image.Image
+        `count` of them.
+    backbone : Backbone
+    scratch : Path
+        Receives one file for each layer.
+    largest : int
+        Layers with more positions are left out: a matching grows with their cube.
+
+    Returns
+    -------
+    dict from layer to memory-mapped ndarray of shape (count, S, C), float32
+        From input to output.
+
+    Raises
+    ------
+    ArgumentError
+        If every layer is larger.
+    BackboneError
+        If the network does not show its layers.
+    """
+    stores: dict[str, NDArray[np.float32]] = {}
+    for row, picture in enumerate(pictures):
+        layers = backbone.embed_layers(backbone.prepare(picture)[None])
+        if row == 0:
+            stores = _open_stores(layers, count, scratch, largest)
+        for name, store in stores.items():
+            store[row] = layers[name][0]
+        if progress is not None:
+            progress(row + 1, count)
+    return stores
+
+
+def _open_stores(
+    layers: Mapping[str, Float32Array], count: int, scratch: Path, largest: int
+) -> dict[str, NDArray[np.float32]]:
+    small = {name: tokens for name, tokens in layers.items() if tokens.shape[1] <= largest}
+    if not small:
+        fewest = min(tokens.shape[1] for tokens in layers.values())
+        raise ArgumentError(f"every layer has at least {fewest} positions; raise --largest above {largest}")
+    return {
+        name: np.lib.format.open_memmap(
+            scratch / f"{number:03d}.npy", mode="w+", dtype=np.float32, shape=(count, *tokens.shape[1:])
+        )
+        for number, (name, tokens) in enumerate(small.items())
+    }
+
+
+def upper_triangle(matrix: Float64Array) -> Float64Array:
+    """Return the entries above the diagonal: every pair once."""
+    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])
