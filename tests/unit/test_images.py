@@ -185,6 +185,14 @@ def test_of_several_frames_the_first_counts(fmt):
     assert decode_image(data).getpixel((4, 4)) == RED
 
 
+def test_of_the_pictures_in_a_telephones_file_the_first_counts_and_is_reduced_like_any_jpeg():
+    data = encode(quarters(1200, 800), "MPO", save_all=True, append_images=[Image.new("RGB", (1200, 800), WHITE)])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    image = decode_image(data, reduce_to=(100, 100))
+    assert image.size == (300, 200)
+    assert close(image.getpixel((20, 20)), RED)
+
+
 def test_arrays_are_pictures_too():
     grey = np.full((3, 4), 7, np.uint8)
     assert as_rgb(grey).getpixel((3, 2)) == (7, 7, 7)
