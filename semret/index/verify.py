@@ -21,7 +21,7 @@ from semret.errors import (
     IndexNotFoundError,
     StorageError,
 )
-from semret.index.catalog import CATALOG_NAME, JOURNAL_NAME, Catalog
+from semret.index.catalog import CATALOG_NAME, Catalog
 from semret.index.collection import Collection
 from semret.index.images import hash_file, reason_of
 from semret.index.location import Root, absolute, default_index_path, find_index
@@ -145,7 +145,7 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
     path = str(index / CATALOG_NAME)
     try:
         with Catalog(index) as catalog, catalog.reading():
-            problems = [*catalog.problems(), *_check_size(index, catalog)]
+            problems = catalog.problems()
             content = Content(
                 manifest=catalog.meta("manifest"),
                 root=Root.read(index, catalog.meta("root")),
@@ -162,15 +162,6 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
         return None
     defects += [Defect("catalog", path, problem, BY_REPAIR) for problem in problems]
     return content
-
-
-def _check_size(index: Path, catalog: Catalog) -> Iterator[str]:
-    """Tell if the file is not as long as its pages: SQLite reads missing bytes as zeros, and never reads more."""
-    pages = catalog.select("PRAGMA page_count")[0][0] * catalog.select("PRAGMA page_size")[0][0]
-    size = (index / CATALOG_NAME).stat().st_size
-    # With a journal there is a commit to be undone, or under way, and the length is not yet what it will be.
-    if size != pages and not (index / JOURNAL_NAME).exists():
-        yield f"it has {size} bytes instead of {pages}"
 
 
 def _check_references(content: Content, next_id: int) -> Iterator[str]:
