@@ -44,10 +44,10 @@ def test_a_row_claims_what_its_network_gives(name: str) -> None:
     assert spec.preprocessing is not None
     network, wiring = on_meta(spec)
     maps, outputs = outline(network.eval(), wiring, wiring.layers, spec.preprocessing.size, name)
-    last = maps["last"]
-    assert last.grid == spec.grid
-    assert last.tokens.shape == (1, last.grid[0] * last.grid[1], spec.channels)
-    assert last.prefix.shape[1] == spec.prefix_tokens
+    default = maps[str(spec.layer)]
+    assert default.grid == spec.grid
+    assert default.tokens.shape == (1, default.grid[0] * default.grid[1], spec.channels)
+    assert default.prefix.shape[1] == spec.prefix_tokens
     assert list(maps)[-1] == "last"
     assert len(maps) >= 5
     if spec.classes is None:

@@ -19,7 +19,7 @@ from semret.index.backbones.weights import digest, read_state
 
 @pytest.fixture(scope="module")
 def backbone() -> TorchBackbone:
-    loaded = create_backbone("efficientnet-lite0", size=(96, 128), device="cpu")
+    loaded = create_backbone("efficientnet-lite0", size=(96, 128), layer="last", device="cpu")
     assert isinstance(loaded, TorchBackbone)
     return loaded
 
@@ -58,7 +58,7 @@ def test_a_file_of_timms_layout_gives_the_same_network(
 ) -> None:
     torch.save(reference.state_dict(), tmp_path / "timm.pth")
     other = create_backbone("efficientnet-lite0", weights=tmp_path / "timm.pth", size=(96, 128), device="cpu")
-    np.testing.assert_array_equal(other.embed(batch).tokens, backbone.embed(batch).tokens)
+    np.testing.assert_array_equal(other.embed(batch).tokens, backbone.embed_layers(batch)["blocks.6"])
 
 
 @pytest.mark.parametrize("size", [(96, 128), (95, 129), (33, 64)])
@@ -127,6 +127,12 @@ def test_an_image_has_the_same_tokens_whatever_batch_it_is_in(backbone: TorchBac
         np.testing.assert_allclose(backbone.embed(image[None]).tokens[0], together[position], atol=1e-4)
 
 
+def test_the_default_is_the_map_before_the_head() -> None:
+    identity = create_backbone("efficientnet-lite0", device="cpu").identity
+    assert (identity.layer, identity.grid, identity.channels) == ("blocks.6", (16, 16), 320)
+    assert identity.preprocessing.geometry == "squash"
+
+
 def test_layers_by_name_index_and_module(batch: np.ndarray) -> None:
     def layer_of(layer: str | int) -> tuple[str | int, tuple[int, int], int]:
         identity = create_backbone("efficientnet-lite0", size=(96, 128), layer=layer, device="cpu").identity
@@ -134,6 +140,7 @@ def test_layers_by_name_index_and_module(batch: np.ndarray) -> None:
 
     assert layer_of("blocks.4") == ("blocks.4", (6, 8), 112)
     assert layer_of(-1) == layer_of("last") == layer_of("8") == ("last", (3, 4), 1280)
+    assert layer_of("head") == ("head", (3, 4), 1280)
     assert layer_of(0) == ("stem", (48, 64), 32)
     assert layer_of("blocks.5.1.expand") == ("blocks.5.1.expand", (3, 4), 1152)
 
@@ -152,7 +159,7 @@ def test_a_layer_that_is_none_is_refused(layer: str | int) -> None:
 
 
 def test_bfloat16_is_close_and_part_of_the_identity(backbone: TorchBackbone, batch: np.ndarray) -> None:
-    half = create_backbone("efficientnet-lite0", size=(96, 128), dtype="bfloat16", device="cpu")
+    half = create_backbone("efficientnet-lite0", size=(96, 128), layer="last", dtype="bfloat16", device="cpu")
     assert half.identity.autocast == "bfloat16"
     exact, rounded = backbone.embed(batch).tokens, half.embed(batch).tokens
     assert rounded.dtype == np.float32

@@ -80,7 +80,7 @@ def packaged_weights() -> Path:
 def wire(network: nn.Module) -> Wiring:
     """Return the layers: the stem, seven stages, and the 1280-channel map before the classifier."""
     stages = [f"blocks.{index}" for index, _ in enumerate(network.get_submodule("blocks").children())]
-    return Wiring(layers={"stem": "stem", **{stage: stage for stage in stages}, "last": "head"}, call=_call)
+    return Wiring(layers={"stem": "stem", **{stage: stage for stage in stages}, "last": "head"}, call=_call, light=True)
 
 
 def _call(network: Any, images: Tensor) -> Outputs:

@@ -54,6 +54,8 @@ class Wiring:
         Whether four-dimensional layers have their channels last when the patch size cannot tell.
     text : callable or None
         Sentences to (N, D) embeddings in the space of `Outputs.pooled`.
+    light : bool
+        Whether a pass over one picture takes less time than tracing its shapes, for which torch loads its compiler.
     """
 
     layers: Mapping[str, str | None]
@@ -62,6 +64,7 @@ class Wiring:
     patch: tuple[int, int] | None = None
     nhwc: bool = False
     text: Callable[[list[str]], Tensor] | None = None
+    light: bool = False
 
 
 def resolve_layer(
@@ -193,19 +196,23 @@ class _Caller(nn.Module):
 def outline(
     network: nn.Module, wiring: Wiring, paths: Mapping[str, str | None], size: tuple[int, int], backbone: str
 ) -> tuple[dict[str, LayerMap], Outputs]:
-    """Run a network on the meta device, which computes shapes only, whatever device its weights are on.
+    """Find the shapes that a network gives, before its first picture.
+
+    A light network runs once on a black picture; others are traced on torch's meta device, which computes shapes only,
+    whatever device their weights are on.
 
     Raises
     ------
     BackboneError
         If it does not take pictures of this size.
     """
-    caller = _Caller(network, wiring, paths)
-    tensors = [*caller.named_parameters(), *caller.named_buffers()]
-    meta = {name: tensor.to("meta") for name, tensor in tensors}
     try:
         with torch.no_grad():
-            return _call_with(caller, meta, torch.zeros(1, 3, *size, device="meta"))
+            device = next(network.parameters()).device
+            if wiring.light and device.type != "meta":
+                black = torch.zeros(1, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+                return run_layers(network, wiring, paths, black)
+            return _trace(network, wiring, paths, size)
     except BackboneError:
         raise
     except (RuntimeError, ValueError, AssertionError, NotImplementedError, TypeError, IndexError) as error:
@@ -215,8 +222,14 @@ def outline(
         ) from error
 
 
-def _call_with(caller: _Caller, tensors: dict[str, Tensor], images: Tensor) -> tuple[dict[str, LayerMap], Outputs]:
-    found: tuple[dict[str, LayerMap], Outputs] = functional_call(caller, tensors, (images,))
+def _trace(
+    network: nn.Module, wiring: Wiring, paths: Mapping[str, str | None], size: tuple[int, int]
+) -> tuple[dict[str, LayerMap], Outputs]:
+    caller = _Caller(network, wiring, paths)
+    tensors = [*caller.named_parameters(), *caller.named_buffers()]
+    meta = {name: tensor.to("meta") for name, tensor in tensors}
+    images = torch.zeros(1, 3, *size, device="meta")
+    found: tuple[dict[str, LayerMap], Outputs] = functional_call(caller, meta, (images,))
     return found
 
 

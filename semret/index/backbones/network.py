@@ -63,11 +63,10 @@ class TorchBackbone(Backbone):
         self._wiring = wiring
         self._device = pick_device(options.device)
         self._autocast = check_autocast(options.autocast, self._device)
-        self._network = network.eval().requires_grad_(False)
         wanted = spec.layer if options.layer is None else options.layer
         self._layer, self._path = resolve_layer(wanted, wiring.layers, network, spec.name)
+        self._network = place(network.eval().requires_grad_(False), self._device)
         outline = self._outline()
-        self._network = place(network, self._device)
         self.identity = Identity(
             backbone=spec.name,
             family=spec.family,
