@@ -78,7 +78,7 @@ def test_the_table_has_a_row_for_each_method_and_a_column_for_each_label():
         "| *the affinity itself*",
     ]
     assert "100.0 %" in lines[2]
-    assert "(1x)" in lines[3]
+    assert "(1.0x)" in lines[3]
 
 
 def test_a_folder_without_pictures_is_named(tmp_path):

@@ -267,7 +267,7 @@ def format_table(costs: Iterable[Cost]) -> str:
 def _cell(cost: Cost | None) -> str:
     if cost is None:
         return ""
-    speedup = "" if cost.speedup != cost.speedup else f" ({cost.speedup:.2g}x)"
+    speedup = "" if cost.speedup != cost.speedup else f" ({cost.speedup:,.{0 if cost.speedup >= 10 else 1}f}x)"
     return f"{100 * cost.quality:.1f} % {_duration(cost.milliseconds)}{speedup}"
 
 
