@@ -287,3 +287,46 @@ def test_a_missing_tensor_is_named(saved: tuple[Family, Any, Path], tmp_path: Pa
     save_file(state, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(BackboneError, match=r"do not fit .*missing"):
         create_backbone(family.name, weights=broken, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["dinov2", "vit-b16", "siglip", "clipseg"])
+def test_permuted_patches_give_permuted_tokens_where_positions_are_unknown(name: str, tmp_path: Path) -> None:
+    """Attention knows positions through their embeddings only: without them, moving patches moves tokens."""
+    family = next(family for family in FAMILIES.values() if family.name == name)
+    torch.manual_seed(0)
+    network = family.build()
+    with torch.no_grad():
+        for path, parameter in network.named_parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.1 + (parameter.ndim == 1) * 0.5)
+            if "position_embedding" in path:
+                parameter.zero_()
+    network.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    backbone = create_backbone(name, weights=tmp_path, device="cpu")
+    rng = np.random.default_rng(4)
+    rows, columns = backbone.identity.grid
+    patch = 64 // rows
+    patches = rng.standard_normal((rows * columns, 3, patch, patch)).astype(np.float32)
+    order = rng.permutation(rows * columns)
+
+    def lay(cells: np.ndarray) -> np.ndarray:
+        grid = cells.reshape(rows, columns, 3, patch, patch)
+        return grid.transpose(2, 0, 3, 1, 4).reshape(1, 3, 64, 64)
+
+    straight = backbone.embed(lay(patches)).tokens[0]
+    moved = backbone.embed(lay(patches[order])).tokens[0]
+    np.testing.assert_allclose(moved, straight[order], rtol=1e-3, atol=1e-4)
+    assert np.abs(moved - straight).max() > 1e-2
+
+
+def test_a_tokenizer_that_needs_sentencepiece_says_so(tmp_path: Path) -> None:
+    from importlib.util import find_spec
+
+    torch.manual_seed(0)
+    FAMILIES["siglip"].build().save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "SiglipTokenizer"}))
+    backbone = create_backbone("siglip", weights=tmp_path, device="cpu")
+    complaint = "no usable tokenizer" if find_spec("sentencepiece") else "pip install sentencepiece"
+    with pytest.raises(BackboneError, match=complaint):
+        backbone.embed_text(["a mug"])

@@ -271,7 +271,10 @@ class TextTower:
                 return transformers.AutoTokenizer.from_pretrained(self._directory, trust_remote_code=False)
         except (OSError, ValueError, ImportError, KeyError) as error:
             reason = str(error).strip().split("\n")[0][:160]
-            raise BackboneError(f"{self._directory} holds no usable tokenizer for text queries: {reason}") from error
+            hint = "; run pip install sentencepiece" if "sentencepiece" in reason.lower() else ""
+            raise BackboneError(
+                f"{self._directory} holds no usable tokenizer for text queries: {reason}{hint}"
+            ) from error
 
 
 def _preprocessing(spec: BackboneSpec, options: LoadOptions, checkpoint: Checkpoint) -> Preprocessing:
