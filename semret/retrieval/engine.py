@@ -248,7 +248,7 @@ class SearchEngine:
 
     def _represent(self, image: ImageLike) -> _Seen:
         if isinstance(image, (str, os.PathLike)):
-            from semret.index.images import hash_file
+            from semret.index.files import hash_file
 
             path = Path(image)
             stored = self.collection.find_hash(hash_file(path))
@@ -258,7 +258,8 @@ class SearchEngine:
                 return _Seen(tokens, np.asarray(self.collection.pooled[row]), os.fspath(image))
         from semret.index.images import as_rgb
 
-        picture = as_rgb(image)
+        # Large photos are decoded at a reduced size, as they are when indexed.
+        picture = as_rgb(image, reduce_to=self.collection.manifest.identity.preprocessing.size)
         backbone = self.backbone()
         features = backbone.embed(backbone.prepare(picture)[None])
         # Rounded as stored tokens are, so that an image scores the same whether it comes from a file or the index.
