@@ -261,9 +261,7 @@ def test_input_is_left_alone():
 
 
 def test_the_first_compilation_is_announced_once(monkeypatch, tmp_path, caplog):
-    from semret.retrieval.matching import kernels
-
-    monkeypatch.setattr(kernels, "cache_folder", lambda: str(tmp_path))
+    monkeypatch.setattr(batching, "cache_folder", lambda: tmp_path)
     monkeypatch.setattr(batching, "_announced", False)
     with caplog.at_level(logging.WARNING, logger="semret"):
         match(AFFINITY)

@@ -36,7 +36,7 @@ def match_greedy(affinities: FloatArray, norms: Norms) -> IndexVector:
 
 def match_topk_greedy(affinities: FloatArray, norms: Norms, *, top: int) -> IndexVector:
     """Match the `top` largest-norm rows and columns optimally with each other, the other rows greedily."""
-    from semret.retrieval.matching.kernels import greedy_many
+    from semret.retrieval.matching.greedy import greedy_many
 
     count, rows, columns = affinities.shape
     top = min(top, rows, columns)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,11 +59,19 @@ def announce_compilation() -> None:
     _announced = True
     from semret.retrieval.matching import kernels
 
-    cache = Path(kernels.cache_folder())
+    cache = cache_folder()
     source = Path(kernels.__file__)
     compiled = [entry.stat().st_mtime for entry in cache.glob("kernels.auction_many-*.nbi")]
     if not compiled or max(compiled) < source.stat().st_mtime:
         _logger.warning("compiling the matching solvers; this happens once per installation and takes some seconds")
+
+
+def cache_folder() -> Path:
+    """Return the folder in which compiled code is kept."""
+    from semret.retrieval.matching import kernels
+
+    dispatcher: Any = kernels.auction_many
+    return Path(dispatcher.stats.cache_path)
 
 
 def rows_of(count: int) -> IndexVector:

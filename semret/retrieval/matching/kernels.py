@@ -1,7 +1,7 @@
 """Compiled loops of the solvers.
 
 Every loop over columns is branch-free, so that LLVM turns it into vector instructions. It vectorises maxima of
-integers but not of floats; floats are therefore compared by `_key`, an integer in the same order. Recomputing
+integers but not of floats; floats are therefore compared by `key`, an integer in the same order. Recomputing
 ``affinity - price`` in each pass is cheaper than storing it.
 
 Affinities come with at least as many columns as rows, and padded to a multiple of 16 columns by repetition of the last
@@ -41,10 +41,10 @@ _PAD = np.int32(-PRICE_CAP)
 _UNIT = 2.0**-53
 
 
-def _compiled(function: Function) -> Function:
+def compiled(function: Function) -> Function:
     """Compile on first use, keep the result on disk, and release the interpreter's lock while running."""
-    compiled: Function = numba.njit(nogil=True, cache=True)(function)
-    return compiled
+    dispatcher: Function = numba.njit(nogil=True, cache=True)(function)
+    return dispatcher
 
 
 def _inlined(function: Function) -> Function:
@@ -54,42 +54,42 @@ def _inlined(function: Function) -> Function:
 
 
 @_inlined
-def _key(x: float) -> Any:
+def key(x: float) -> Any:
     """Return the integer that orders like the float; those of NaN lie outside those of the infinities."""
     bits = np.float64(x).view(np.int64)
     return bits ^ ((bits >> np.int64(63)) & _MASK)
 
 
 @_inlined
-def _float_of(key: Any) -> Any:
-    bits = key ^ ((key >> np.int64(63)) & _MASK)
+def _float_of(integer: Any) -> Any:
+    bits = integer ^ ((integer >> np.int64(63)) & _MASK)
     return np.int64(bits).view(np.float64)
 
 
 @_inlined
-def _row_max(A: FloatArray, v: Float64Array, i: int) -> Any:
+def row_max(A: FloatArray, v: Float64Array, i: int) -> Any:
     """Return the key of ``max_j(A[i, j] - v[j])``."""
     best = _LOWEST
     for j in range(v.shape[0]):
-        best = max(best, _key(np.float64(A[i, j]) - v[j]))
+        best = max(best, key(np.float64(A[i, j]) - v[j]))
     return best
 
 
-@_compiled
+@compiled
 def _value_range(A: FloatArray) -> tuple[float, float]:
     """Return minimum and maximum; (nan, nan) if a value is not finite."""
     low, high = _HIGHEST, _LOWEST
     for i in range(A.shape[0]):
         for j in range(A.shape[1]):
-            key = _key(np.float64(A[i, j]))
-            low = min(low, key)
-            high = max(high, key)
-    if high >= _key(np.inf) or low <= _key(-np.inf):
+            x = key(np.float64(A[i, j]))
+            low = min(low, x)
+            high = max(high, x)
+    if high >= key(np.inf) or low <= key(-np.inf):
         return np.nan, np.nan
     return _float_of(low), _float_of(high)
 
 
-@_compiled
+@compiled
 def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> None:
     """Fill the first rows of `Q` (rows, width) with ``(A - low) * scale``; further rows are 0, padding is _PAD."""
     m, width = A.shape
@@ -100,7 +100,7 @@ def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> N
     Q[:, n:] = _PAD
 
 
-@_compiled
+@compiled
 def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: IntArray, waiting: IntArray) -> None:
     """Let every bidder win a column at prices `p` (width,), which rise; bidder ``i`` values by row ``i``.
 
@@ -134,7 +134,7 @@ def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: 
                 return
 
 
-@_compiled
+@compiled
 def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: IntArray) -> int:
     """Keep the auction's pairs that are best at prices `v` (width,) in float64; the others wait. Return their number.
 
@@ -160,14 +160,14 @@ def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: In
         if j < 0:
             waiting[count] = i
             count += 1
-        elif _key(np.float64(A[i, j]) - v[j]) != _row_max(A, v, i):
+        elif key(np.float64(A[i, j]) - v[j]) != row_max(A, v, i):
             owner[j] = -1
             waiting[count] = i
             count += 1
     return count
 
 
-@_compiled
+@compiled
 def _augment(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: IntArray, count: int) -> None:
     """Match the `count` waiting rows along shortest paths of reduced costs (Dijkstra), adjusting prices `v`.
 
@@ -182,7 +182,7 @@ def _augment(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: I
         price[:] = v
         finished_count, row, column = 0, start, np.int64(-1)
         idle_seen = False
-        base = _float_of(_row_max(A, v, start))
+        base = _float_of(row_max(A, v, start))
         reached = 0.0
         while True:
             nearest = _HIGHEST
@@ -192,7 +192,7 @@ def _augment(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: I
                     old = distance[k]
                     distance[k] = x if x < old else old
                     before[k] = column if x < old else before[k]
-                    nearest = min(nearest, _key(distance[k]))
+                    nearest = min(nearest, key(distance[k]))
             else:
                 for k in range(width):
                     x = base + price[k]
@@ -210,11 +210,11 @@ def _augment(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: I
                             finished[finished_count] = k
                             finished_count += 1
                 for k in range(width):
-                    nearest = min(nearest, _key(distance[k]))
+                    nearest = min(nearest, key(distance[k]))
             choice = np.int64(2 * width)
             for k in range(width):
                 candidate = np.int64(k) if owner[k] < 0 else np.int64(k + width)
-                choice = min(choice, candidate if _key(distance[k]) == nearest else np.int64(2 * width))
+                choice = min(choice, candidate if key(distance[k]) == nearest else np.int64(2 * width))
             reached = _float_of(nearest)
             column = choice if choice < width else choice - width
             if owner[column] < 0:
@@ -234,7 +234,7 @@ def _augment(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: I
         owner[column] = start
 
 
-@_compiled
+@compiled
 def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
     r"""Return an upper bound of every matching from prices `v` (width,), and the magnitude of what was summed.
 
@@ -247,7 +247,7 @@ def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
     total, lost, size = 0.0, 0.0, 0.0
     for i in range(m + n + 1):
         if i < m:
-            x = _float_of(_row_max(A, v, i))
+            x = _float_of(row_max(A, v, i))
         elif i < m + n:
             x = v[i - m]
         else:
@@ -259,7 +259,7 @@ def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
     return total + lost + 8 * _UNIT * size, size
 
 
-@_compiled
+@compiled
 def _sweep(A: FloatArray, n: int) -> tuple[Float64Array, float, float]:
     """Return prices ``v_j = max_i(A_ij - max_k A_ik)``, the sum of row maxima and, if square, of column maxima."""
     m, width = A.shape
@@ -268,14 +268,14 @@ def _sweep(A: FloatArray, n: int) -> tuple[Float64Array, float, float]:
     for i in range(m):
         best = _LOWEST
         for j in range(width):
-            key = _key(np.float64(A[i, j]))
-            best = max(best, key)
-            columns[j] = max(columns[j], key)
+            x = key(np.float64(A[i, j]))
+            best = max(best, x)
+            columns[j] = max(columns[j], x)
         u = _float_of(best)
         rows += u
         rows_size += abs(u)
         for j in range(width):
-            prices[j] = max(prices[j], _key(np.float64(A[i, j]) - u))
+            prices[j] = max(prices[j], key(np.float64(A[i, j]) - u))
     v = np.full(width, np.inf)
     total, columns_size = 0.0, 0.0
     for j in range(n):
@@ -288,7 +288,7 @@ def _sweep(A: FloatArray, n: int) -> tuple[Float64Array, float, float]:
     return v, rows, total if m == n else np.inf
 
 
-@_compiled
+@compiled
 def bound_many(As: FloatArray, n: int, rows: IntArray, sweep: bool, bounds: Float64Array) -> bool:
     """Bound each ``As[rows]`` (m, width), by row and column maxima, or also by one dual sweep.
 
@@ -305,7 +305,7 @@ def bound_many(As: FloatArray, n: int, rows: IntArray, sweep: bool, bounds: Floa
     return True
 
 
-@_compiled
+@compiled
 def auction_many(
     As: FloatArray,
     n: int,
@@ -373,7 +373,7 @@ def auction_many(
     return True
 
 
-@_compiled
+@compiled
 def _assign(A: FloatArray, n: int, owner: IntArray, assignment: IntArray) -> float:
     """Write the column of each row; return the matched sum."""
     m = A.shape[0]
@@ -384,7 +384,7 @@ def _assign(A: FloatArray, n: int, owner: IntArray, assignment: IntArray) -> flo
     return value
 
 
-@_compiled
+@compiled
 def matched_sum(A: FloatArray, assignment: IntArray) -> float:
     """Return the compensated float64 sum of the matched entries of `A` (m, n); -1 in `assignment` (m,) adds nothing."""
     total, lost = 0.0, 0.0
@@ -395,30 +395,3 @@ def matched_sum(A: FloatArray, assignment: IntArray) -> float:
             lost += (total - y) + x if abs(total) >= abs(x) else (x - y) + total
             total = y
     return total + lost
-
-
-@_compiled
-def greedy_many(As: FloatArray, orders: IntArray, used: Float64Array, assignments: IntArray) -> None:
-    """Let rows of each `As` (K, m, n), in the order of `orders` (K or fewer columns), take their best free column.
-
-    `used` (K, n) holds infinity for columns that are taken; rows that find none stay as they are. Of equal columns
-    the first is taken.
-    """
-    n = As.shape[2]
-    for t in range(As.shape[0]):
-        A, taken = As[t], used[t]
-        for i in orders[t]:
-            best = _row_max(A, taken, i)
-            if best <= _key(-np.inf):
-                break
-            column = np.int64(n)
-            for j in range(n):
-                column = min(column, np.int64(j) if _key(np.float64(A[i, j]) - taken[j]) == best else np.int64(n))
-            assignments[t, i] = column
-            taken[column] = np.inf
-
-
-def cache_folder() -> str:
-    """Return the folder in which compiled code is kept."""
-    dispatcher: Any = auction_many
-    return str(dispatcher.stats.cache_path)

@@ -1,0 +1,29 @@
+"""The compiled loop of the greedy solvers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from semret.arrays import Float64Array, FloatArray
+from semret.retrieval.matching.kernels import IntArray, compiled, key, row_max
+
+
+@compiled
+def greedy_many(As: FloatArray, orders: IntArray, used: Float64Array, assignments: IntArray) -> None:
+    """Let rows of each `As` (K, m, n), in the order of `orders` (K or fewer columns), take their best free column.
+
+    `used` (K, n) holds infinity for columns that are taken; rows that find none stay as they are. Of equal columns
+    the first is taken.
+    """
+    n = As.shape[2]
+    for t in range(As.shape[0]):
+        A, taken = As[t], used[t]
+        for i in orders[t]:
+            best = row_max(A, taken, i)
+            if best <= key(-np.inf):
+                break
+            column = np.int64(n)
+            for j in range(n):
+                column = min(column, np.int64(j) if key(np.float64(A[i, j]) - taken[j]) == best else np.int64(n))
+            assignments[t, i] = column
+            taken[column] = np.inf
