@@ -1,0 +1,186 @@
+"""``semret eval``: options, output, files and errors, with the embedded network on rendered data."""
+
+import json
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from semret.cli.evaluate import app
+from semret.eval.reports import find_problems
+
+MODEL = "efficientnet-lite0@96x160"
+runner = CliRunner()
+
+
+def run(*arguments):
+    return runner.invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("eval")
+    made = run("make-data", "egoobjects", root / "ego", "--scenes", 5, "--videos", 3, "--frames", 1, "--seed", 2)
+    assert made.exit_code == 0, made.output
+    made = run("make-data", "cityscapes", root / "city", "--train", 8, "--val", 3)
+    assert made.exit_code == 0, made.output
+    return root
+
+
+@pytest.fixture(scope="module")
+def ego_report(data):
+    out = data / "out"
+    done = run(
+        "egoobjects", "--root", data / "ego", "--model", MODEL, "--queries", 4, "--database", 9, "--database", 6,
+        "--features", data / "features", "--out", out, "--metric", "f1@3", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    return out, json.loads(done.stdout)
+
+
+def test_help_names_every_experiment():
+    result = run("--help")
+    assert result.exit_code == 0
+    for command in (
+        "egoobjects", "cityscapes", "translation", "correlation", "cka", "runtime", "approximation", "make-data",
+        "compare",
+    ):  # fmt: skip
+        assert command in result.stdout
+        assert run(command, "--help").exit_code == 0
+
+
+def test_egoobjects_writes_a_valid_report_and_prints_the_same(ego_report):
+    out, printed = ego_report
+    written = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert find_problems(written) == []
+    assert {**written, "created": ""} == {**printed, "created": ""}
+    names = {path.name for path in out.iterdir()}
+    assert {"report.json", "report.md", "per_query.jsonl", "shortlist_recall.png"} <= names
+    assert set(written["figures"]) <= names
+    with Image.open(out / "shortlist_recall.png") as figure:
+        assert figure.width > 600
+
+
+def test_egoobjects_reports_every_cell_with_references_and_tests(ego_report):
+    _, report = ego_report
+    first = [m for m in report["metrics"] if m["name"] == "f1@1" and "kernel" in m["cell"]]
+    cells = {(m["cell"]["database"], m["cell"]["kernel"], m["cell"]["invariance"]) for m in first}
+    assert len(cells) == 2 * 3 * 4
+    assert {m["name"] for m in report["metrics"]} == {"f1@1", "f1@3 best", "f1@3 mean", "shortlist recall"}
+    assert len(report["comparisons"]) == 2 * 3 * 3
+    oracle = {m["cell"]["database"]: m["mean"] for m in report["metrics"] if m["cell"].get("reference") == "oracle"}
+    for metric in first:
+        assert metric["mean"] <= oracle[metric["cell"]["database"]] + 1e-12
+        assert metric["low"] <= metric["mean"] <= metric["high"]
+    assert report["models"][0]["preprocessing"]["size"] == [96, 160]
+    assert len(report["models"][0]["weights_sha256"]) == 64
+
+
+def test_per_query_lines_add_up_to_the_means(ego_report):
+    out, report = ego_report
+    lines = [json.loads(line) for line in (out / "per_query.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 4 * 2 * 12
+    chosen = [
+        line["answers"][0]["f1"]
+        for line in lines
+        if (line["database"], line["kernel"], line["invariance"]) == (9, "linear", "permutation")
+    ]
+    cell = {"database": 9, "kernel": "linear", "invariance": "permutation"}
+    (metric,) = [m for m in report["metrics"] if m["name"] == "f1@1" and m["cell"] == cell]
+    assert sum(chosen) / len(chosen) == pytest.approx(metric["mean"])
+    for line in lines:
+        scene, video = line["query"].split("_")[:2]
+        assert all(answer["path"].split("_")[:2] != [scene, video] for answer in line["answers"])
+
+
+def test_a_second_run_embeds_nothing_and_finds_the_same(data, ego_report, monkeypatch):
+    def refuse(*arguments, **options):
+        raise AssertionError("the network was loaded")
+
+    monkeypatch.setattr("semret.index.backbones.registry.create_backbone", refuse)
+    done = run(
+        "egoobjects", "--root", data / "ego", "--model", MODEL, "--queries", 4, "--database", 9, "--database", 6,
+        "--features", data / "features", "--metric", "f1@3", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["metrics"] == ego_report[1]["metrics"]
+
+
+def test_the_full_matrix_gives_the_same_answers(data, ego_report):
+    done = run(
+        "egoobjects", "--root", data / "ego", "--model", MODEL, "--queries", 4, "--database", 9, "--database", 6,
+        "--features", data / "features", "--metric", "f1@3", "--full-matrix", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["metrics"] == ego_report[1]["metrics"]
+
+
+def test_examples_show_queries_and_answers(ego_report):
+    out, _ = ego_report
+    page = (out / "examples-1.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == 4 * 5
+    assert "<th>permutation</th>" in page
+
+
+def test_cityscapes_prints_the_shape_of_table_3(data):
+    done = run(
+        "cityscapes", "--root", data / "city", "--model", MODEL, "--features", data / "features", "--kernels", "cosine",
+        "--invariances", "none,permutation", "--center", "channel",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "IoU@1" in done.stdout
+    assert "permutation" in done.stdout.splitlines()[1]
+    assert "ruled out" in done.stderr
+
+
+def test_reports_stand_side_by_side(data, ego_report):
+    out, _ = ego_report
+    done = run("compare", out, out / "report.json")
+    assert done.exit_code == 0, done.output
+    row = next(line for line in done.stdout.splitlines() if line.startswith("f1@1") and "9, oracle" in line)
+    assert row.count("[") == 2
+    bad = data / "bad.json"
+    bad.write_text('{"schema": "other"}', encoding="utf-8")
+    refused = run("compare", bad)
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("semret: ")
+    assert "no report of schema" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--metric", "f2@1"), "--metric is 'f2@1'"),
+        (("--metric", "f1@0"), "at least 1"),
+        (("--kernels", "cosin"), "did you mean cosine"),
+        (("--invariances", ","), "--invariances is empty"),
+        (("--center", "middle"), "middle"),
+        (("--model", "no-such-model"), "no-such-model"),
+        (("--model", "efficientnet-lite0@big"), "NAME@HxW"),
+        (("--queries", "100"), "lower --queries or --database"),
+        (("--aspect", "wide"), "W:H"),
+        (("--format", "csv"), "table or json"),
+        (("--weights", "x", "--model", "clip", "--model", "bit"), "run them one by one"),
+    ],
+)
+def test_mistakes_are_one_line_on_stderr(data, arguments, message):
+    result = run("egoobjects", "--root", data / "ego", "--queries", 4, "--database", 6, *arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_make_data_refuses_a_folder_with_something_in_it(data):
+    result = run("make-data", "egoobjects", data)
+    assert result.exit_code == 1
+    assert "not empty" in result.stderr
+
+
+def test_plots_can_be_left_out(data, tmp_path):
+    done = run(
+        "egoobjects", "--root", data / "ego", "--model", MODEL, "--queries", 4, "--database", 9, "--kernels", "cosine",
+        "--invariances", "pooled", "--features", data / "features", "--out", tmp_path, "--no-plots",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".jsonl", ".html"}
