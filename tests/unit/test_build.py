@@ -325,6 +325,18 @@ def test_two_writers_do_not_meet(index, photos, networks):
         sync(index, [photos], networks[0])
 
 
+def test_what_killed_writers_left_is_cleaned_and_never_data(index, photos, networks):
+    load, _ = networks
+    sync(index, [photos], load)
+    before = {file.name for file in index.rglob("*")}
+    shutil.copy(index / "segments" / "000001.h5", index / "segments" / "000077.h5")
+    for name in ("segments/000078.h5.tmp", "manifest.json.tmp", "shortlist.faiss.tmp", "catalog.sha256.tmp"):
+        (index / name).write_bytes(b"half")
+    assert len(open_collection(index)) == 6
+    sync(index, [photos], load)
+    assert {file.name for file in index.rglob("*")} == before
+
+
 def test_an_index_that_lost_its_manifest_is_not_overwritten(index, photos, networks):
     sync(index, [photos], networks[0])
     (index / "manifest.json").unlink()
@@ -430,7 +442,7 @@ def test_unfit_options_are_named(options, complaint):
 
 
 def test_the_network_is_loaded_once_by_many_threads(tiny_backbone):
-    from semret.index.build import Lazy
+    from semret.index.pipeline import Lazy
 
     loaded = []
     lazy = Lazy(lambda: loaded.append(1) or tiny_backbone(), lambda _: None)

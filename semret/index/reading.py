@@ -1,0 +1,124 @@
+"""Rows of a segment, straight from its file.
+
+Every dataset is contiguous and the catalog knows its offset, so no HDF5 library is needed. Reading by offset rather
+than by mapping turns a truncated file into an error instead of a bus error, and was twice as fast.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.errors import IndexCorruptError
+from semret.index.layout import CHECKED_ROWS, REPAIR, Column, Segment, checksum, columns, row_checksums, segment_path
+from semret.index.manifest import Manifest
+
+
+class SegmentReader:
+    """Rows of one segment, straight from its file.
+
+    Parameters
+    ----------
+    index : Path
+    segment : Segment
+        As the catalog has it; checked against the file, for neither is trusted.
+    manifest : Manifest
+    """
+
+    def __init__(self, index: Path, segment: Segment, manifest: Manifest) -> None:
+        self.path = segment_path(index, segment.number)
+        self.segment = segment
+        self._columns = columns(manifest, segment.rows)
+        self._kept: dict[str, NDArray[Any]] = {}
+        for name, column in self._columns.items():
+            offset = segment.offsets.get(name, -1)
+            if offset < 0 or offset + column.bytes > segment.bytes:
+                raise self._damaged(f"the catalog places {name} outside the file")
+
+    def whole(self, name: str) -> NDArray[Any]:
+        """Return a small dataset, checked, and keep it.
+
+        Raises
+        ------
+        IndexCorruptError
+            If it does not have its checksum, or the file is missing or cut.
+        """
+        if name not in self._kept:
+            column = self._columns[name]
+            with self._open() as stream:
+                # Only now is it sure that the file is as large as the catalog says.
+                values = np.empty(column.shape, dtype=column.dtype)
+                self._fill(stream, self.segment.offsets[name], values)
+            if checksum(values) != self.segment.sums.get(name):
+                raise self._damaged(f"{name} does not have its checksum")
+            self._kept[name] = values
+        return self._kept[name]
+
+    def read(self, name: str, rows: NDArray[np.intp], out: NDArray[Any]) -> None:
+        """Fill `out` with rows of ``tokens``, ``pooled`` or ``means``, reading and checking only these.
+
+        Raises
+        ------
+        IndexCorruptError
+            If a row does not have its checksum, or the file is missing or cut.
+        """
+        column = self._columns[name]
+        stride = Column(column.dtype, column.shape[1:]).bytes
+        expected = self.whole("checksums")[rows, CHECKED_ROWS[name]]
+        with self._open() as stream:
+            for start, stop in _runs(rows):
+                self._fill(stream, self.segment.offsets[name] + int(rows[start]) * stride, out[start:stop])
+        wrong = np.flatnonzero(row_checksums(out) != expected)
+        if wrong.size:
+            raise self._damaged(f"row {int(rows[wrong[0]])} of {name} does not have its checksum")
+
+    def take(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
+        """Return what `read` fills."""
+        column = self._columns[name]
+        out = np.empty((len(rows), *column.shape[1:]), dtype=column.dtype)
+        self.read(name, rows, out)
+        return out
+
+    def _open(self) -> io.FileIO:
+        try:
+            stream = self.path.open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise self._damaged("the file is missing") from error
+        except OSError as error:
+            raise IndexCorruptError(
+                f"{self.path} cannot be read: {error.strerror}; check access, or {REPAIR}"
+            ) from error
+        size = os.fstat(stream.fileno()).st_size
+        if size != self.segment.bytes:
+            stream.close()
+            raise self._damaged(f"it has {size} bytes instead of {self.segment.bytes}")
+        return stream
+
+    def _fill(self, stream: io.FileIO, offset: int, out: NDArray[Any]) -> None:
+        view = memoryview(out.reshape(-1).view(np.uint8).data)
+        try:
+            stream.seek(offset)
+            done = 0
+            while done < len(view):
+                count = stream.readinto(view[done:])
+                if not count:
+                    raise self._damaged("it ends too early")
+                done += count
+        except OSError as error:
+            raise self._damaged(error.strerror or str(error)) from error
+
+    def _damaged(self, what: str) -> IndexCorruptError:
+        return IndexCorruptError(f"{self.path} is damaged: {what}; {REPAIR}")
+
+
+def _runs(rows: NDArray[np.intp]) -> list[tuple[int, int]]:
+    """Split rows into runs of neighbours, which one read takes together."""
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    edges = [0, *breaks.tolist(), len(rows)]
+    return [(start, stop) for start, stop in itertools.pairwise(edges) if stop > start]
