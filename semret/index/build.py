@@ -3,121 +3,25 @@
 from __future__ import annotations
 
 import datetime
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from semret.errors import ArgumentError, ImageSearchError, IncompatibleIndexError
+from semret.errors import ImageSearchError, IncompatibleIndexError
 from semret.index.backbones.spec import Backbone
 from semret.index.collection import default_index_path
 from semret.index.images import FoundImage, SkippedPath, find_images
 from semret.index.ingest import Ingest
 from semret.index.location import PathLike, Root, absolute
-from semret.index.lock import LOCK_NAME
 from semret.index.manifest import DTYPES, Manifest, check_compatible
-from semret.index.pipeline import Loaded, Loader, load_in_order
-from semret.index.segments import SEGMENT_ROWS
+from semret.index.pipeline import Batches, Lazy, Loaded, Loader, load_in_order
+from semret.index.report import SyncOptions, SyncReport, directory_bytes
 from semret.index.writer import IndexWriter
 
-BATCH_SIZE = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class SyncReport:
-    """What a `sync` did.
-
-    Attributes
-    ----------
-    index, model : str
-        Index directory; name of the backbone.
-    images : int
-        Images in the index now.
-    added, updated, renamed, removed, unchanged : int
-        Files new to the index, changed, found under another path, vanished, and as they were.
-    embedded : int
-        Pictures that went through the network.
-    skipped : tuple of (path, reason)
-        What could not be indexed.
-    seconds : float
-    bytes : int
-        Size of the index directory.
-    interrupted : bool
-        Whether it was stopped before the end; what was done is committed, and vanished files are still there.
-    """
-
-    index: str
-    model: str
-    images: int
-    added: int
-    updated: int
-    renamed: int
-    removed: int
-    unchanged: int
-    embedded: int
-    skipped: tuple[tuple[str, str], ...]
-    seconds: float
-    bytes: int
-    interrupted: bool = False
-
-    @property
-    def images_per_second(self) -> float:
-        """Pictures embedded per second of the whole run."""
-        return self.embedded / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def bytes_per_image(self) -> float:
-        """Bytes of the index per image in it."""
-        return self.bytes / self.images if self.images else 0.0
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists, strings and numbers."""
-        skipped = [{"path": path, "reason": reason} for path, reason in self.skipped]
-        rates = {"images_per_second": self.images_per_second, "bytes_per_image": self.bytes_per_image}
-        return {**asdict(self), "skipped": skipped, **rates}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SyncOptions:
-    """How a `sync` works.
-
-    Attributes
-    ----------
-    dtype : {"float16", "float32"} or None
-        How tokens are stored; None keeps what the index has, float16 for a new one.
-    batch_size : int
-        Pictures per forward pass.
-    workers : int or None
-        Threads that read and decode; None chooses by the number of processors.
-    root : path or None
-        The folder that paths are stored relative to; None keeps what the index has, and chooses for a new one.
-    commit_rows : int
-        Images after which what was embedded is committed.
-    """
-
-    dtype: str | None = None
-    batch_size: int = BATCH_SIZE
-    workers: int | None = None
-    root: PathLike | None = None
-    commit_rows: int = SEGMENT_ROWS
-
-    def __post_init__(self) -> None:
-        if self.dtype is not None and self.dtype not in DTYPES:
-            raise ArgumentError(f"tokens cannot be stored as {self.dtype!r}; choose one of {', '.join(DTYPES)}")
-        for name in ("batch_size", "workers", "commit_rows"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ArgumentError(f"{name} is {value}, expected at least 1")
-
-    @property
-    def threads(self) -> int:
-        """Number of loading threads."""
-        return self.workers or min(8, os.cpu_count() or 1)
+__all__ = ["Survey", "SyncOptions", "SyncReport", "look", "sync"]
 
 
 @dataclass
@@ -365,47 +269,3 @@ class _Run:
 def _style(paths: Sequence[PathLike]) -> str:
     """Return how hits name their paths: absolute if any path was given so."""
     return "absolute" if any(Path(path).is_absolute() for path in paths) else "relative"
-
-
-def directory_bytes(folder: Path) -> int:
-    """Return the bytes of all files of an index, without the lock."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != LOCK_NAME)
-
-
-class Lazy:
-    """A network that is loaded when it is first wanted, by whichever thread wants it, and accepted or refused then."""
-
-    def __init__(self, load: Callable[[], Backbone], accept: Callable[[Backbone], None]) -> None:
-        self._load = load
-        self._accept = accept
-        self._lock = threading.Lock()
-        self._loaded: Backbone | None = None
-
-    def get(self) -> Backbone:
-        """Return the network."""
-        with self._lock:
-            if self._loaded is None:
-                loaded = self._load()
-                self._accept(loaded)
-                self._loaded = loaded
-            return self._loaded
-
-
-class Batches:
-    """Gathers files until there are enough pictures for a forward pass; what needs none goes along in its place."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._gathered: list[Loaded] = []
-        self._pictures = 0
-
-    def add(self, loaded: Loaded) -> list[list[Loaded]]:
-        """Take one file; return the batch that it completes, if it does."""
-        self._gathered.append(loaded)
-        self._pictures += loaded.pixels is not None
-        return self.rest() if self._pictures >= self._size or len(self._gathered) >= 64 * self._size else []
-
-    def rest(self) -> list[list[Loaded]]:
-        """Return what is gathered as a batch, if anything is."""
-        gathered, self._gathered, self._pictures = self._gathered, [], 0
-        return [gathered] if gathered else []

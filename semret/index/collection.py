@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from semret.index.location import Root, absolute, default_index_path, find_index
 from semret.index.lock import ReaderLock
 from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.segments import REPAIR, Segment, SegmentReader, columns
+from semret.index.views import Center, FeatureRows, StoredTokens
 from semret.index.vectors import (
     SHORTLIST_NAME,
     Shortlist,
@@ -41,27 +41,6 @@ __all__ = [
 ]
 
 CENTERS = ("channel", "position", "none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Center:
-    """What is subtracted from tokens and pooled embeddings before they are compared.
-
-    Attributes
-    ----------
-    mode : {"channel", "position", "none"}
-    channel : ndarray of shape (C,), float32, or None
-        Mean over all images and positions; for mode ``channel``.
-    position : ndarray of shape (S, C), float32, or None
-        Mean over all images; for mode ``position``.
-    pooled : ndarray of shape (D,), float32, or None
-        Mean pooled embedding; None for mode ``none``.
-    """
-
-    mode: str
-    channel: Float32Array | None = None
-    position: Float32Array | None = None
-    pooled: Float32Array | None = None
 
 
 class Collection:
@@ -221,7 +200,7 @@ class Collection:
     @cached_property
     def norms(self) -> Float64Array:
         """Frobenius norms of the stored tokens, (N,) float64."""
-        return self._norms(np.arange(len(self)))
+        return self.read_norms(np.arange(len(self)))
 
     @property
     def means(self) -> FeatureRows:
@@ -265,7 +244,8 @@ class Collection:
                 out[places] = part
         return out
 
-    def _norms(self, rows: IndexVector) -> Float64Array:
+    def read_norms(self, rows: IndexVector) -> Float64Array:
+        """Return Frobenius norms by position in the collection, (n,)."""
         out = np.empty(len(rows))
         for reader, places, inner in self._by_segment(rows):
             out[places] = reader.whole("norms")[inner]
@@ -363,68 +343,6 @@ class Collection:
     def source(self, ids: IdVector | Sequence[int]) -> StoredTokens:
         """Return candidates for reranking: their features, read when wanted."""
         return StoredTokens(self, self.rows(ids))
-
-
-class FeatureRows:
-    """A two-dimensional array whose rows stay on disk: indexing reads them, ``numpy.asarray`` reads them all."""
-
-    def __init__(self, collection: Collection, name: str) -> None:
-        self._collection = collection
-        self._name = name
-        column = columns(collection.manifest, 1)[name]
-        self.shape: tuple[int, int] = (len(collection), column.shape[1])
-        self.dtype = np.dtype(column.dtype)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> Float32Array:
-        """Return rows by anything that indexes the first axis of an array."""
-        chosen = np.arange(len(self))[rows]
-        found = self._collection.read(self._name, np.atleast_1d(chosen))
-        return found[0] if chosen.ndim == 0 else found
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("rows on disk cannot become an array without being copied")
-        found = self._collection.read(self._name, np.arange(len(self)))
-        return found if dtype is None else found.astype(dtype, copy=False)
-
-
-class StoredTokens:
-    """Candidates of a rerank: small features at once, tokens when they are read.
-
-    Attributes
-    ----------
-    ids : ndarray of shape (K,), int64
-    shape : (int, int)
-        ``(S, C)``.
-    """
-
-    def __init__(self, collection: Collection, rows: IndexVector) -> None:
-        self._collection = collection
-        self._rows = rows
-        self.ids = collection.ids[rows]
-        self.shape = collection.shape
-
-    @cached_property
-    def norms(self) -> Float64Array:
-        """Frobenius norms, (K,) float64."""
-        return self._collection._norms(self._rows)
-
-    @cached_property
-    def means(self) -> Float32Array:
-        """Mean tokens, (K, C) float32."""
-        return self._collection.read("means", self._rows)
-
-    @cached_property
-    def pooled(self) -> Float32Array:
-        """Pooled embeddings, (K, D) float32."""
-        return self._collection.read("pooled", self._rows)
-
-    def read(self, rows: IndexVector) -> NDArray[Any]:
-        """Return the tokens of these candidates, (n, S, C) as stored."""
-        return self._collection.read("tokens", self._rows[rows])
 
 
 def open_collection(path: str | os.PathLike[str]) -> Collection:

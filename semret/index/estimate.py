@@ -11,11 +11,12 @@ import numpy as np
 
 from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone
-from semret.index.build import BATCH_SIZE, Survey, look
+from semret.index.build import Survey, look
 from semret.index.collection import default_index_path, open_collection
 from semret.index.location import PathLike
 from semret.index.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
 from semret.index.pipeline import Loaded, Loader, load_in_order
+from semret.index.report import BATCH_SIZE
 from semret.index.segments import SEGMENT_ROWS, columns
 
 _CATALOG_BYTES = 400

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from semret.errors import ArgumentError
-from semret.index.build import directory_bytes
 from semret.index.location import PathLike, absolute, lies_in
+from semret.index.report import directory_bytes
 from semret.index.segments import SEGMENT_BYTES, SEGMENT_ROWS, Rows, Segment, SegmentReader
 from semret.index.writer import IndexWriter
 

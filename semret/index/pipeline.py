@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -98,3 +99,42 @@ def load_in_order(loader: Loader, found: Iterable[FoundImage], *, workers: int, 
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+class Lazy:
+    """A network that is loaded when it is first wanted, by whichever thread wants it, and accepted or refused then."""
+
+    def __init__(self, load: Callable[[], Backbone], accept: Callable[[Backbone], None]) -> None:
+        self._load = load
+        self._accept = accept
+        self._lock = threading.Lock()
+        self._loaded: Backbone | None = None
+
+    def get(self) -> Backbone:
+        """Return the network."""
+        with self._lock:
+            if self._loaded is None:
+                loaded = self._load()
+                self._accept(loaded)
+                self._loaded = loaded
+            return self._loaded
+
+
+class Batches:
+    """Gathers files until there are enough pictures for a forward pass; what needs none goes along in its place."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._gathered: list[Loaded] = []
+        self._pictures = 0
+
+    def add(self, loaded: Loaded) -> list[list[Loaded]]:
+        """Take one file; return the batch that it completes, if it does."""
+        self._gathered.append(loaded)
+        self._pictures += loaded.pixels is not None
+        return self.rest() if self._pictures >= self._size or len(self._gathered) >= 64 * self._size else []
+
+    def rest(self) -> list[list[Loaded]]:
+        """Return what is gathered as a batch, if anything is."""
+        gathered, self._gathered, self._pictures = self._gathered, [], 0
+        return [gathered] if gathered else []
