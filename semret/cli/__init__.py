@@ -5,6 +5,7 @@ Each command's body imports what it runs, so that ``semret --help`` loads neithe
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def _options(
 
 def main() -> None:
     """Run the command line, as the console script ``semret`` does."""
+    logging.basicConfig(format="semret: %(message)s", level=logging.ERROR)
+    logging.getLogger("semret").setLevel(logging.WARNING)
     try:
         app()
     except BrokenPipeError:

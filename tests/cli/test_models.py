@@ -42,7 +42,7 @@ def test_json_tells_everything() -> None:
     rows = {row["name"]: row for row in json.loads(models("--format", "json"))}
     assert set(rows) == {spec.name for spec in list_backbones()}
     default = rows["efficientnet-lite0"]
-    assert (default["S"], default["C"], default["grid"], default["classes"]) == (256, 320, [16, 16], 1000)
+    assert (default["S"], default["C"], default["grid"], default["classes"]) == (144, 1280, [12, 12], 1000)
     assert Path(default["weights"]).is_file()
     assert rows["dinov2-giant"]["weights"] is None
     assert rows["clip"]["text"] is True

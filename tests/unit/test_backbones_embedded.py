@@ -58,7 +58,7 @@ def test_a_file_of_timms_layout_gives_the_same_network(
 ) -> None:
     torch.save(reference.state_dict(), tmp_path / "timm.pth")
     other = create_backbone("efficientnet-lite0", weights=tmp_path / "timm.pth", size=(96, 128), device="cpu")
-    np.testing.assert_array_equal(other.embed(batch).tokens, backbone.embed_layers(batch)["blocks.6"])
+    np.testing.assert_array_equal(other.embed(batch).tokens, backbone.embed(batch).tokens)
 
 
 @pytest.mark.parametrize("size", [(96, 128), (95, 129), (33, 64)])
@@ -127,9 +127,9 @@ def test_an_image_has_the_same_tokens_whatever_batch_it_is_in(backbone: TorchBac
         np.testing.assert_allclose(backbone.embed(image[None]).tokens[0], together[position], atol=1e-4)
 
 
-def test_the_default_is_the_map_before_the_head() -> None:
+def test_the_default_is_the_last_map_of_a_squashed_picture() -> None:
     identity = create_backbone("efficientnet-lite0", device="cpu").identity
-    assert (identity.layer, identity.grid, identity.channels) == ("blocks.6", (16, 16), 320)
+    assert (identity.layer, identity.grid, identity.channels) == ("last", (12, 12), 1280)
     assert identity.preprocessing.geometry == "squash"
 
 

@@ -249,3 +249,22 @@ def test_the_file_may_be_missing_damaged_or_nested(tmp_path: Path) -> None:
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(CLIP_FILE | {"image_mean": "grey"}))
     with pytest.raises(BackboneError, match="no preprocessing that semret knows"):
         find_preprocessing(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(100_000, 1), (1, 100_000)])
+def test_a_strip_is_cropped_without_being_resized_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    strip = Image.new("RGB", size, (10, 20, 30))
+    strip.putpixel((size[0] // 2, size[1] // 2), (250, 240, 230))
+    pixels = Preprocessing(size=(224, 224), geometry="crop", resize_edge=256, mean=(0.0,) * 3, std=(1.0,) * 3)
+    resized = []
+    resize = Image.Image.resize
+
+    def watched(image: Image.Image, wanted: tuple[int, int], *arguments: Any, **options: Any) -> Image.Image:
+        resized.append(wanted)
+        return resize(image, wanted, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    prepared = prepare_image(strip, pixels)
+    assert prepared.shape == (3, 224, 224)
+    assert prepared.max() > 0.9  # the middle is what is left
+    assert max(width * height for width, height in resized) <= 32 * 256 * 256

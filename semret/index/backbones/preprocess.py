@@ -30,6 +30,9 @@ _FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+_LONGEST = 32
+"""A picture more times longer than wide than this is cut to its middle before its shorter edge is resized."""
+
 
 def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> Float32Array:
     """Turn an RGB picture into a network's input.
@@ -123,12 +126,22 @@ def _resize_and_crop(
         resized_width, resized_height = edge, int(edge * image.height / image.width)
     else:
         resized_width, resized_height = int(edge * image.width / image.height), edge
+    if max(resized_width, resized_height) > _LONGEST * edge:
+        return _resize_and_crop(_middle(image), preprocessing, resample)
     resized = _resize(image, resized_width, resized_height, resample)
     even = preprocessing.crop_rounding == "even"
     top, pad_top = _margin(resized_height, height, even=even)
     left, pad_left = _margin(resized_width, width, even=even)
     box = (left, top, min(left + width, resized_width), min(top + height, resized_height))
     return resized.crop(box), pad_top, pad_left
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """Cut the ends off a strip, so that resizing it by its shorter edge takes no memory for what is cropped anyway."""
+    length = _LONGEST * min(image.size)
+    width, height = min(image.width, length), min(image.height, length)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _margin(available: int, wanted: int, *, even: bool) -> tuple[int, int]:

