@@ -106,14 +106,14 @@ def curves(
     return draw
 
 
-def histograms(panels: dict[str, dict[str, Float64Array]], *, x_label: str, title: str) -> Draw:
-    """Return a drawing of overlaid distributions, one panel for each name; densities."""
+def histograms(panels: dict[str, dict[str, Float64Array]], *, x_label: str, title: str, columns: int = 4) -> Draw:
+    """Return a drawing of overlaid distributions, one panel for each name, `columns` side by side; densities."""
 
     def draw(path: Path) -> None:
-        columns = min(len(panels), 4)
-        rows = -(-len(panels) // columns)
-        with _figure(path, width=2.9 * columns, height=2.5 * rows + 0.6) as figure:
-            grid = figure.subplots(rows, columns, squeeze=False)
+        across = min(len(panels), columns)
+        rows = -(-len(panels) // across)
+        with _figure(path, width=2.9 * across, height=2.5 * rows + 0.6) as figure:
+            grid = figure.subplots(rows, across, squeeze=False)
             for axes, (name, sets) in zip(grid.flat, panels.items(), strict=False):
                 values = np.concatenate(list(sets.values()))
                 edges = np.linspace(values.min(), max(values.max(), values.min() + 1e-9), 31)
@@ -145,13 +145,15 @@ def heat_maps(
         Names of rows and of columns.
     diverging : bool
         Centre the colours at 0: for differences.
+    columns : int
+        Panels side by side.
     """
 
     def draw(path: Path) -> None:
-        columns = min(len(panels), 4)
-        rows = -(-len(panels) // columns)
-        with _figure(path, width=3.4 * columns + 0.6, height=3.1 * rows + 0.5) as figure:
-            grid = figure.subplots(rows, columns, squeeze=False)
+        across = min(len(panels), columns)
+        rows = -(-len(panels) // across)
+        with _figure(path, width=3.4 * across + 0.6, height=3.1 * rows + 0.5) as figure:
+            grid = figure.subplots(rows, across, squeeze=False)
             for axes, (name, matrix) in zip(grid.flat, panels.items(), strict=False):
                 bound = float(np.nanmax(np.abs(matrix), initial=1e-9))
                 limits = {"vmin": -bound, "vmax": bound, "cmap": "PuOr"} if diverging else {"cmap": "viridis"}

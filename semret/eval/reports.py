@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -138,6 +139,11 @@ class Report:
         parts += [Table("Data", ["", ""], facts).as_markdown()]
         parts += [f"semret {__version__}; paper: {PAPER}.", ""]
         return "\n".join(parts)
+
+
+def file_name(text: str) -> str:
+    """Return a text as part of a file name that needs no escaping in Markdown or a shell."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
 def finite(value: Any) -> Any:

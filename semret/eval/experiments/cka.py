@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float64Array
 from semret.errors import ArgumentError
-from semret.eval.experiments.pictures import choose_pictures, embed_layers, fingerprint, folder_of_pictures
+from semret.eval.experiments.pictures import (
+    choose_layers,
+    choose_pictures,
+    embed_layers,
+    fingerprint,
+    folder_of_pictures,
+)
 from semret.eval.plots import curves, heat_maps
-from semret.eval.reports import Report, Table
+from semret.eval.reports import Report, Table, file_name
 from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
 from semret.retrieval.cka import minibatch_cka
@@ -156,16 +162,6 @@ def measure_layers(
     return result
 
 
-def choose_layers(names: list[str], most: int | None) -> list[str]:
-    """Return at most `most` names, evenly spaced, the first and the last among them."""
-    if most is None or most >= len(names):
-        return names
-    if most < 1:
-        raise ArgumentError(f"layers is {most}, expected at least 1")
-    places = np.unique(np.linspace(len(names) - 1, 0, most).round().astype(int))
-    return [names[place] for place in places]
-
-
 def center_of(tokens: NDArray[np.float32], mode: str) -> Float64Array | None:
     """Return the mean of all pictures by position (S, C) or channel (C,), read picture by picture."""
     if mode == "none":
@@ -193,7 +189,7 @@ def _compare_kinds(report: Report, model: str, matrices: dict[str, Matrices], se
         rows.append([layer, f"{value:.3f}"])
         _enter(report, "cka of semantic with spatio-semantic", model, {"layer": layer}, value)
     report.tables.append(Table(f"{model}: semantic with spatio-semantic similarity", ["layer", "CKA"], rows))
-    report.figures[f"kinds_{_file(model)}.png"] = curves(
+    report.figures[f"kinds_{file_name(model)}.png"] = curves(
         [float(index) for index in range(len(values))],
         {model: values},
         x_label="layer (from input to output)",
@@ -221,7 +217,7 @@ def _compare_layers(
     rows = [[left, *(f"{value:+.3f}" for value in row)] for left, row in zip(names[0], difference, strict=True)]
     report.tables.append(Table(f"{title}: semantic minus spatio-semantic", ["layer", *names[1]], rows))
     options = {"x_label": other, "y_label": one, "ticks": names}
-    stem = f"layers_{_file(one)}_{_file(other)}"
+    stem = f"layers_{file_name(one)}_{file_name(other)}"
     panels = {"spatio-semantic": grids["none"], "semantic": grids["permutation"]}
     report.figures[f"{stem}.png"] = heat_maps(panels, title=title, bar_label="CKA", **options)  # type: ignore[arg-type]
     report.figures[f"{stem}_difference.png"] = heat_maps(
@@ -242,7 +238,3 @@ def _enter(report: Report, name: str, model: str, cell: dict[str, str], value: f
         {"name": name, "model": model, "cell": cell, "mean": value, "low": None, "high": None,
          "n": report.dataset["pictures"], "paper": None}
     )  # fmt: skip
-
-
-def _file(name: str) -> str:
-    return name.replace("/", "_").replace(":", "_").replace(" ", "_")

@@ -17,7 +17,7 @@ from semret.eval.experiments.pictures import choose_pictures, fingerprint, folde
 from semret.eval.metrics import jensen_shannon, pearson, softmax, spearman
 from semret.eval.paper import table_1
 from semret.eval.plots import scatters
-from semret.eval.reports import Report, Table, show
+from semret.eval.reports import Report, Table, file_name, show
 from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
 from semret.retrieval.rsm import rsm
@@ -129,7 +129,7 @@ def _measure_model(
                 if kernel == settings.kernels[0]:
                     panels[f"{kernel}, {invariance}"] = (upper_triangle(divergence), upper_triangle(symmetric))
         del tokens
-    file = f"correlation_{name.replace('/', '_').replace(':', '_')}.png"
+    file = f"correlation_{file_name(name)}.png"
     report.figures[file] = scatters(
         panels, x_label="JSD of class probabilities (nats)", y_label="similarity", title=name
     )

@@ -128,6 +128,16 @@ def _open_stores(
     }
 
 
+def choose_layers(names: list[str], most: int | None) -> list[str]:
+    """Return at most `most` names, evenly spaced, the first and the last among them."""
+    if most is None or most >= len(names):
+        return names
+    if most < 1:
+        raise ArgumentError(f"layers is {most}, expected at least 1")
+    places = np.unique(np.linspace(len(names) - 1, 0, most).round().astype(int))
+    return [names[place] for place in places]
+
+
 def upper_triangle(matrix: Float64Array) -> Float64Array:
     """Return the entries above the diagonal: every pair once."""
     return np.asarray(matrix[np.triu_indices(len(matrix), 1)])

@@ -17,7 +17,7 @@ from semret.eval.features import Features, extract, without_unreadable
 from semret.eval.metrics import compare_means, estimate_mean
 from semret.eval.paper import table_2, table_3
 from semret.eval.plots import bars, curves
-from semret.eval.reports import Report, Table, show
+from semret.eval.reports import Report, Table, file_name, show
 from semret.eval.search import Answers, find_answers, shortlist_ranks
 from semret.index.choice import ModelChoice
 
@@ -411,7 +411,7 @@ def _add_figures(
             for invariance in settings.invariances
         }
         lines = {reference: float(values.mean()) for reference, values in run.references.items()}
-        file = f"retrieval_{run.model.replace('/', '_').replace(':', '_')}_{run.size}.png"
+        file = f"retrieval_{file_name(run.model)}_{run.size}.png"
         title = f"{run.model}, database of {run.size}, {len(run.split.queries)} queries"
         report.figures[file] = bars(
             list(settings.kernels), series, label=f"{name}@1 (0 to 1)", title=title, lines=lines

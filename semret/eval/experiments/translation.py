@@ -14,6 +14,7 @@ from PIL import Image
 from semret.arrays import Float64Array
 from semret.errors import ArgumentError
 from semret.eval.experiments.pictures import (
+    choose_layers,
     choose_pictures,
     embed_layers,
     fingerprint,
@@ -217,7 +218,7 @@ def _summarise(
         rows.append([layer, str(positions), str(channels), *cells])
     report.tables.append(Table("Area under the ROC curve, mean over batches", ["layer", "S", "C", *INVARIANCES], rows))
     report.notes.append("1: overlapping crops are always more alike than crops of different pictures; 0.5: chance.")
-    shown = list(shapes)[:: max(1, -(-len(shapes) // 4))]
+    shown = choose_layers(list(shapes), 4)
     first = {f"{layer}, {i}": matrices[layer, i][0] for i in INVARIANCES for layer in shown}
     report.figures = {
         "separation.png": curves(
@@ -227,10 +228,12 @@ def _summarise(
         "rsm.png": heat_maps(
             first, title=f"Similarity of the crops of the first batch ({settings.kernel})", x_label="crop",
             y_label="crop", bar_label="similarity",
+            columns=len(shown),
         ),
         "distributions.png": histograms(
             {f"{layer}, {i}": panels[f"{layer}, {i}"] for i in INVARIANCES for layer in shown},
             x_label=f"similarity ({settings.kernel})",
             title="Similarity of overlapping crops and of different pictures",
+            columns=len(shown),
         ),
     }  # fmt: skip

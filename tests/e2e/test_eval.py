@@ -1,0 +1,164 @@
+"""The experiments end to end: rendered pictures, the embedded network, and what must come out of them."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from semret.cli.evaluate import app
+from semret.eval.experiments.cka import split_batches
+from semret.eval.experiments.correlation import resampled_correlation
+from semret.eval.experiments.pictures import choose_layers
+from semret.eval.experiments.translation import crop_pairs, shift_in_pixels, split_pairs
+from semret.eval.reports import find_problems
+from semret.eval.scenes import make_egoobjects, render_collection
+
+runner = CliRunner()
+
+
+def run(*arguments):
+    result = runner.invoke(app, [str(argument) for argument in (*arguments, "--format", "json")])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert find_problems(report) == []
+    return report
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    render_collection(folder, 16, seed=3)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    return folder
+
+
+@pytest.mark.slow
+def test_permutation_invariance_wins_where_things_are_rearranged(tmp_path):
+    make_egoobjects(tmp_path / "data", seed=7, scenes=16, videos=4, frames=1)
+    report = run(
+        "egoobjects", "--root", tmp_path / "data", "--model", "efficientnet-lite0@192x320", "--queries", 20,
+        "--database", 44, "--features", tmp_path / "features", "--kernels", "cosine", "--center", "channel",
+    )  # fmt: skip
+    found = {tuple(m["cell"].values())[1:]: m["mean"] for m in report["metrics"] if m["name"] == "f1@1"}
+    assert found["oracle",] > 0.9
+    assert found["chance",] < 0.3
+    assert found["cosine", "permutation"] > found["cosine", "none"] + 0.1
+    assert found["cosine", "permutation"] > found["chance",] + 0.2
+
+
+def test_translation_separates_shifted_views_better_with_matching(pictures, tmp_path):
+    report = run(
+        "translation", "--images", pictures, "--model", "efficientnet-lite0@128x128", "--pairs", 4, "--batches", 2,
+        "--largest", 64, "--out", tmp_path,
+    )  # fmt: skip
+    areas = {(m["cell"]["layer"], m["cell"]["invariance"]): m["mean"] for m in report["metrics"]}
+    layers = list(dict.fromkeys(layer for layer, _ in areas))
+    assert len(layers) >= 3
+    gains = [areas[layer, "permutation"] - areas[layer, "none"] for layer in layers]
+    assert np.mean(gains) > 0
+    assert min(areas[layer, "permutation"] for layer in layers) > 0.8
+    assert report["settings"]["shift_pixels"] % 32 != 0
+    assert {"rsm.png", "distributions.png", "separation.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_correlation_of_a_classifier(pictures, tmp_path):
+    report = run(
+        "correlation", "--images", pictures, "--model", "efficientnet-lite0@128x128", "--count", 12, "--invariances",
+        "none,permutation,maxsim", "--out", tmp_path,
+    )  # fmt: skip
+    found = {(m["name"], *m["cell"].values()): m for m in report["metrics"]}
+    assert len(found) == 2 * 3 * 3
+    for metric in found.values():
+        assert -1 <= metric["low"] <= metric["high"] <= 1
+        assert metric["n"] == 12
+    # Pictures of the same things are seen as similar and classified alike.
+    assert found["pearson", "cosine", "permutation"]["mean"] < 0
+    assert (tmp_path / "correlation_efficientnet-lite0.png").exists()
+
+
+def test_cka_within_and_across_models(pictures, tmp_path):
+    report = run(
+        "cka", "--images", pictures, "--model", "efficientnet-lite0@96x96", "--model", "efficientnet-lite0@128x128",
+        "--count", 10, "--batch", 5, "--layers", 2, "--largest", 36, "--out", tmp_path,
+    )  # fmt: skip
+    assert [model["name"] for model in report["models"]] == ["efficientnet-lite0", "efficientnet-lite0 #2"]
+    within = [
+        m
+        for m in report["metrics"]
+        if (m["name"], m["model"]) == ("cka of layers", m["cell"]["other"])
+        and m["cell"]["layer"] == m["cell"]["other layer"]
+    ]
+    assert len(within) == 2 * 2 * 2
+    assert all(m["mean"] == pytest.approx(1.0) for m in within)
+    kinds = [m["mean"] for m in report["metrics"] if m["name"].startswith("cka of semantic")]
+    assert all(0 < value < 1 for value in kinds)
+    assert len(report["figures"]) == 2 + 3 * 2
+
+
+def test_solver_studies_report_time_beside_quality():
+    report = run("runtime", "--sides", "64,96", "--pairs", 2)
+    quality = {m["cell"]["method"]: m["mean"] for m in report["metrics"] if m["name"] == "quality"}
+    assert quality["auction"] == pytest.approx(1.0)
+    assert quality["identity"] < 1.0
+
+
+def test_crops_of_a_pair_show_the_same_pixels_shifted(pictures):
+    class Geometry:
+        class identity:  # noqa: N801
+            class preprocessing:  # noqa: N801
+                size = (64, 96)
+
+            grid = (2, 3)
+
+    assert shift_in_pixels(Geometry, 0.5) == 48  # 32 would be a multiple of the patch
+    paths = sorted(pictures.glob("scene*.jpg"))[:2]
+    crops = [np.asarray(crop) for crop in crop_pairs(paths, Geometry, 20)]
+    assert len(crops) == 4
+    assert all(crop.shape == (64, 96, 3) for crop in crops)
+    np.testing.assert_array_equal(crops[0][20:], crops[2][:-20])
+    np.testing.assert_array_equal(crops[1][20:], crops[3][:-20])
+
+
+def test_pairs_of_crops_are_told_apart():
+    matrix = np.array([[9, 1, 5, 2], [1, 9, 3, 6], [5, 3, 9, 4], [2, 6, 4, 9]], dtype=float)
+    same, different = split_pairs(matrix)
+    assert sorted(same) == [5, 6]
+    assert sorted(different) == [1, 2, 3, 4]
+
+
+def test_the_interval_of_a_correlation_holds_it_and_knows_certainty():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(30, 30))
+    x = noise + noise.T
+    y = x + 2 * (lambda e: e + e.T)(rng.normal(size=(30, 30)))
+    upper = np.triu_indices(30, 1)
+    low, high = resampled_correlation(x, y, seed=0, resamples=200)
+    assert low < np.corrcoef(x[upper], y[upper])[0, 1] < high
+    assert high - low < 0.5
+    low, high = resampled_correlation(x, -x, seed=0, resamples=20)
+    assert (low, high) == (pytest.approx(-1), pytest.approx(-1))
+
+
+def test_layers_are_spread_and_small_last_batches_joined():
+    assert choose_layers(list("abcde"), 3) == ["a", "c", "e"]
+    assert choose_layers(list("abcde"), 1) == ["e"]
+    assert choose_layers(list("ab"), None) == ["a", "b"]
+    assert split_batches(11, 4) == [slice(0, 4), slice(4, 11)]
+    assert split_batches(3, 4) == [slice(0, 3)]
+
+
+def test_experiments_refuse_what_cannot_work(pictures, tmp_path):
+    Image.new("RGB", (40, 40)).save(tmp_path / "only.png")
+    for arguments, message in (
+        (("correlation", "--images", tmp_path), "expected at least 3"),
+        (("translation", "--images", pictures, "--shift", "1.5"), "expected a share"),
+        (("cka", "--images", pictures, "--count", "2"), "at least 4"),
+        (("cka", "--images", pictures, "--count", "4", "--largest", "1"), "raise --largest"),
+        (("runtime", "--images", pictures, "--sides", "tiny"), "at least 32 pixels"),
+    ):
+        result = runner.invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 1, arguments
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
