@@ -19,7 +19,6 @@ from semret.index.location import Root, absolute, default_index_path, find_index
 from semret.index.lock import ReaderLock
 from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.segments import REPAIR, Segment, SegmentReader, columns
-from semret.index.views import Center, FeatureRows, StoredTokens
 from semret.index.vectors import (
     SHORTLIST_NAME,
     Shortlist,
@@ -29,6 +28,7 @@ from semret.index.vectors import (
     products,
     read_shortlist,
 )
+from semret.index.views import Center, FeatureRows, StoredTokens
 
 __all__ = [
     "Center",

@@ -167,5 +167,3 @@ def _datasets(layout: dict[str, Column], parts: Sequence[Rows]) -> list[tuple[st
         np.stack([row_checksums(found[name][part]) for name in CHECKED_ROWS], axis=1) for part in range(len(parts))
     ]
     return [(name, found[name]) for name in layout]
-
-
