@@ -133,7 +133,7 @@ def histograms(panels: dict[str, dict[str, Float64Array]], *, x_label: str, titl
 
 def heat_maps(
     panels: dict[str, Float64Array], *, title: str, x_label: str, y_label: str, bar_label: str,
-    ticks: tuple[list[str], list[str]] | None = None, diverging: bool = False,
+    ticks: tuple[list[str], list[str]] | None = None, diverging: bool = False, columns: int = 4,
 ) -> Draw:  # fmt: skip
     """Return a drawing of matrices side by side.
 
