@@ -41,7 +41,7 @@ from semret.errors import ArgumentError
 
 if TYPE_CHECKING:
     from semret.eval.dataset import Dataset
-    from semret.eval.experiments.retrieval import RetrievalSettings, Run
+    from semret.eval.experiments.retrieval_report import RetrievalSettings, Run
 
 app = typer.Typer(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
 
@@ -202,7 +202,7 @@ def compare(
 def _settings(
     kernels: str, invariances: str, center: str, metric: str, measure: str, solver: str, full_matrix: bool, seed: int
 ) -> RetrievalSettings:
-    from semret.eval.experiments.retrieval import RetrievalSettings
+    from semret.eval.experiments.retrieval_report import RetrievalSettings
     from semret.retrieval.kernels import check_modes
 
     chosen = RetrievalSettings(

@@ -11,7 +11,7 @@ import numpy as np
 from semret.arrays import IndexVector
 from semret.errors import ImageDecodeError, StorageError
 from semret.eval.dataset import Dataset
-from semret.eval.experiments.retrieval import NAMES, Run
+from semret.eval.experiments.retrieval_report import NAMES, Run
 from semret.index.images import thumbnail
 
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2rem;color:#222;background:#fff}

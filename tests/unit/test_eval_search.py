@@ -7,7 +7,8 @@ import pytest
 
 from semret.errors import ArgumentError, UnknownNameError
 from semret.eval import search
-from semret.eval.search import find_answers, measure_center, rank_rows, shortlist_ranks
+from semret.eval.ranking import rank_rows, shortlist_ranks
+from semret.eval.search import find_answers, measure_center
 from semret.retrieval.similarity import matched_similarity
 
 KERNELS = ("cosine", "linear", "rbf")

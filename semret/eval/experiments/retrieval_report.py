@@ -1,0 +1,179 @@
+"""Settings and outcome of the retrieval experiment, and its tables and figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from semret.arrays import Float64Array, IndexVector
+from semret.eval.dataset import Dataset, Split
+from semret.eval.features import Features
+from semret.eval.plots import bars, curves
+from semret.eval.reports import Report, Table, file_name, show
+from semret.eval.search import Answers
+
+Cell = tuple[str, str]
+"""A kernel and an invariance."""
+
+NAMES = {"f1": "F1", "iou": "IoU"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalSettings:
+    """How a retrieval experiment is run; the defaults are the paper's, with the two rows that it lacks.
+
+    Attributes
+    ----------
+    kernels, invariances : tuple of str
+        The invariance ``none`` is the reference that differences are taken against.
+    center : {"position", "channel", "none"}
+    k : int
+        Answers per query. With more than one, the best and the mean of the k are reported beside the first.
+    solver : str
+    full_matrix : bool
+        Solve every pair; see `semret.eval.search.find_answers`.
+    seed : int
+        Of the split and of the intervals.
+    resamples : int
+        Of the bootstrap and of the paired test.
+    threads : int or None
+    """
+
+    kernels: tuple[str, ...] = ("cosine", "linear", "rbf")
+    invariances: tuple[str, ...] = ("pooled", "none", "maxsim", "permutation")
+    center: str = "position"
+    k: int = 1
+    solver: str = "auction"
+    full_matrix: bool = False
+    seed: int = 0
+    resamples: int = 2000
+    threads: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Answers of one model on one database, with each answer's score by the data set's measure, (Q, k)."""
+
+    model: str
+    size: int
+    split: Split
+    features: Features
+    answers: dict[Cell, Answers]
+    values: dict[Cell, Float64Array]
+    references: dict[str, Float64Array]
+    ranks: dict[str, IndexVector]
+
+    @property
+    def database(self) -> IndexVector:
+        """Pictures of the database."""
+        return self.split.databases[self.size]
+
+
+def add_tables(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> None:
+    """Add tables and figures of metrics and comparisons that have been entered."""
+    by_cell = {
+        (m["model"], m["cell"]["database"], m["cell"].get("kernel"), m["cell"].get("invariance")): m
+        for m in report.metrics
+        if m["name"] == f"{dataset.measure}@1" and "reference" not in m["cell"]
+    }
+    rows = []
+    for run in runs:
+        for kernel in settings.kernels:
+            cells = [by_cell[run.model, run.size, kernel, invariance] for invariance in settings.invariances]
+            paper = [f"{c['paper']:.3f}" for c in cells if c["paper"] is not None]
+            rows.append([run.model, str(run.size), kernel, *(show(c) for c in cells), " / ".join(paper) or "-"])
+    name = NAMES[dataset.measure]
+    header = ["model", "database", "kernel", *settings.invariances, "paper (none / permutation)"]
+    report.tables.append(Table(f"{name}@1, mean and 95 % interval", header, rows))
+    report.tables += [_reference_table(report, dataset), _difference_table(report, dataset)]
+    extra = [m for m in report.metrics if m["name"] not in (f"{dataset.measure}@1", "shortlist recall")]
+    if extra:
+        lines = [[m["name"], m["model"], *(str(v) for v in m["cell"].values()), show(m)] for m in extra]
+        report.tables.append(
+            Table(f"Of {settings.k} answers", ["metric", "model", "database", "kernel", "invariance", "value"], lines)
+        )
+    _add_recall(report)
+    _add_figures(report, dataset, runs, settings, by_cell)
+
+
+def _reference_table(report: Report, dataset: Dataset) -> Table:
+    rows = [
+        [m["model"], str(m["cell"]["database"]), m["cell"]["reference"], show(m)]
+        for m in report.metrics
+        if "reference" in m["cell"]
+    ]
+    title = f"{NAMES[dataset.measure]}@1 of the best possible answer and of a random one"
+    return Table(title, ["model", "database", "answer", "value"], rows)
+
+
+def _difference_table(report: Report, dataset: Dataset) -> Table:
+    rows = [
+        [c["model"], str(c["cell"]["database"]), c["cell"]["kernel"], c["against"]["invariance"],
+         f"{c['mean']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]", f"{c['p']:.4f}"]
+        for c in report.comparisons
+    ]  # fmt: skip
+    title = f"Permutation invariance against the others: difference of {NAMES[dataset.measure]}@1, paired"
+    return Table(title, ["model", "database", "kernel", "against", "difference", "p"], rows)
+
+
+def _add_recall(report: Report) -> None:
+    recalls = [m for m in report.metrics if m["name"] == "shortlist recall"]
+    if not recalls:
+        return
+    rows = [
+        [m["model"], *(str(m["cell"][key]) for key in ("database", "kernel", "shortlist")), show(m)] for m in recalls
+    ]
+    title = "Share of queries whose best matched answer is in the pooled shortlist"
+    report.tables.append(Table(title, ["model", "database", "kernel", "shortlist", "recall"], rows))
+    series: dict[str, dict[int, float]] = {}
+    for m in recalls:
+        name = f"{m['model']}, {m['cell']['database']}, {m['cell']['kernel']}"
+        series.setdefault(name, {})[m["cell"]["shortlist"]] = m["mean"]
+    x = sorted(set.intersection(*(set(points) for points in series.values())))
+    report.figures["shortlist_recall.png"] = curves(
+        [float(length) for length in x],
+        {name: [points[length] for length in x] for name, points in series.items()},
+        x_label="length of the shortlist (images)",
+        y_label="recall of the best matched answer",
+        title="Recall of the pooled shortlist",
+        log_x=True,
+    )
+
+
+def _add_figures(
+    report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings, by_cell: dict[Any, dict[str, Any]]
+) -> None:
+    name = NAMES[dataset.measure]
+    for run in runs:
+        series = {
+            invariance: [
+                (cell["mean"], cell["low"], cell["high"])
+                for cell in (by_cell[run.model, run.size, kernel, invariance] for kernel in settings.kernels)
+            ]
+            for invariance in settings.invariances
+        }
+        lines = {reference: float(values.mean()) for reference, values in run.references.items()}
+        file = f"retrieval_{file_name(run.model)}_{run.size}.png"
+        title = f"{run.model}, database of {run.size}, {len(run.split.queries)} queries"
+        report.figures[file] = bars(
+            list(settings.kernels), series, label=f"{name}@1 (0 to 1)", title=title, lines=lines
+        )
+
+
+def notes_of(runs: list[Run], settings: RetrievalSettings) -> list[str]:
+    """Return what a reader must know of how the numbers came about."""
+    notes = [
+        "Intervals: 95 % percentile bootstrap over queries, resampled by scene. p: two-sided sign-flip test of the "
+        "paired difference, signs flipped by scene.",
+        f"Centre: {settings.center} mean of the database, subtracted from queries and database.",
+        "Pictures go straight into the model's own preprocessing; the paper first resizes all to one size.",
+    ]
+    if any("permutation" in cell for run in runs for cell in run.answers) and not settings.full_matrix:
+        solved = sum(a.solved for run in runs for (_, i), a in run.answers.items() if i == "permutation")
+        pruned = sum(a.pruned for run in runs for (_, i), a in run.answers.items() if i == "permutation")
+        notes.append(
+            f"Matchings: {solved} pairs solved, {pruned} ruled out by an upper bound; the answers are those of solving "
+            "all. sigma of the rbf kernel is then the median, over all pairs, of the mean squared distance over all "
+            "matchings; the order of answers does not depend on it."
+        )
+    return notes
