@@ -324,6 +324,9 @@ def _sqlite_reported(path: Path) -> Iterator[None]:
                 "make room or give access, and run the command again"
             ) from error
         raise IndexCorruptError(f"{path} is damaged: {error}; {_REPAIR}") from error
+    except UnicodeDecodeError as error:
+        # SQLite's own message quotes damaged text, and sqlite3 cannot decode it.
+        raise IndexCorruptError(f"{path} is damaged: its text is no UTF-8; {_REPAIR}") from error
 
 
 def _segment(row: tuple[Any, ...]) -> Segment:

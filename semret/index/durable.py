@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +49,21 @@ def temporary(path: Path) -> Path:
     return path.with_name(path.name + TEMPORARY_SUFFIX)
 
 
+def create_temporary(path: Path) -> io.FileIO:
+    """Open the temporary file of `path`, new and empty, for writing and reading back.
+
+    What stands in its place is unlinked first: a link there, however it came to be, leads nowhere.
+
+    Raises
+    ------
+    OSError
+        If the disk is full, read-only, or refuses access.
+    """
+    place = temporary(path)
+    place.unlink(missing_ok=True)
+    return io.FileIO(place, "x+b")
+
+
 def put_in_place(path: Path, label: str) -> None:
     """Give a complete, flushed temporary file its name, and flush the folder; `label` names the checkpoints."""
     checkpoint(f"{label}:written")
@@ -67,8 +83,9 @@ def write_file(path: Path, data: bytes, label: str) -> None:
     """
     try:
         with storage(f"write {path}"):
-            with temporary(path).open("wb") as stream:
+            with io.BufferedRandom(create_temporary(path)) as stream:
                 stream.write(data)
+                stream.flush()
                 flush_file(stream.fileno())
             put_in_place(path, label)
     except StorageError:

@@ -19,6 +19,9 @@ from semret.index.durable import storage
 
 LOCK_NAME = "lock"
 
+# A link in place of the lock would have another file emptied.
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
 
 class WriterLock:
     """The right to write to an index, for the length of a ``with`` block.
@@ -40,7 +43,7 @@ class WriterLock:
 
     def __enter__(self) -> WriterLock:
         with storage(f"lock {self._path.parent} for writing"):
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
         if not _try_lock(descriptor, exclusive=True):
             owner = _read_owner(descriptor)
             os.close(descriptor)

@@ -82,7 +82,7 @@ class Loader:
         except ImageDecodeError as error:
             return Loaded(path, content.size, content.mtime_ns, digest, reason=str(error))
         pixels = self._backbone().prepare(picture)
-        return Loaded(path, content.size, content.mtime_ns, digest, pixels, picture.size)
+        return Loaded(path, content.size, content.mtime_ns, digest, pixels, picture.info["original_size"])
 
 
 def load_in_order(loader: Loader, found: Iterable[FoundImage], *, workers: int, ahead: int) -> Iterator[Loaded]:

@@ -113,7 +113,7 @@ def write_segment(index: Path, number: int, manifest: Manifest, parts: Sequence[
     try:
         with durable.storage(f"write {path}"):
             path.parent.mkdir(exist_ok=True)
-            with durable.temporary(path).open("w+b", buffering=0) as raw:
+            with durable.create_temporary(path) as raw:
                 durable.checkpoint("segment:begun")
                 guarded = _Guarded(raw)
                 offsets, sums = _write_datasets(guarded, manifest, parts)

@@ -8,6 +8,7 @@ scored again in float64, so the shortlist is the same, ties included.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import struct
 from dataclasses import dataclass
@@ -177,7 +178,7 @@ def write_shortlist(path: Path, vectors: Float32Array, mark: bytes) -> None:
     head = _header(*vectors.shape)
     try:
         with durable.storage(f"write {path}"):
-            with durable.temporary(path).open("wb") as stream:
+            with io.BufferedRandom(durable.create_temporary(path)) as stream:
                 stream.write(head)
                 stream.write(vectors.data if vectors.size else b"")
                 stream.write(_TRAILER.pack(_MAGIC, mark, _sum(head, vectors, mark)))

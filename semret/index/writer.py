@@ -63,6 +63,7 @@ class IndexWriter:
             self.index.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             stack.callback(self._forget_unmade)
+            self._refuse_links()
             stack.enter_context(WriterLock(self.index))
             if self.exists:
                 self._open(stack)
@@ -88,6 +89,14 @@ class IndexWriter:
             )
         self.root = Root.read(self.index, self.catalog.meta("root"))
         self.clean()
+
+    def _refuse_links(self) -> None:
+        """Refuse an index whose parts lie elsewhere: what is written or cleaned up must lie inside it."""
+        for name in (FOLDER, CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, LOCK_NAME):
+            if (self.index / name).is_symlink():
+                raise IndexCorruptError(
+                    f"{self.index / name} is a link; an index holds its own files: replace the link by what it leads to"
+                )
 
     def _refuse_lost_manifest(self) -> None:
         """Refuse to make an index where one with segments has merely lost its manifest."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semret.errors import ImageSearchError
+from semret.errors import ImageSearchError, SemretError
 from semret.index.build import SyncOptions, sync
 from semret.index.collection import Collection
 from semret.index.images import hash_file
@@ -235,3 +235,34 @@ def test_a_picture_of_nothing_but_trouble_makes_no_index(tmp_path, tiny_backbone
     with pytest.raises(ImageSearchError, match=r"a\.jpg"):
         sync(tmp_path / "index", [folder], tiny_backbone)
     assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize("name", ["lock", "segments", "catalog.sha256"])
+def test_a_writer_does_not_follow_links_out_of_the_index(
+    name, tiny_index, tiny_backbone, photos, draw_picture, tmp_path
+):
+    target = tmp_path / "precious"
+    if name == "segments":
+        (tiny_index / name).rename(target)
+    else:
+        (tiny_index / name).unlink()
+        target.write_bytes(b"precious")
+    (tiny_index / name).symlink_to(target)
+    before = sorted(target.iterdir()) if target.is_dir() else target.read_bytes()
+    draw_picture(99).save(photos / "new.png")
+    with pytest.raises(SemretError, match=r"is a link|cannot lock"):
+        sync(tiny_index, [photos], tiny_backbone)
+    assert (sorted(target.iterdir()) if target.is_dir() else target.read_bytes()) == before
+
+
+@pytest.mark.parametrize("name", ["segments/000002.h5.tmp", "shortlist.faiss.tmp", "catalog.sha256.tmp"])
+def test_a_link_in_place_of_a_temporary_file_leads_nowhere(
+    name, tiny_index, tiny_backbone, photos, draw_picture, tmp_path
+):
+    target = tmp_path / "precious"
+    target.write_bytes(b"precious")
+    (tiny_index / name).symlink_to(target)
+    draw_picture(99).save(photos / "new.png")
+    assert sync(tiny_index, [photos], tiny_backbone).added == 1
+    assert target.read_bytes() == b"precious"
+    assert not (tiny_index / name).is_symlink()

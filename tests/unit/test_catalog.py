@@ -224,3 +224,13 @@ def test_a_copied_index_opens_elsewhere(tiny_index, tmp_path):
 
 def test_checkpoints_do_nothing_by_themselves():
     assert durable.checkpoint("anything") is None
+
+
+def test_every_damaged_byte_of_the_schema_is_reported_as_damage(tiny_index):
+    catalog = tiny_index / CATALOG_NAME
+    sound = catalog.read_bytes()
+    for position in range(0, 4096, 5):
+        catalog.write_bytes(sound[:position] + b"\xb1" + sound[position + 1 :])
+        if sound[position] != 0xB1:
+            with pytest.raises((IndexCorruptError, StorageError)):
+                open_collection(tiny_index)
