@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install docs clean
+.PHONY: demo test lint install docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,10 @@ lint: $(VENV)/.installed-dev
 # Regenerates what is written by a program: the command reference.
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate_cli.py
+
+# Measures every solver on this machine and writes the table into the README; takes some minutes, best when idle.
+bench: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/solvers.py --readme README.md --out benchmarks/solvers.json
 
 install: $(VENV)/.installed
 
