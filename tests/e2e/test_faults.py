@@ -121,7 +121,10 @@ def test_a_kill_at_every_step_of_an_update_leaves_each_file_old_or_new(
 def test_kills_at_random_times_until_the_index_is_whole(tmp_path, folder, faults, reference, index_contents):
     dice = random.Random(20260101)
     kills = 0
-    for run in range(40):
+    # On a quick machine many runs end before their killer comes; go on until a hundred were hit.
+    for run in range(400):
+        if kills >= 100:
+            break
         index = tmp_path / f"run-{run}"
         shown = 0
         for _ in range(4):
