@@ -14,9 +14,9 @@ from semret._version import __version__
 
 if TYPE_CHECKING:
     from semret.errors import SemretError as SemretError
+    from semret.index.build import build as build
     from semret.retrieval.cka import cka as cka
     from semret.retrieval.engine import SearchEngine as SearchEngine
-    from semret.retrieval.engine import build as build
     from semret.retrieval.engine import open_index as open  # noqa: F401 - read through _EXPORTS
     from semret.retrieval.results import Hit as Hit
     from semret.retrieval.results import SearchResult as SearchResult
@@ -28,7 +28,7 @@ _EXPORTS = {
     "SearchEngine": ("semret.retrieval.engine", "SearchEngine"),
     "SearchResult": ("semret.retrieval.results", "SearchResult"),
     "SemretError": ("semret.errors", "SemretError"),
-    "build": ("semret.retrieval.engine", "build"),
+    "build": ("semret.index.build", "build"),
     "cka": ("semret.retrieval.cka", "cka"),
     "matched_similarity": ("semret.retrieval.similarity", "matched_similarity"),
     "open": ("semret.retrieval.engine", "open_index"),

@@ -15,9 +15,7 @@ from semret.cli.evaluation import (
     BatchOption,
     CacheOption,
     CenterOption,
-    DeviceOption,
     DtypeOption,
-    FormatOption,
     FullMatrixOption,
     InvariancesOption,
     KernelsOption,
@@ -27,16 +25,15 @@ from semret.cli.evaluation import (
     PlotsOption,
     RootOption,
     SeedOption,
-    SolverOption,
     WeightsOption,
-    check_format,
     choices,
     finish,
     names,
     print_table,
     stages,
 )
-from semret.cli.output import Format, progress_bar, reported, write_json
+from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverOption
+from semret.cli.output import progress_bar, reported, write_json
 from semret.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -87,7 +84,7 @@ def egoobjects(
     batch_size: BatchOption = None,
     out: OutOption = None,
     plots: PlotsOption = True,
-    format_: FormatOption = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Retrieve frames that show the same objects (Table 2 of the paper): F1@1 by kernel and invariance."""
     with reported():
@@ -95,7 +92,6 @@ def egoobjects(
         from semret.eval.egoobjects import load_egoobjects
         from semret.eval.experiments.retrieval import run_retrieval
 
-        check_format(format_)
         settings = _settings(kernels, invariances, center, metric, "f1", solver, full_matrix, seed)
         models = choices(model, weights, device)
         dataset = load_egoobjects(root, aspect=aspect, subset=None if subset == "any" else subset, video_key=video_key)
@@ -131,14 +127,13 @@ def cityscapes(
     batch_size: BatchOption = None,
     out: OutOption = None,
     plots: PlotsOption = True,
-    format_: FormatOption = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Retrieve streets with the same classes (Table 3 of the paper): IoU of class sets, val queries train."""
     with reported():
         from semret.eval.cityscapes import load_cityscapes
         from semret.eval.experiments.retrieval import run_retrieval
 
-        check_format(format_)
         settings = _settings(kernels, invariances, center, metric, "iou", solver, full_matrix, seed)
         models = choices(model, weights, device)
         dataset, split = load_cityscapes(root, classes=classes)
@@ -183,17 +178,16 @@ def make_data(
 @app.command("compare")
 def compare(
     reports: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="report.json files, or --out folders.")],
-    format_: FormatOption = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Put the metrics of reports side by side."""
     with reported():
         from semret.eval.reports import compare_reports, read_report
 
-        check_format(format_)
         labels = [path.parent.name if path.name == "report.json" else path.name for path in reports]
         documents = [read_report(path) for path in reports]
         table = compare_reports(zip(labels, documents, strict=True))
-        if format_ is Format.json:
+        if format_ is ReportFormat.json:
             write_json([dict(zip(table.header[:3], row[:3], strict=True)) | {"reports": row[3:]} for row in table.rows])
         else:
             print_table(table)

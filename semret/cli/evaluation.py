@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.cli.output import Format, progress_bar, write_json, write_table
+from semret.cli.options import ReportFormat
+from semret.cli.output import progress_bar, write_json, write_table
 from semret.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ ModelOption = Annotated[
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Checkpoint of your own; with a single --model only.")
 ]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps; default: the best there is.")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="Of the stored tokens: float16 or float32.")]
 BatchOption = Annotated[int | None, typer.Option("--batch-size", help="Pictures per pass of the network.")]
 KernelsOption = Annotated[str, typer.Option("--kernels", help="Comma-separated: cosine, linear, rbf.")]
@@ -46,13 +46,11 @@ CenterOption = Annotated[
 MetricOption = Annotated[
     str, typer.Option("--metric", help="Answers per query: @1 the best, @K also the best and the mean of K.")
 ]
-SolverOption = Annotated[str, typer.Option("--solver", help="Assignment solver.")]
 FullMatrixOption = Annotated[
     bool, typer.Option("--full-matrix", help="Solve every pair; rbf then takes its bandwidth from the matrix.")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of the random split and of the intervals.")]
 PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures into --out (needs matplotlib).")]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the result: table or json.")]
 
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of pictures; default: rendered scenes.")]
 OneModelOption = Annotated[str, typer.Option("--model", help="Backbone, also as NAME@HxW.")]
@@ -60,12 +58,6 @@ LargestOption = Annotated[int, typer.Option("--largest", help="Leave layers with
 
 DEFAULT_MODELS = ["efficientnet-lite0"]
 FEATURES = Path(".semret-features")
-
-
-def check_format(format_: Format) -> None:
-    """Raise ArgumentError unless a report can be printed so."""
-    if format_ not in (Format.table, Format.json):
-        raise ArgumentError(f"--format {format_.value} does not fit a report, expected table or json")
 
 
 def names(text: str, option: str) -> tuple[str, ...]:
@@ -112,7 +104,7 @@ def stages() -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
         yield stage
 
 
-def finish(report: Report, out: Path | None, plots: bool, format_: Format) -> None:
+def finish(report: Report, out: Path | None, plots: bool, format_: ReportFormat) -> None:
     """Write the report and print it."""
     from semret.eval.reports import write_report
 
@@ -121,7 +113,7 @@ def finish(report: Report, out: Path | None, plots: bool, format_: Format) -> No
     if out is not None:
         written = write_report(report, out)
         typer.echo(f"wrote {', '.join(path.name for path in written)} to {out}", err=True)
-    if format_ is Format.json:
+    if format_ is ReportFormat.json:
         write_json(report.as_json())
         return
     for table in report.tables:

@@ -8,8 +8,6 @@ import typer
 
 from semret.cli.evaluation import (
     DEFAULT_MODELS,
-    DeviceOption,
-    FormatOption,
     ImagesOption,
     InvariancesOption,
     KernelsOption,
@@ -19,14 +17,13 @@ from semret.cli.evaluation import (
     OutOption,
     PlotsOption,
     SeedOption,
-    SolverOption,
     WeightsOption,
-    check_format,
     finish,
     loaders,
     names,
 )
-from semret.cli.output import Format, progress_bar, reported
+from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverOption
+from semret.cli.output import progress_bar, reported
 from semret.errors import ArgumentError
 
 
@@ -53,13 +50,12 @@ def translation(
     device: DeviceOption = None,
     out: OutOption = None,
     plots: PlotsOption = True,
-    format_: FormatOption = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Tell overlapping crops from different pictures, layer by layer (section 4.1 and appendix B)."""
     with reported():
         from semret.eval.experiments.translation import TranslationSettings, run_translation
 
-        check_format(format_)
         settings = TranslationSettings(
             pairs=pairs,
             batches=batches,
@@ -91,13 +87,12 @@ def correlation(
     device: DeviceOption = None,
     out: OutOption = None,
     plots: PlotsOption = True,
-    format_: FormatOption = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Correlate similarity with the divergence of class probabilities (Tables 1 and 4); for classifiers."""
     with reported():
         from semret.eval.experiments.correlation import CorrelationSettings, run_correlation
 
-        check_format(format_)
         settings = CorrelationSettings(
             count=count,
             kernels=names(kernels, "--kernels"),
@@ -130,13 +125,12 @@ def cka(
     device: DeviceOption = None,
     out: OutOption = None,
     plots: PlotsOption = True,
-    format_: FormatOption = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Compare layers within and across models by CKA of either kind of similarity (appendix G)."""
     with reported():
         from semret.eval.experiments.cka import CkaSettings, run_cka
 
-        check_format(format_)
         settings = CkaSettings(
             count=count,
             batch=batch,
@@ -162,14 +156,13 @@ def runtime(
     pairs: Annotated[int | None, typer.Option("--pairs", help="Pairs of maps per size; default: by size.")] = None,
     seed: SeedOption = 0,
     out: OutOption = None,
-    format_: FormatOption = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Measure time and quality of every solver on real features (Table 5), one thread."""
     with reported():
         from semret.eval.experiments.costs import report_costs
         from semret.eval.experiments.runtime import run_runtime
 
-        check_format(format_)
         sizes = names(sides, "--sides")
         if not all(size.isdecimal() and int(size) >= 32 for size in sizes):
             raise ArgumentError(f"--sides is {sides!r}, expected sizes of at least 32 pixels, joined by commas")
@@ -189,14 +182,13 @@ def approximation(
     seed: SeedOption = 0,
     out: OutOption = None,
     plots: PlotsOption = True,
-    format_: FormatOption = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Measure how much of the optimum each approximation finds, layer by layer (Figure 6)."""
     with reported():
         from semret.eval.experiments.approximation import run_approximation
         from semret.eval.experiments.costs import draw_trade_off, report_costs
 
-        check_format(format_)
         with progress_bar("layers") as progress:
             costs = run_approximation(images, side=side, largest=largest, count=count, seed=seed, progress=progress)
         settings = {"side": side, "largest": largest, "count": count, "seed": seed}

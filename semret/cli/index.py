@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from semret.cli.options import DeviceOption, IndexOption, ReportFormat, ReportOption
 from semret.cli.output import printable, progress_bar, reported, write_json
 
 if TYPE_CHECKING:
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 SHOWN = 20
 """Skipped files that are named one by one on a terminal."""
-
-
-class Report(StrEnum):
-    """How a report is printed."""
-
-    table = "table"
-    json = "json"
 
 
 class Storage(StrEnum):
@@ -53,18 +47,6 @@ class Precision(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
     float16 = "float16"
-
-
-IndexOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--index",
-        envvar="SEMRET_INDEX",
-        help="Index directory; default: .semret here or in a folder above.",
-        show_envvar=True,
-    ),
-]
-ReportOption = Annotated[Report, typer.Option("--format", help="How to print the report.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -99,7 +81,7 @@ def index(
         Precision | None, typer.Option("--precision", help="Of the model's products; default: float32.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures per forward pass.")] = 8,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps; default: the best there is.")] = None,
+    device: DeviceOption = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Threads that read and decode; default: one per processor.")
     ] = None,
@@ -114,7 +96,7 @@ def index(
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file had to be skipped.")] = False,
     index: IndexOption = None,
-    format_: ReportOption = Report.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Bring the index up to date with PATHs, making it if there is none.
 
@@ -151,7 +133,7 @@ def index(
 
 
 def show_estimate(
-    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: Report
+    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: ReportFormat
 ) -> None:
     """Measure on a few pictures, and print what the run would take."""
     from semret.index.estimate import estimate
@@ -164,7 +146,7 @@ def show_estimate(
         batch_size=options.batch_size,
         workers=options.threads,
     )
-    if format_ is Report.json:
+    if format_ is ReportFormat.json:
         write_json(found.as_json())
         return
     typer.echo(f"{found.images} images, {found.to_embed} of them to embed, into {printable(found.index)}")
@@ -214,9 +196,9 @@ def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def show_report(report: SyncReport, format_: Report) -> None:
+def show_report(report: SyncReport, format_: ReportFormat) -> None:
     """Print what was done on stdout, and what was skipped on stderr."""
-    if format_ is Report.json:
+    if format_ is ReportFormat.json:
         write_json(report.as_json())
         return
     for path, reason in report.skipped[:SHOWN]:
@@ -239,7 +221,7 @@ def readable(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def info(index: IndexOption = None, format_: ReportOption = Report.table) -> None:
+def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:
     """Describe an index: its model, how many pictures it holds, how much space it takes."""
     with reported():
         from semret.index.collection import open_collection
@@ -248,7 +230,7 @@ def info(index: IndexOption = None, format_: ReportOption = Report.table) -> Non
 
         with open_collection(find_index(index)) as collection:
             summary = summarise(collection)
-    if format_ is Report.json:
+    if format_ is ReportFormat.json:
         write_json(summary.as_json())
         return
     positions = f"{summary.tokens} tokens ({summary.grid[0]} x {summary.grid[1]}) of {summary.channels} channels"

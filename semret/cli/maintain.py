@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from semret.cli.index import IndexOption, Report, ReportOption, readable
+from semret.cli.index import readable
+from semret.cli.options import IndexOption, ReportFormat, ReportOption
 from semret.cli.output import printable, progress_bar, reported, write_json
 
 
@@ -22,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def remove(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, and folders with all below.")],
     index: IndexOption = None,
-    format_: ReportOption = Report.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Take pictures out of the index; their files are not touched, and need not exist any more."""
     with reported():
@@ -30,13 +31,13 @@ def remove(
         from semret.index.maintain import remove as remove_images
 
         report = remove_images(find_index(index), paths)
-    if format_ is Report.json:
+    if format_ is ReportFormat.json:
         write_json(report.as_json())
     else:
         typer.echo(f"{report.removed} removed, {report.images} images left in {printable(report.index)}")
 
 
-def compact(index: IndexOption = None, format_: ReportOption = Report.table) -> None:
+def compact(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:
     """Free the space of pictures that are no longer in the index; searches may go on meanwhile."""
     with reported():
         from semret.index.location import find_index
@@ -44,7 +45,7 @@ def compact(index: IndexOption = None, format_: ReportOption = Report.table) -> 
 
         with progress_bar("compacting") as progress:
             report = compact_index(find_index(index), progress=progress)
-    if format_ is Report.json:
+    if format_ is ReportFormat.json:
         write_json(report.as_json())
         return
     saved = report.bytes_before - report.bytes

@@ -6,12 +6,21 @@ import csv
 import io
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semret.cli.options import (
+    Centering,
+    DeviceOption,
+    IndexOption,
+    Invariance,
+    InvarianceOption,
+    Kernel,
+    KernelOption,
+    SolverOption,
+)
 from semret.cli.output import Format, printable, reported, show_error, write_json, write_path, write_table
 from semret.errors import ArgumentError, ImageDecodeError, StorageError
 
@@ -19,54 +28,10 @@ if TYPE_CHECKING:
     from semret.retrieval.results import SearchResult
 
 
-class Kernel(StrEnum):
-    """The names of `semret.retrieval.kernels.KERNELS`."""
-
-    cosine = "cosine"
-    linear = "linear"
-    rbf = "rbf"
-
-
-class Invariance(StrEnum):
-    """The names of `semret.retrieval.kernels.INVARIANCES`."""
-
-    permutation = "permutation"
-    none = "none"
-    maxsim = "maxsim"
-    pooled = "pooled"
-
-
-class Centering(StrEnum):
-    """The names of `semret.retrieval.kernels.CENTERINGS`."""
-
-    channel = "channel"
-    position = "position"
-    none = "none"
-
-
-IndexOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--index",
-        envvar="SEMRET_INDEX",
-        help="Index directory; default: .semret here or in a folder above.",
-        show_envvar=True,
-    ),
-]
-KernelOption = Annotated[Kernel, typer.Option("--kernel", help="What turns a matching into a score.")]
-InvarianceOption = Annotated[
-    Invariance,
-    typer.Option(
-        "--invariance",
-        help="permutation: matched patches; none: same positions; maxsim: each patch's best; pooled: global embedding.",
-    ),
-]
-SolverOption = Annotated[str, typer.Option("--solver", help="Assignment solver; auction, scipy and ortools are exact.")]
 CenterOption = Annotated[Centering, typer.Option("--center", help="Mean of the database subtracted from all patches.")]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Checkpoint, if the index was made with one of your own.")
 ]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps; default: the best there is.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the hits.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")]
 
@@ -111,7 +76,8 @@ def query(
     if not images and not text:
         raise typer.BadParameter("give at least one IMAGE, or --text SENTENCE", param_hint="IMAGE")
     with reported():
-        from semret.retrieval.engine import SearchOptions, open_index
+        from semret.retrieval.engine import open_index
+        from semret.retrieval.options import SearchOptions
 
         engine = open_index(index, weights=weights, device=device)
         options = SearchOptions(

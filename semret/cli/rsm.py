@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from semret.cli.options import Centering, Invariance, Kernel, SolverOption
 from semret.cli.output import printable, progress_bar, reported, write_json, write_table
-from semret.cli.query import Centering, Invariance, Kernel, SolverOption
 
 
 class Layout(StrEnum):

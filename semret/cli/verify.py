@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
+from semret.cli.options import IndexOption, ReportFormat, ReportOption
 from semret.cli.output import printable, progress_bar, reported, write_json, write_table
-from semret.cli.query import IndexOption
-
-
-class Format(StrEnum):
-    """How the result is printed."""
-
-    table = "table"
-    json = "json"
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +24,7 @@ def verify(
         bool, typer.Option("--repair", help="Rebuild what can be derived, drop what is damaged; then check again.")
     ] = False,
     index: IndexOption = None,
-    format_: Annotated[Format, typer.Option("--format", help="How to print the defects.")] = Format.table,
+    format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Check every byte of an index; exit with 1 if something is wrong with it.
 
@@ -50,7 +42,7 @@ def verify(
                 actions, report = repair_index(path, progress=progress)
             if not repair or files:
                 report = verify_index(path, files=files, progress=progress)
-    if format_ is Format.json:
+    if format_ is ReportFormat.json:
         write_json({**asdict(report), "sound": report.sound, "actions": actions})
     else:
         for action in actions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ import numpy as np
 
 from semret.errors import ImageSearchError, IncompatibleIndexError
 from semret.index.backbones.spec import Backbone
+from semret.index.choice import ModelChoice
 from semret.index.collection import default_index_path
 from semret.index.images import FoundImage, SkippedPath, find_images
 from semret.index.ingest import Ingest
@@ -21,7 +23,7 @@ from semret.index.pipeline import Batches, Lazy, Loaded, Loader, load_in_order
 from semret.index.report import SyncOptions, SyncReport, directory_bytes
 from semret.index.writer import IndexWriter
 
-__all__ = ["Survey", "SyncOptions", "SyncReport", "look", "sync"]
+__all__ = ["Survey", "SyncOptions", "SyncReport", "build", "look", "sync"]
 
 
 @dataclass
@@ -269,3 +271,67 @@ class _Run:
 def _style(paths: Sequence[PathLike]) -> str:
     """Return how hits name their paths: absolute if any path was given so."""
     return "absolute" if any(Path(path).is_absolute() for path in paths) else "relative"
+
+
+def build(
+    paths: PathLike | Sequence[PathLike],
+    *,
+    index: PathLike | None = None,
+    model: str | None = None,
+    weights: PathLike | None = None,
+    size: tuple[int, int] | None = None,
+    geometry: str | None = None,
+    layer: str | int | None = None,
+    dtype: str | None = None,
+    precision: str | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> SyncReport:
+    """Make an index of folders of pictures, or bring it up to date; what ``semret index`` does.
+
+    Parameters
+    ----------
+    paths : path or sequence of path
+        Pictures, and folders that are walked.
+    index : path or None
+        Index directory; None stands for ``SEMRET_INDEX``, an index found from the current directory upward, or a new
+        ``.semret`` in the current directory.
+    model, weights, size, geometry, layer, device, precision
+        See `semret.index.backbones.registry.create_backbone`; `precision` is its `dtype`. None keeps what the index was
+        made with, and the default for a new one.
+    dtype : {"float16", "float32"} or None
+        How tokens are stored; None keeps what the index has, float16 for a new one.
+    batch_size : int
+        Pictures per forward pass.
+    workers : int or None
+        Threads that read and decode; None chooses.
+    progress : callable or None
+        Called with the number of files dealt with and their total.
+
+    Returns
+    -------
+    SyncReport
+        What was added, updated, removed and skipped.
+
+    Raises
+    ------
+    ImageSearchError
+        If a path does not exist, or holds no usable picture.
+    IncompatibleIndexError, IndexLockedError, StorageError, WeightsNotFoundError
+        If the index was made otherwise, is being written to, cannot be written, or there is no network.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    choice = ModelChoice(
+        model=model,
+        weights=None if weights is None else Path(weights),
+        size=size,
+        geometry=geometry,
+        layer=layer,
+        device=device,
+        autocast=precision,
+    )
+    options = SyncOptions(dtype=dtype, batch_size=batch_size, workers=workers)
+    directory = default_index_path(index)
+    return sync(directory, given, choice.loader(directory), options=options, progress=progress)

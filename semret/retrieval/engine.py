@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -18,7 +17,7 @@ from semret.errors import ArgumentError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import find_index
 from semret.index.manifest import check_compatible
-from semret.retrieval.kernels import check_modes
+from semret.retrieval.options import SearchOptions
 from semret.retrieval.rerank import Query, Reranked, rerank
 from semret.retrieval.results import Hit, SearchResult, Stats
 
@@ -26,61 +25,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from semret.index.backbones.spec import Backbone
-    from semret.index.build import SyncReport
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[np.uint8]"
-
-SHORTLIST = 100
-"""Candidates drawn by the pooled embedding unless asked otherwise (or `k`, when that is larger)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """How a query is answered; every field has the meaning of the command-line option of its name.
-
-    Attributes
-    ----------
-    k : int
-        Hits returned, from 1 to the number of images.
-    shortlist : int or None
-        Candidates that are reranked; None stands for 100, or `k` where that is larger.
-    kernel : {"cosine", "linear", "rbf"}
-    invariance : {"permutation", "none", "maxsim", "pooled"}
-    solver : str
-        A name of `semret.retrieval.matching.SOLVERS`.
-    center : {"channel", "position", "none"}
-        What is subtracted from all tokens: the database's channel mean, its mean at each position, or nothing.
-    exhaustive : bool
-        Rerank the whole database instead of a shortlist, and report how many hits a shortlist would have held.
-    """
-
-    k: int = 5
-    shortlist: int | None = None
-    kernel: str = "cosine"
-    invariance: str = "permutation"
-    solver: str = "auction"
-    center: str = "channel"
-    exhaustive: bool = False
-
-    def check(self, database: int) -> int:
-        """Return the length of the shortlist for a database of this many images.
-
-        Raises
-        ------
-        ArgumentError
-            If `k` or `shortlist` does not fit.
-        UnknownNameError
-            If a mode or solver has no such name.
-        """
-        check_modes(self.kernel, self.invariance, self.center, self.solver)
-        if not 1 <= self.k <= database:
-            raise ArgumentError(f"k is {self.k}, expected 1 to {database}, the number of images in the index")
-        shortlist = max(SHORTLIST, self.k) if self.shortlist is None else self.shortlist
-        if shortlist < self.k:
-            raise ArgumentError(
-                f"the shortlist has {shortlist} candidates but k is {self.k}; ask for a shortlist of at least k"
-            )
-        return min(shortlist, database)
 
 
 class SearchEngine:
@@ -371,71 +317,3 @@ def open_index(
         If the index is damaged or of a newer format.
     """
     return SearchEngine(open_collection(find_index(path)), weights=weights, device=device)
-
-
-def build(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    *,
-    index: str | os.PathLike[str] | None = None,
-    model: str | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    size: tuple[int, int] | None = None,
-    geometry: str | None = None,
-    layer: str | int | None = None,
-    dtype: str | None = None,
-    precision: str | None = None,
-    batch_size: int = 8,
-    device: str | None = None,
-    workers: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> SyncReport:
-    """Make an index of folders of pictures, or bring it up to date; what ``semret index`` does.
-
-    Parameters
-    ----------
-    paths : path or sequence of path
-        Pictures, and folders that are walked.
-    index : path or None
-        Index directory; None stands for ``SEMRET_INDEX``, an index found from the current directory upward, or a new
-        ``.semret`` in the current directory.
-    model, weights, size, geometry, layer, device, precision
-        See `semret.index.backbones.registry.create_backbone`; `precision` is its `dtype`. None keeps what the index was
-        made with, and the default for a new one.
-    dtype : {"float16", "float32"} or None
-        How tokens are stored; None keeps what the index has, float16 for a new one.
-    batch_size : int
-        Pictures per forward pass.
-    workers : int or None
-        Threads that read and decode; None chooses.
-    progress : callable or None
-        Called with the number of files dealt with and their total.
-
-    Returns
-    -------
-    SyncReport
-        What was added, updated, removed and skipped.
-
-    Raises
-    ------
-    ImageSearchError
-        If a path does not exist, or holds no usable picture.
-    IncompatibleIndexError, IndexLockedError, StorageError, WeightsNotFoundError
-        If the index was made otherwise, is being written to, cannot be written, or there is no network.
-    """
-    from semret.index.build import SyncOptions, sync
-    from semret.index.choice import ModelChoice
-    from semret.index.location import default_index_path
-
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    choice = ModelChoice(
-        model=model,
-        weights=None if weights is None else Path(weights),
-        size=size,
-        geometry=geometry,
-        layer=layer,
-        device=device,
-        autocast=precision,
-    )
-    options = SyncOptions(dtype=dtype, batch_size=batch_size, workers=workers)
-    directory = default_index_path(index)
-    return sync(directory, given, choice.loader(directory), options=options, progress=progress)

@@ -159,7 +159,6 @@ def test_reports_stand_side_by_side(data, ego_report):
         (("--model", "efficientnet-lite0@big"), "NAME@HxW"),
         (("--queries", "100"), "lower --queries or --database"),
         (("--aspect", "wide"), "W:H"),
-        (("--format", "csv"), "table or json"),
         (("--weights", "x", "--model", "clip", "--model", "bit"), "run them one by one"),
     ],
 )

@@ -6,7 +6,7 @@ from PIL import Image
 
 import semret
 from semret.errors import ArgumentError, BackboneError, ImageDecodeError, IncompatibleIndexError, UnknownNameError
-from semret.retrieval.engine import SearchOptions
+from semret.retrieval.options import SearchOptions
 
 
 @pytest.fixture(scope="module")

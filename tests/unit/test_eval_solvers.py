@@ -99,3 +99,18 @@ def test_both_studies_run_on_a_folder_with_the_embedded_backbone(tmp_path):
     assert all(cost.quality == pytest.approx(1) for cost in by_layer if cost.exact)
     with pytest.raises(ArgumentError, match="at least 9 positions at 96 pixels"):
         run_approximation(tmp_path, side=96, largest=2)
+
+
+def test_unreadable_pictures_of_a_folder_are_passed_over(tmp_path, draw_picture):
+    for seed in range(3):
+        draw_picture(seed).save(tmp_path / f"{seed}.png")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    assert runtime.embed_pictures(tmp_path, side=64, count=4)["last"].shape == (3, 4, 1280)
+
+
+def test_a_folder_without_two_readable_pictures_is_refused(tmp_path, draw_picture):
+    draw_picture(1).save(tmp_path / "1.png")
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match="fewer than two readable"):
+        runtime.embed_pictures(tmp_path, side=64, count=4)

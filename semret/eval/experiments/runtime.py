@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector, require_ndim
-from semret.errors import ArgumentError, DatasetError, ShapeError
+from semret.errors import ArgumentError, DatasetError, ImageDecodeError, ShapeError
 from semret.retrieval.matching import SOLVERS, Norms, match_batch
 
 Progress = Callable[[int, int], None]
@@ -242,10 +242,15 @@ def embed_pictures(
         paths = _readable(source, count)
         backbone = create_backbone(size=(side, side))
         for path in paths:
-            batch = backbone.prepare(decode_image(path))[None]
+            try:
+                batch = backbone.prepare(decode_image(path))[None]
+            except ImageDecodeError:
+                continue
             layers = backbone.embed_layers(batch) if all_layers else {"last": backbone.embed(batch).tokens}
             for name, tokens in layers.items():
                 found.setdefault(name, []).append(tokens)
+    if min(map(len, found.values()), default=0) < 2:
+        raise DatasetError(f"{images} holds fewer than two readable pictures, expected at least two to match")
     return {name: np.concatenate(maps) for name, maps in found.items()}
 
 
