@@ -119,7 +119,7 @@ class Contest:
         `integers` are the same tokens as `semret.retrieval.coarse.quantise_maps` rounds them, with this contest's
         centre: many queries share them.
         """
-        start = time.perf_counter()
+        begun = time.perf_counter()
         check_shapes(self.query.tokens.shape[1:], tokens.shape[1:], self.settings.invariance)
         allowed = np.arange(len(ids)) if self.excluded is None else np.flatnonzero(~np.isin(ids, self.excluded))
         self.seen += len(allowed)
@@ -136,7 +136,7 @@ class Contest:
                 inside = allowed[(allowed >= start) & (allowed < start + step)] - start
                 shared = None if integers is None else integers[part]
                 self._narrow(rows[part], ids[part], tokens[part], inside, shared)
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.perf_counter() - begun
 
     def _score(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
         maps = prepare(tokens, self.center, "the candidates' tokens")

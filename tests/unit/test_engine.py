@@ -1,5 +1,7 @@
 """The search engine from Python: every form of a query, the options, and what it refuses."""
 
+import time
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,6 +64,14 @@ def test_hits_are_ordered_and_counted(engine, picture):
     assert result.stats.database == result.stats.shortlist == len(engine) == 12
     assert result.stats.solved + result.stats.pruned == 12
     assert result.stats.exact
+
+
+def test_the_stages_take_no_longer_than_the_query(engine, picture):
+    begun = time.perf_counter()
+    seconds = engine.query(picture, k=7).stats.seconds
+    elapsed = time.perf_counter() - begun
+    assert set(seconds) == {"embed", "shortlist", "read", "match"}
+    assert 0 < sum(seconds.values()) <= elapsed
 
 
 def test_a_shortlist_holds_the_nearest_pooled_embeddings(engine, picture):
