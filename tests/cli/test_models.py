@@ -59,6 +59,7 @@ def test_jsonl_csv_and_names_agree() -> None:
 
 
 def test_cached_weights_show(tmp_path: Path) -> None:
+    """Also where the cache holds another revision than the row names."""
     snapshot = tmp_path / "models--facebook--dinov2-small" / "snapshots" / ("a" * 40)
     snapshot.mkdir(parents=True)
     (snapshot / "model.safetensors").write_bytes(b"")
@@ -68,6 +69,7 @@ def test_cached_weights_show(tmp_path: Path) -> None:
     rows = {row["name"]: row["weights"] for row in json.loads(models("--format", "json"))}
     assert rows["dinov2-small"] == str(snapshot / "model.safetensors")
     assert rows["dinov2-large"] is None
+    assert rows["dinov2-base"] is None
 
 
 def test_the_list_loads_no_network_library() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -121,3 +122,14 @@ def test_an_unknown_name_is_refused(name: str) -> None:
 def test_a_misspelt_name_is_answered_with_close_ones() -> None:
     with pytest.raises(UnknownNameError, match=r"did you mean .*dinov2-large"):
         spec_of("dinov2-larg")
+
+
+def test_revisions_are_pinned_to_commits() -> None:
+    """All but one: docs/models.md says why."""
+    rows = [spec for spec in list_backbones() if spec.family != "embedded"]
+    following = {spec.name for spec in rows if spec.revision == "main"}
+    assert following == {"convnextv2-base"}
+    pinned = {spec.checkpoint: spec.revision for spec in rows if spec.name not in following}
+    assert all(re.fullmatch("[0-9a-f]{40}", str(revision)) for revision in pinned.values())
+    assert len(set(pinned.values())) == len(pinned)
+    assert spec_of("dinov2").revision == spec_of("dinov2-base").revision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
@@ -35,14 +36,24 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def put_into_cache(cache: Path, repository: str, files: Path) -> Path:
+def put_into_cache(cache: Path, repository: str, files: Path, commit: str, *, branch: str | None = None) -> Path:
     """Lay out a snapshot as the hub's client does."""
     root = cache / f"models--{repository.replace('/', '--')}"
-    snapshot = root / "snapshots" / ("0" * 40)
+    snapshot = root / "snapshots" / commit
     shutil.copytree(files, snapshot)
-    (root / "refs").mkdir()
-    (root / "refs" / "main").write_text("0" * 40)
+    if branch:
+        (root / "refs").mkdir()
+        (root / "refs" / branch).write_text(commit)
     return snapshot
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """Return a folder with a weight file, and nothing that says what it belongs to."""
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    save_file(TENSORS, folder / "model.safetensors")
+    return folder
 
 
 def test_safetensors_and_state_dicts_read_alike(tmp_path: Path) -> None:
@@ -51,7 +62,9 @@ def test_safetensors_and_state_dicts_read_alike(tmp_path: Path) -> None:
     torch.save(
         {"model": {f"module.{name}": tensor for name, tensor in TENSORS.items()}, "epoch": 3}, tmp_path / "b.pth"
     )
-    for name in ("a.safetensors", "a.pth", "b.pth"):
+    # The format of torch before 1.6.
+    torch.save(TENSORS, tmp_path / "c.pth", _use_new_zipfile_serialization=False)
+    for name in ("a.safetensors", "a.pth", "b.pth", "c.pth"):
         state = read_state([tmp_path / name])
         assert list(state) == sorted(state) or list(state) == list(TENSORS)
         assert all(torch.equal(state[key], TENSORS[key]) for key in TENSORS)
@@ -216,7 +229,7 @@ def test_cached_weights_are_used_without_a_network(cache: Path, tmp_path: Path) 
     config.num_labels = 1000
     transformers.ResNetForImageClassification(config).save_pretrained(tmp_path / "model")
     assert find_weights(spec_of("resnet18")) is None
-    snapshot = put_into_cache(cache, "microsoft/resnet-18", tmp_path / "model")
+    snapshot = put_into_cache(cache, "microsoft/resnet-18", tmp_path / "model", str(spec_of("resnet18").revision))
     assert find_weights(spec_of("resnet18")) == snapshot / "model.safetensors"
     backbone = create_backbone("resnet18", device="cpu")
     assert backbone.identity.grid == (7, 7)
@@ -233,6 +246,66 @@ def test_cached_weights_are_used_without_a_network(cache: Path, tmp_path: Path) 
         create_backbone("vit-b16", weights=bare, device="cpu")
     with pytest.raises(BackboneError, match="ResNetConfig, vit-b16 needs a ViTConfig"):
         create_backbone("vit-b16", weights=tmp_path / "model", device="cpu")
+
+
+def test_without_a_network_another_cached_revision_serves_and_is_named(
+    cache: Path, saved: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pinned = "1" * 40
+    put_into_cache(cache, "some/net", saved, "2" * 40)
+    main = put_into_cache(cache, "some/net", saved, "3" * 40, branch="main")
+    os.utime(main, (0, 0))
+    found = hub.hub_checkpoint("some/net", pinned, backbone="net")
+    assert found.weights == (main / "model.safetensors",)
+    assert found.directory == main
+    (line,) = caplog.messages
+    for part in ("net wants", pinned, "some/net", "HF_HUB_OFFLINE is set", "3" * 40):
+        assert part in line
+    # The revision itself goes before any other, and nothing needs saying.
+    caplog.clear()
+    exact = put_into_cache(cache, "some/net", saved, pinned)
+    os.utime(exact, (0, 0))
+    assert hub.hub_checkpoint("some/net", pinned, backbone="net").directory == exact
+    assert caplog.messages == []
+
+
+def test_of_several_cached_revisions_the_latest_serves(cache: Path, saved: Path) -> None:
+    for commit, seconds in (("a" * 40, 10), ("b" * 40, 30), ("c" * 40, 20)):
+        os.utime(put_into_cache(cache, "some/net", saved, commit), (seconds, seconds))
+    found = hub.cached_checkpoint("some/net", "1" * 40)
+    assert found is not None
+    assert found.directory is not None
+    assert found.directory.name == "b" * 40
+    # A snapshot without weights, as an interrupted download leaves it, is passed over.
+    (found.directory / "model.safetensors").unlink()
+    found = hub.cached_checkpoint("some/net", "1" * 40)
+    assert found is not None
+    assert found.directory is not None
+    assert found.directory.name == "c" * 40
+
+
+def test_the_hub_is_asked_for_the_pinned_revision_before_another_one_serves(
+    cache: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a network, a cache that holds another revision does not undo the pin."""
+    put_into_cache(cache, "some/net", saved, "2" * 40, branch="main")
+    asked = []
+
+    def download(repository: str, name: str, *, revision: str) -> str:
+        asked.append((repository, name, revision))
+        return str(put_into_cache(cache, repository, saved, revision) / name)
+
+    monkeypatch.setattr(hub, "_unreachable", lambda _: "")
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    found = hub.hub_checkpoint("some/net", "1" * 40, backbone="net", beside=())
+    assert asked == [("some/net", "model.safetensors", "1" * 40)]
+    assert found.directory is not None
+    assert found.directory.name == "1" * 40
+
+
+def test_the_command_that_fetches_names_the_pinned_revision(cache: Path) -> None:
+    with pytest.raises(WeightsNotFoundError, match=r"hf download facebook/dinov2-base --revision [0-9a-f]{40},"):
+        create_backbone("dinov2")
 
 
 def test_the_default_needs_no_download() -> None:

@@ -61,6 +61,9 @@ def hub_checkpoint(
 ) -> Checkpoint:
     """Return a checkpoint of the Hugging Face hub, from the cache if it is there, else downloaded with progress.
 
+    Where the hub cannot be asked, another cached revision of the repository serves, with a warning: what guards an
+    index is the digest of its weights.
+
     Parameters
     ----------
     repository, revision : str
@@ -77,11 +80,11 @@ def hub_checkpoint(
     WeightsNotFoundError
         If the weights are neither cached nor to be had; the message says where they were looked for, and what to do.
     """
-    found = cached_checkpoint(repository, revision, names=names)
+    found = _snapshot(repository, revision, names)
     if found is None:
         reason = _unreachable(repository)
         if reason:
-            raise WeightsNotFoundError(_advice(repository, revision, backbone, reason))
+            return _another_revision(repository, revision, backbone, names, reason)
         found = _download(repository, revision, backbone, names)
     for name in beside:
         _fetch_optional(repository, name, revision)
@@ -91,7 +94,50 @@ def hub_checkpoint(
 def cached_checkpoint(
     repository: str, revision: str | None, *, names: Sequence[str] = WEIGHT_NAMES
 ) -> Checkpoint | None:
-    """Return a checkpoint of the Hugging Face cache, or None; never touches the network."""
+    """Return a checkpoint of the Hugging Face cache, or None; never touches the network.
+
+    The revision that is asked for comes first, then the branch ``main`` as it was last seen, then the snapshot that
+    was cached last.
+    """
+    for candidate in (revision, "main", *_snapshots(repository)):
+        found = _snapshot(repository, candidate, names)
+        if found is not None:
+            return found
+    return None
+
+
+def _another_revision(
+    repository: str, revision: str | None, backbone: str, names: Sequence[str], reason: str
+) -> Checkpoint:
+    found = cached_checkpoint(repository, revision, names=names)
+    if found is None or found.directory is None:
+        raise WeightsNotFoundError(_advice(repository, revision, backbone, reason))
+    logger.warning(
+        "%s wants revision %s of %s, which is not cached, and %s; using the cached revision %s",
+        backbone,
+        revision or "main",
+        repository,
+        reason,
+        found.directory.name,
+    )
+    return found
+
+
+def _snapshots(repository: str) -> list[str]:
+    """Return the commits of a repository that are cached, the latest first."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"), "snapshots")
+    try:
+        found = [(-entry.stat().st_mtime_ns, entry.name) for entry in folder.iterdir()]
+    except OSError:
+        return []
+    return [name for _, name in sorted(found)]
+
+
+def _snapshot(repository: str, revision: str | None, names: Sequence[str]) -> Checkpoint | None:
+    """Return what the cache holds of exactly this revision, or None."""
     for name in names:
         file = _cached(repository, name, revision)
         if file is None:
