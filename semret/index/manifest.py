@@ -157,7 +157,10 @@ def check_compatible(manifest: Manifest, identity: Identity) -> None:
     IncompatibleIndexError
         If a field differs; the message names every one, with both values.
     """
-    differences = _differences(asdict(manifest.identity), asdict(identity))
+    stored, given = asdict(manifest.identity), asdict(identity)
+    # The digest of the weights says what they are; a revision only says where they were looked for.
+    del stored["revision"], given["revision"]
+    differences = _differences(stored, given)
     if differences:
         raise IncompatibleIndexError(
             f"the index was made with another model: {'; '.join(differences)}. "

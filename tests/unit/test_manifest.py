@@ -103,6 +103,10 @@ def test_the_same_backbone_is_compatible(manifest, tiny_backbone):
     check_compatible(manifest, tiny_backbone().identity)
 
 
+def test_another_revision_with_the_same_weights_is_compatible(manifest, tiny_backbone):
+    check_compatible(manifest, dataclasses.replace(tiny_backbone().identity, revision="0" * 40))
+
+
 def test_every_difference_is_named(manifest, tiny_backbone):
     other = tiny_backbone("other", seed=1).identity
     other = dataclasses.replace(
