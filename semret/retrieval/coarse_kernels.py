@@ -23,14 +23,14 @@ _compiled = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _widen(row, values, bits):  # type: ignore[no-untyped-def]
-    """Write a row of halves (as uint16) or singles into `values`, float32, of which `bits` are the bits; return its factor."""
+    """Write a row of halves (as uint16) or singles into float32 `values`, whose bits are `bits`; return its factor."""
 
 
 @overload(_widen)
 def _widen_for_type(row, values, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001 - numba compares signatures
     if row.dtype == numba.uint16:
 
-        def widen_half(row, values, bits):  # type: ignore[no-untyped-def]
+        def widen_half(row, values, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001
             # A half's bits, moved to where float32 has them, are the number times 2^-112; subnormals too.
             largest = np.uint32(0)
             for channel in range(row.shape[0]):
@@ -42,7 +42,7 @@ def _widen_for_type(row, values, bits):  # type: ignore[no-untyped-def]  # noqa:
 
         return widen_half
 
-    def widen_single(row, values, bits):  # type: ignore[no-untyped-def]
+    def widen_single(row, values, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001
         for channel in range(row.shape[0]):
             values[channel] = row[channel]
         return np.float32(1.0)
@@ -81,7 +81,7 @@ def _convert(raw, center, integers, scales, values, bits, units):  # type: ignor
             target[:] = 0
             units[row] = 0.0
             continue
-        scale = np.float32(min(_NORM / norm, 32767.0 / np.uint32(largest).view(np.float32)))
+        scale = np.float32(min(_NORM / norm, 32767.0 / np.uint32(largest).view(np.float32)))  # type: ignore[arg-type]
         for channel in range(channels):
             # Truncation of a positive number rounds to nearest without a call.
             target[channel] = np.int32(values[channel] * scale + np.float32(32768.5)) - 32768

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray
+from semret.retrieval.native.scratch import alone
 
 IntArray = NDArray[np.signedinteger[Any]]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -186,7 +187,6 @@ def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: In
 @_part
 def _augment(
     A: FloatArray,
-    n: int,
     v: Float64Array,
     owner: IntArray,
     waiting: IntArray,
@@ -199,8 +199,8 @@ def _augment(
     A finished column gets infinite distance and price: the relaxation then cannot touch it, and needs no mask.
     """
     m, width = A.shape
-    distance, price, final = floats[0], floats[1], floats[2]
-    before, finished = integers[0], integers[1]
+    distance, price, final = alone(floats[0]), alone(floats[1]), alone(floats[2])
+    before, finished = alone(integers[0]), alone(integers[1])
     for t in range(count):
         start = waiting[t]
         distance[:] = np.inf
@@ -287,7 +287,7 @@ def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
 
 @_part
 def _sweep(A: FloatArray, n: int, v: Float64Array, prices: IntArray, columns: IntArray) -> tuple[float, float]:
-    """Write prices ``v_j = max_i(A_ij - max_k A_ik)``; return the sum of row maxima and, if square, of column maxima."""
+    """Write prices ``v_j = max_i(A_ij - max_k A_ik)``; return the sums of row and, if square, of column maxima."""
     m, width = A.shape
     prices[:] = _LOWEST
     columns[:] = _LOWEST
@@ -382,12 +382,12 @@ def auction_many(
     bool
         False, with results unfinished, if a value is not finite.
     """
-    m, width = As.shape[1], As.shape[2]
+    m = As.shape[1]
     # Few idle bidders may take part in the auction; many would only slow it down.
     near_square = n - m <= n // 8
     bidders = n if near_square else m
-    owner, waiting, mate = integers[0], integers[1], integers[2]
-    v = floats[0]
+    owner, waiting, mate = alone(integers[0]), alone(integers[1]), integers[2]
+    v, Q = alone(floats[0]), alone(Q)
     v[:] = np.inf
     for t in rows:
         A, p = As[t], prices[t]
@@ -409,7 +409,7 @@ def auction_many(
             v[j] = p[j] * quantum
         if finish:
             count = _settle(A, n, v, owner, waiting, mate)
-            _augment(A, n, v, owner, waiting, count, floats[1:], integers[3:])
+            _augment(A, v, owner, waiting, count, floats[1:], integers[3:])
             values[t] = _assign(A, n, owner, assignments[t])
         bound, size = _dual_bound(A, n, v)
         bounds[t] = bound

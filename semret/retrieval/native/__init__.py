@@ -20,7 +20,7 @@ from semret.errors import ShapeError, SolverError
 from semret.retrieval.native import store
 
 _logger = logging.getLogger(__name__)
-_lock = threading.RLock()
+_lock = threading.Lock()
 _loaded: list[Any] = []
 _announced = False
 
@@ -68,25 +68,29 @@ class Native:
             if isinstance(argument, np.ndarray):
                 flags = argument.flags
                 if not (flags.c_contiguous and flags.aligned):
-                    raise ShapeError(f"{self.name} got an array of strides {argument.strides}, expected a contiguous one")
+                    raise ShapeError(
+                        f"{self.name} got an array of strides {argument.strides}, expected a contiguous one"
+                    )
                 kinds += (argument.dtype, argument.ndim)
-                values += (argument.ctypes.data, *argument.shape)
+                values += (argument.__array_interface__["data"][0], *argument.shape)
             else:
                 values.append(argument)
         function = self._functions.get(tuple(kinds))
         if function is None:
-            function = self._functions[tuple(kinds)] = self._prepare(arguments)
+            function = self._prepare(tuple(kinds), arguments)
         answer, error = ctypes.c_int64(0), ctypes.c_void_p()
         if function(ctypes.byref(answer), ctypes.byref(error), *values):
             raise SolverError(f"the compiled kernel {self.name} failed; report this with the settings of NUMBA_*")
         return bool(answer.value)
 
-    def _prepare(self, arguments: tuple[Any, ...]) -> Callable[..., int]:
+    def _prepare(self, kinds: tuple[Any, ...], arguments: tuple[Any, ...]) -> Callable[..., int]:
         """Load the machine code for arguments like these, or make it."""
         with _lock:
-            signature = tuple(_kind(argument) for argument in arguments)
-            prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *_c_types(arguments))
-            return prototype(self._address(signature))
+            if kinds not in self._functions:
+                signature = tuple(_kind(argument) for argument in arguments)
+                prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *_c_types(arguments))
+                self._functions[kinds] = prototype(self._address(signature))
+            return self._functions[kinds]
 
     def _address(self, signature: tuple[str, ...]) -> int:
         title = "-".join([self.name, *signature])
@@ -94,8 +98,9 @@ class Native:
         folders = store.folders()
         for folder in folders:
             code = store.read(folder, title, identity)
-            if code is not None:
-                return _link(code)
+            address = 0 if code is None else _link(code)
+            if address:
+                return address
         return self._compile(signature, title, identity, folders)
 
     def _compile(self, signature: tuple[str, ...], title: str, identity: str, folders: list[Path]) -> int:
@@ -134,15 +139,19 @@ def _c_types(arguments: tuple[Any, ...]) -> list[Any]:
 
 
 def _link(code: store.Code) -> int:
-    """Make machine code executable, for as long as the process lives, and return the address of its function."""
+    """Make machine code executable, for as long as the process lives; return where its function is, 0 if that fails."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(codemodel="jitdefault", jit=True)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code.machine_code))
-    engine.finalize_object()
+    try:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code.machine_code))
+        engine.finalize_object()
+    except RuntimeError:
+        _logger.info("machine code could not be linked; it is made anew", exc_info=True)
+        return 0
     _loaded.append(engine)
     address: int = engine.get_function_address(code.symbol)
     return address

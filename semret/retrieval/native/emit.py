@@ -31,7 +31,7 @@ _TYPES = {
     "u4": types.uint32,
 }
 
-_EVERYWHERE = frozenset({"memcpy", "memmove", "memset", "sqrt"})
+_EVERYWHERE = frozenset({"memcpy", "memmove", "memset", "memset_pattern16", "sqrt"})
 """Functions of the C library: all that machine code may ask for."""
 
 
@@ -94,7 +94,13 @@ def compile_kernel(module: str, name: str, signature: tuple[str, ...]) -> Compil
     entry: dict[str, Any] = {"kernel": kernel, "view": _view}
     # Numba compiles functions of a fixed number of arguments; this one has as many as the arrays have lengths.
     exec(f"def entry({', '.join(names)}):\n    return kernel({', '.join(values)})", entry)
-    options = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy", "nogil": True, "_nrt": False}
+    options = {
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+        "error_model": "numpy",
+        "nogil": True,
+        "_nrt": False,
+    }
     dispatcher = numba.njit(tuple(kinds), **options)(entry["entry"])
     result = dispatcher.overloads[tuple(kinds)]
     symbol = result.fndesc.llvm_func_name

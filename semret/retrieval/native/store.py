@@ -24,6 +24,7 @@ _SOURCES = (
     "matching/kernels.py",
     "microkernel.py",
     "native/emit.py",
+    "native/scratch.py",
     "native/tiles.py",
     "product_kernels.py",
 )
