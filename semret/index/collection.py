@@ -287,7 +287,7 @@ class Collection:
         """
         column = columns(self.manifest, 1)[total]
         mean = np.zeros(column.shape)
-        for number in np.unique(self._segment).tolist():
+        for number in sorted(set(self._segment.tolist())):
             reader = self._reader(number)
             counts = np.bincount(self._row[self._segment == number], minlength=reader.segment.rows)
             weights = counts - 1

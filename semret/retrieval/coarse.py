@@ -13,23 +13,23 @@ once more by Cauchy-Schwarz. With C = 768 that is less than 0.002 in units of th
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
-from numba.extending import overload
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray
 from semret.errors import NonFiniteError
-from semret.retrieval.microkernel import COLUMNS, ROWS, multiply_tile
+from semret.retrieval.native import Native
+from semret.retrieval.native.tiles import COLUMNS, ROWS
 from semret.retrieval.products import in_threads
 
-_NORM = 46000.0
-_ROUNDING = 0.506
-_TINY = 1e-30
+_KERNELS = "semret.retrieval.coarse_kernels"
+_convert_many = Native(_KERNELS, "convert_many")
+_multiply_many = Native(_KERNELS, "multiply_many")
+_fill = Native(_KERNELS, "fill")
+
 # What float32 adds: the conversion and scaling of products, and the rounding of float64 tokens to float32.
 _FLOAT_ERROR = 2e-6
 
@@ -109,9 +109,13 @@ def quantise_query(tokens: FloatArray) -> CoarseQuery:
     width = channels + channels % 2
     integers = np.zeros((-(-positions // COLUMNS) * COLUMNS, width), dtype=np.int16)
     scales = np.zeros(positions, dtype=np.float32)
-    squared, error = _convert(raw, np.zeros((1, channels), dtype=np.float32), integers, scales)
+    squared, errors = np.empty(1), np.empty(1)
+    center = np.zeros((1, channels), dtype=np.float32)
+    _convert_many(raw[None], center, integers[None], scales[None], squared, errors, *_row_scratch(raw.shape))
     panels = integers.reshape(-1, COLUMNS, width // 2, 2).transpose(0, 2, 1, 3)
-    return CoarseQuery(panels=np.ascontiguousarray(panels), scales=scales, squared_norm=squared, error=error)
+    return CoarseQuery(
+        panels=np.ascontiguousarray(panels), scales=scales, squared_norm=float(squared[0]), error=float(errors[0])
+    )
 
 
 def quantise_maps(tokens: FloatArray, center: FloatArray | None, *, threads: int | None = None) -> CoarseMaps:
@@ -138,7 +142,8 @@ def quantise_maps(tokens: FloatArray, center: FloatArray | None, *, threads: int
 
     def convert(start: int, stop: int) -> None:
         part = slice(start, stop)
-        _convert_many(raw[part], middle, integers[part], scales[part], squared[part], errors[part])
+        scratch = _row_scratch((positions, channels))
+        _convert_many(raw[part], middle, integers[part], scales[part], squared[part], errors[part], *scratch)
 
     in_threads(convert, n, threads)
     _require_finite(squared)
@@ -172,14 +177,16 @@ def coarse_affinities(
     """
     if isinstance(candidates, CoarseMaps):
         return _multiply_quantised(query, candidates, threads)
-    n, positions, _ = candidates.shape
+    n, positions, channels = candidates.shape
     raw, middle = _raw(candidates, center)
     affinity = np.empty((n, positions, len(query.scales)), dtype=np.float32)
     squared, errors = np.empty(n), np.empty(n)
 
     def fill(start: int, stop: int) -> None:
         part = slice(start, stop)
-        _fill(raw[part], middle, query.panels, query.scales, affinity[part], squared[part], errors[part])
+        outcome = affinity[part], squared[part], errors[part]
+        scratch = _map_scratch(positions, query.panels.shape[1])
+        _fill(raw[part], middle, query.panels, query.scales, *outcome, *_row_scratch((positions, channels)), *scratch)
 
     in_threads(fill, n, threads)
     _require_finite(squared)
@@ -191,7 +198,8 @@ def _multiply_quantised(query: CoarseQuery, maps: CoarseMaps, threads: int | Non
 
     def multiply(start: int, stop: int) -> None:
         part = slice(start, stop)
-        _multiply_many(maps.integers[part], maps.scales[part], query.panels, query.scales, affinity[part])
+        tile = np.empty((ROWS, COLUMNS), dtype=np.int32)
+        _multiply_many(maps.integers[part], maps.scales[part], query.panels, query.scales, affinity[part], tile)
 
     in_threads(multiply, len(affinity), threads)
     errors = _total_error(query, maps.errors)
@@ -225,128 +233,14 @@ def _raw(tokens: FloatArray, center: FloatArray | None) -> tuple[NDArray[Any], F
     return raw, np.ascontiguousarray(np.broadcast_to(middle, (rows, channels)))
 
 
-def _widen(row, bits):  # type: ignore[no-untyped-def]
-    """Write a row of halves (as uint16) or singles into `bits`, a uint32 view of float32; return its factor."""
+def _row_scratch(shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any], Float64Array]:
+    """Return room for a token, as float32 and as its bits, and for the unit of each of a map's tokens."""
+    positions, channels = shape
+    values = np.empty(channels, dtype=np.float32)
+    return values, values.view(np.uint32), np.empty(positions)
 
 
-@overload(_widen)
-def _widen_for_type(row, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001 - numba compares signatures
-    if row.dtype == numba.uint16:
-
-        def widen_half(row, bits):  # type: ignore[no-untyped-def]
-            # A half's bits, moved to where float32 has them, are the number times 2^-112; subnormals too.
-            largest = np.uint32(0)
-            for channel in range(row.shape[0]):
-                half = np.uint32(row[channel])
-                size = half & np.uint32(0x7FFF)
-                bits[channel] = ((half & np.uint32(0x8000)) << np.uint32(16)) | (size << np.uint32(13))
-                largest = max(largest, size)
-            return np.float32(2.0**112) if largest < 0x7C00 else np.float32(np.nan)
-
-        return widen_half
-
-    def widen_single(row, bits):  # type: ignore[no-untyped-def]
-        values = bits.view(np.float32)
-        for channel in range(row.shape[0]):
-            values[channel] = row[channel]
-        return np.float32(1.0)
-
-    return widen_single
-
-
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _squares(values):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for channel in range(values.shape[0]):
-        total += np.float64(values[channel]) * np.float64(values[channel])
-    return total
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _convert(raw, center, integers, scales):  # type: ignore[no-untyped-def]
-    """Centre, scale and round one map; return its squared norm and the relative bound of all rounding."""
-    positions, channels = raw.shape
-    bits = np.empty(channels, dtype=np.uint32)
-    values = bits.view(np.float32)
-    units = np.zeros(positions)
-    total, error = 0.0, 0.0
-    for row in range(positions):
-        factor = _widen(raw[row], bits)  # type: ignore[no-untyped-call]
-        middle = center[row if center.shape[0] > 1 else 0]
-        for channel in range(channels):
-            values[channel] = values[channel] * factor - middle[channel]
-        # Without their sign, floats are ordered as their bits are; LLVM vectorises the maximum of integers only.
-        largest = np.uint32(0)
-        for channel in range(channels):
-            largest = max(largest, bits[channel] & np.uint32(0x7FFFFFFF))
-        square = _squares(values)
-        total += square
-        norm = math.sqrt(square)
-        target = integers[row]
-        if not _TINY <= norm < np.inf:
-            error += square
-            target[:] = 0
-            continue
-        scale = np.float32(min(_NORM / norm, 32767.0 / _as_float(np.uint32(largest))))
-        for channel in range(channels):
-            # Truncation of a positive number rounds to nearest without a call.
-            target[channel] = np.int32(values[channel] * scale + np.float32(32768.5)) - 32768
-        units[row] = 1.0 / scale
-        error += _ROUNDING * _ROUNDING * channels * units[row] * units[row]
-    norm = math.sqrt(total)
-    for row in range(positions):
-        scales[row] = units[row] / norm if norm > 0 else 0.0
-    return total, math.sqrt(error) / norm if norm > 0 else 0.0
-
-
-@numba.njit(nogil=True, cache=True)
-def _as_float(bits):  # type: ignore[no-untyped-def]
-    """Return the float32 of these bits."""
-    one = np.empty(1, dtype=np.uint32)
-    one[0] = bits
-    return one.view(np.float32)[0]
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _convert_many(raw, center, integers, scales, squared, errors):  # type: ignore[no-untyped-def]
-    positions, channels = raw.shape[1:]
-    integers[:, positions:] = 0
-    if integers.shape[2] > channels:
-        integers[:, :, channels] = 0
-    for item in range(raw.shape[0]):
-        squared[item], errors[item] = _convert(raw[item], center, integers[item], scales[item])
-
-
-@numba.njit(nogil=True, cache=True)
-def _multiply_map(integers, scales, panels, column_scales, out, tile):  # type: ignore[no-untyped-def]
-    rows, columns = out.shape
-    pairs = panels.shape[1]
-    for top in range(0, rows, ROWS):
-        for panel in range(panels.shape[0]):
-            left = panel * COLUMNS
-            multiply_tile(integers[top : top + ROWS], panels[panel], pairs, tile)
-            width = min(COLUMNS, columns - left)
-            for row in range(min(ROWS, rows - top)):
-                scale = scales[top + row]
-                target = out[top + row, left : left + width]
-                for column in range(width):
-                    target[column] = np.float32(tile[row, column]) * column_scales[left + column] * scale
-
-
-@numba.njit(nogil=True, cache=True)
-def _multiply_many(integers, scales, panels, column_scales, out):  # type: ignore[no-untyped-def]
-    tile = np.empty((ROWS, COLUMNS), dtype=np.int32)
-    for item in range(out.shape[0]):
-        _multiply_map(integers[item], scales[item], panels, column_scales, out[item], tile)
-
-
-@numba.njit(nogil=True, cache=True)
-def _fill(raw, center, panels, column_scales, out, squared, errors):  # type: ignore[no-untyped-def]
-    """Convert and multiply map by map, so that a map's integers stay in the cache."""
-    maps, rows, _ = out.shape
-    integers = np.zeros((-(-rows // ROWS) * ROWS, 2 * panels.shape[1]), dtype=np.int16)
-    scales = np.zeros(rows, dtype=np.float32)
-    tile = np.empty((ROWS, COLUMNS), dtype=np.int32)
-    for item in range(maps):
-        squared[item], errors[item] = _convert(raw[item], center, integers, scales)
-        _multiply_map(integers, scales, panels, column_scales, out[item], tile)
+def _map_scratch(positions: int, pairs: int) -> tuple[NDArray[Any], ...]:
+    """Return room for a map's integers and scales, and for a tile of products."""
+    integers = np.zeros((-(-positions // ROWS) * ROWS, 2 * pairs), dtype=np.int16)
+    return integers, np.zeros(positions, dtype=np.float32), np.empty((ROWS, COLUMNS), dtype=np.int32)

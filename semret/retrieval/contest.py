@@ -131,9 +131,9 @@ class Contest:
             self._solve(rows[allowed], ids[allowed], tokens[allowed])
         else:
             step = max(1, AFFINITY_BYTES // (4 * len(self.query.tokens[0]) * tokens.shape[1]))
-            for start in range(0, len(ids), step):
-                part = slice(start, start + step)
-                inside = allowed[(allowed >= start) & (allowed < start + step)] - start
+            for first in range(0, len(ids), step):
+                part = slice(first, first + step)
+                inside = allowed[(allowed >= first) & (allowed < first + step)] - first
                 shared = None if integers is None else integers[part]
                 self._narrow(rows[part], ids[part], tokens[part], inside, shared)
         self.seconds += time.perf_counter() - begun

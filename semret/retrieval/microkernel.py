@@ -10,32 +10,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
 from numba.extending import intrinsic
 
+from semret.retrieval.native.tiles import COLUMNS, INSTRUCTION, LANES, ROWS, VECTORS
+
 _I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
-
-
-def _widest() -> tuple[int, int, str | None]:
-    """Return int32 lanes of a vector, rows of a tile, and the instruction, for this processor."""
-    if config.CPU_NAME is None and config.CPU_FEATURES is None and config.ENABLE_AVX:
-        features = llvm.get_host_cpu_features()
-        if features.get("avx512bw"):
-            return 16, 8, "llvm.x86.avx512.pmaddw.d.512"
-        if features.get("avx2") and features.get("fma"):
-            return 8, 6, "llvm.x86.avx2.pmadd.wd"
-    return 4, 6, None
-
-
-_LANES, ROWS, _INSTRUCTION = _widest()
-_VECTORS = 2
-COLUMNS = _LANES * _VECTORS
-_SUMS = ir.VectorType(_I32, _LANES)
-_FLOATS = ir.VectorType(_F32, _LANES)
-_PAIRS = ir.VectorType(_I16, 2 * _LANES)
+_SUMS = ir.VectorType(_I32, LANES)
+_FLOATS = ir.VectorType(_F32, LANES)
+_PAIRS = ir.VectorType(_I16, 2 * LANES)
 
 
 @intrinsic
@@ -69,30 +54,30 @@ def _generate_float(context: Any, builder: Any, signature: Any, arguments: Any) 
     left, panel, out = (builder.bitcast(array.data, _F32.as_pointer()) for array in arrays)
     stride = builder.sdiv(cgutils.unpack_tuple(builder, arrays[0].strides)[0], _I64(4))
     starts = [builder.gep(left, [builder.mul(stride, _I64(row))]) for row in range(ROWS)]
-    sums = [[cgutils.alloca_once(builder, _FLOATS) for _ in range(_VECTORS)] for _ in range(ROWS)]
+    sums = [[cgutils.alloca_once(builder, _FLOATS) for _ in range(VECTORS)] for _ in range(ROWS)]
     for place in (place for row in sums for place in row):
         builder.store(_FLOATS(None), place)
     with cgutils.for_range(builder, arguments[2]) as loop:
         base = builder.gep(panel, [builder.mul(loop.index, _I64(COLUMNS))])
-        places = [builder.gep(base, [_I64(_LANES * vector)]) for vector in range(_VECTORS)]
+        places = [builder.gep(base, [_I64(LANES * vector)]) for vector in range(VECTORS)]
         columns = [builder.load(builder.bitcast(place, _FLOATS.as_pointer()), align=4) for place in places]
         for start, row in zip(starts, sums, strict=True):
             value = builder.load(builder.gep(start, [loop.index]), align=4)
             single = builder.insert_element(_FLOATS(ir.Undefined), value, _I32(0))
-            spread = builder.shuffle_vector(single, single, _SUMS([0] * _LANES))
+            spread = builder.shuffle_vector(single, single, _SUMS([0] * LANES))
             for place, column in zip(row, columns, strict=True):
                 builder.store(_multiply_add(builder, spread, column, builder.load(place)), place)
     for number, place in enumerate(place for row in sums for place in row):
-        target = builder.gep(out, [_I64(_LANES * number)])
+        target = builder.gep(out, [_I64(LANES * number)])
         builder.store(builder.load(place), builder.bitcast(target, _FLOATS.as_pointer()), align=4)
     return context.get_dummy_value()
 
 
 def _multiply_add(builder: Any, left: Any, right: Any, total: Any) -> Any:
     """Return ``left * right + total``, rounded once where the processor can."""
-    if _INSTRUCTION is not None:
+    if INSTRUCTION is not None:
         kind = ir.FunctionType(_FLOATS, [_FLOATS, _FLOATS, _FLOATS])
-        fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{_LANES}f32")
+        fused = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
         return builder.call(fused, [left, right, total])
     return builder.fadd(builder.fmul(left, right), total)
 
@@ -106,18 +91,18 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
     left, panel, out = (builder.bitcast(array.data, _I16.as_pointer()) for array in arrays)
     stride = builder.sdiv(cgutils.unpack_tuple(builder, arrays[0].strides)[0], ir.Constant(_I64, 2))
     starts = [builder.gep(left, [builder.mul(stride, ir.Constant(_I64, row))]) for row in range(ROWS)]
-    sums = [[cgutils.alloca_once_value(builder, _SUMS(None)) for _ in range(_VECTORS)] for _ in range(ROWS)]
+    sums = [[cgutils.alloca_once_value(builder, _SUMS(None)) for _ in range(VECTORS)] for _ in range(ROWS)]
     for row in sums:
         for place in row:
             builder.store(_SUMS(None), place)
     with cgutils.for_range(builder, arguments[2]) as loop:
-        columns = [_load_columns(builder, panel, loop.index, vector) for vector in range(_VECTORS)]
+        columns = [_load_columns(builder, panel, loop.index, vector) for vector in range(VECTORS)]
         for start, row in zip(starts, sums, strict=True):
             spread = _spread_pair(builder, start, loop.index)
             for place, column in zip(row, columns, strict=True):
                 builder.store(builder.add(builder.load(place), _multiply_pairs(builder, spread, column)), place)
     for number, place in enumerate(place for row in sums for place in row):
-        target = builder.gep(out, [ir.Constant(_I64, 2 * _LANES * number)])
+        target = builder.gep(out, [ir.Constant(_I64, 2 * LANES * number)])
         builder.store(builder.load(place), builder.bitcast(target, _SUMS.as_pointer()), align=4)
     return context.get_dummy_value()
 
@@ -125,7 +110,7 @@ def _generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any
 def _load_columns(builder: Any, panel: Any, pair: Any, vector: int) -> Any:
     """Load one pair of channels of as many columns as a vector holds."""
     offset = builder.mul(pair, ir.Constant(_I64, 2 * COLUMNS))
-    offset = builder.add(offset, ir.Constant(_I64, 2 * _LANES * vector))
+    offset = builder.add(offset, ir.Constant(_I64, 2 * LANES * vector))
     return builder.load(builder.bitcast(builder.gep(panel, [offset]), _PAIRS.as_pointer()), align=2)
 
 
@@ -134,17 +119,17 @@ def _spread_pair(builder: Any, start: Any, pair: Any) -> Any:
     place = builder.gep(start, [builder.mul(pair, ir.Constant(_I64, 2))])
     value = builder.load(builder.bitcast(place, _I32.as_pointer()), align=2)
     single = builder.insert_element(_SUMS(ir.Undefined), value, _I32(0))
-    return builder.bitcast(builder.shuffle_vector(single, single, _SUMS([0] * _LANES)), _PAIRS)
+    return builder.bitcast(builder.shuffle_vector(single, single, _SUMS([0] * LANES)), _PAIRS)
 
 
 def _multiply_pairs(builder: Any, left: Any, right: Any) -> Any:
     """Multiply int16 and add neighbours, into int32."""
-    if _INSTRUCTION is not None:
+    if INSTRUCTION is not None:
         kind = ir.FunctionType(_SUMS, [_PAIRS, _PAIRS])
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, _INSTRUCTION), [left, right])
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, INSTRUCTION), [left, right])
 
     def half(vector: Any, first: int) -> Any:
-        chosen = _SUMS(list(range(first, 2 * _LANES, 2)))
+        chosen = _SUMS(list(range(first, 2 * LANES, 2)))
         return builder.sext(builder.shuffle_vector(vector, vector, chosen), _SUMS)
 
     return builder.add(builder.mul(half(left, 0), half(right, 0)), builder.mul(half(left, 1), half(right, 1)))

@@ -7,24 +7,16 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector
-from semret.retrieval.matching.batching import announce_compilation, available_threads
-from semret.retrieval.microkernel import COLUMNS, ROWS, multiply_float_tile
+from semret.retrieval.matching.batching import available_threads
+from semret.retrieval.native import Native
+from semret.retrieval.native.tiles import COLUMNS, ROWS
 
-
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})
-def _row_products(a, b, pairs, out):  # type: ignore[no-untyped-def]  # numba compiles by the types it is called with
-    channels = a.shape[1]
-    for row in range(a.shape[0]):
-        total = 0.0
-        column = pairs[row]
-        if column >= 0:
-            for channel in range(channels):
-                total += np.float64(a[row, channel]) * np.float64(b[column, channel])
-        out[row] = total
+_KERNELS = "semret.retrieval.product_kernels"
+_row_products = Native(_KERNELS, "row_products")
+_multiply_floats = Native(_KERNELS, "multiply_floats")
 
 
 def row_products(a: FloatArray, b: FloatArray, assignment: IndexVector) -> Float64Array:
@@ -71,7 +63,8 @@ def float_affinities(one: Float32Array, many: Float32Array, *, threads: int | No
     out = np.empty((len(many), positions, many.shape[1]), dtype=np.float32)
 
     def multiply(start: int, stop: int) -> None:
-        _multiply_floats(many[start:stop], panels, out[start:stop])
+        tile, rest = np.empty((ROWS, COLUMNS), dtype=np.float32), np.zeros((ROWS, channels), dtype=np.float32)
+        _multiply_floats(many[start:stop], panels, out[start:stop], tile, rest)
 
     in_threads(multiply, len(many), threads)
     return out
@@ -79,7 +72,6 @@ def float_affinities(one: Float32Array, many: Float32Array, *, threads: int | No
 
 def in_threads(work: Callable[[int, int], None], items: int, threads: int | None) -> None:
     """Call ``work(start, stop)`` for slices of ``range(items)``, on several threads at a time."""
-    announce_compilation()
     count = min(available_threads(threads), items)
     if count <= 1:
         work(0, items)
@@ -88,25 +80,3 @@ def in_threads(work: Callable[[int, int], None], items: int, threads: int | None
     with ThreadPoolExecutor(count) as pool:
         for done in [pool.submit(work, int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]:
             done.result()
-
-
-@numba.njit(nogil=True, cache=True)
-def _multiply_floats(many, panels, out):  # type: ignore[no-untyped-def]
-    maps, rows, channels = many.shape
-    columns = out.shape[1]
-    tile = np.empty((ROWS, COLUMNS), dtype=np.float32)
-    rest = np.zeros((ROWS, channels), dtype=np.float32)
-    for item in range(maps):
-        for top in range(0, rows, ROWS):
-            height = min(ROWS, rows - top)
-            if height < ROWS:
-                rest[:height] = many[item, top:rows]
-            for panel in range(panels.shape[0]):
-                left = panel * COLUMNS
-                if height < ROWS:
-                    multiply_float_tile(rest, panels[panel], channels, tile)
-                else:
-                    multiply_float_tile(many[item, top : top + ROWS], panels[panel], channels, tile)
-                for column in range(min(COLUMNS, columns - left)):
-                    for row in range(height):
-                        out[item, left + column, top + row] = tile[row, column]

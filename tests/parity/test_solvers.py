@@ -1,7 +1,6 @@
 """Independent solvers against each other on instances that are hard in different ways."""
 
 import itertools
-import json
 import subprocess
 import sys
 
@@ -132,13 +131,12 @@ def test_a_batch_of_small_problems_equals_scipy_on_each():
 
 def test_compiled_code_of_one_process_serves_the_next():
     code = (
-        "import json, numpy as np\n"
-        "from semret.retrieval.matching import kernels, match\n"
+        "import sys, numpy as np\n"
+        "from semret.retrieval.matching import match\n"
         "match(np.eye(3, dtype=np.float32))\n"
-        "stats = kernels.auction_many.stats\n"
-        "print(json.dumps([sum(stats.cache_hits.values()), sum(stats.cache_misses.values())]))\n"
+        "print('numba' in sys.modules)\n"
     )
     match(np.eye(3, dtype=np.float32))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [1, 0]
+    assert done.stdout.strip() == "False"
     assert done.stderr == ""

@@ -1,7 +1,6 @@
 """Hand-made matchings, edge cases and error texts of every solver."""
 
 import itertools
-import logging
 import subprocess
 import sys
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.matching import EFFORTS, SOLVERS, AuctionBatch, batching, match, match_batch, upper_bounds
+from semret.retrieval.matching import EFFORTS, SOLVERS, AuctionBatch, match, match_batch, upper_bounds
 
 EXACT = [name for name, solver in SOLVERS.items() if solver.exact]
 APPROXIMATE = [name for name, solver in SOLVERS.items() if not solver.exact]
@@ -258,25 +257,6 @@ def test_input_is_left_alone():
     for solver in SOLVERS:
         match_batch(batch, solver=solver, row_norms=np.ones(16), column_norms=np.ones((2, 16)))
     assert (batch == before).all()
-
-
-def test_the_first_compilation_is_announced_once(monkeypatch, tmp_path, caplog):
-    monkeypatch.setattr(batching, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(batching, "_announced", False)
-    with caplog.at_level(logging.WARNING, logger="semret"):
-        match(AFFINITY)
-        match(AFFINITY)
-    assert [record.message for record in caplog.records if "compiling" in record.message] == [
-        "compiling the matching solvers; this happens once per installation and takes some seconds"
-    ]
-
-
-def test_nothing_is_announced_when_compiled_code_is_on_disk(monkeypatch, caplog):
-    match(AFFINITY)
-    monkeypatch.setattr(batching, "_announced", False)
-    with caplog.at_level(logging.WARNING, logger="semret"):
-        match(AFFINITY)
-    assert not caplog.records
 
 
 def test_importing_the_table_loads_no_solver():

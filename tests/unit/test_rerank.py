@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,6 +37,14 @@ def test_hand_computed_order_with_a_tie_decided_by_id(corners):
     assert found.scores.tolist() == [2.0, 2.0, 1.0 - 1.0 + 0.0 + 0.0]
     assert (found.solved, found.pruned, found.exact) == (3, 0, True)
     assert set(found.seconds) == {"read", "match"}
+
+
+def test_no_stage_takes_longer_than_the_whole(corners):
+    start = time.perf_counter()
+    found = rerank(Query(tokens=corners[2]), stored(np.tile(corners, (4, 1, 1))), k=2)
+    whole = time.perf_counter() - start
+    assert found.pruned + found.solved == 12
+    assert 0 < sum(found.seconds.values()) <= whole
 
 
 def test_same_positions_tell_the_turned_one_apart(corners):

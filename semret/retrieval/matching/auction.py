@@ -25,14 +25,19 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray, IndexVector, require_finite
 from semret.errors import ArgumentError
 from semret.retrieval.matching.batching import rows_of, run_chunks
 from semret.retrieval.matching.results import BatchMatching, relative_gaps
+from semret.retrieval.native import Native
 
 EFFORTS = ("maxima", "sweep", "coarse", "fine")
 """What a bound may cost, cheapest first."""
+
+_bound_many = Native("semret.retrieval.matching.kernels", "bound_many")
+_auction_many = Native("semret.retrieval.matching.kernels", "auction_many")
 
 _EPSILONS = {"coarse": (0.02,), "fine": (0.02, 0.004)}
 
@@ -129,16 +134,16 @@ class AuctionBatch:
         )
 
     def _simple(self, rows: IndexVector, *, sweep: bool) -> None:
-        from semret.retrieval.matching.kernels import bound_many
-
         found = self._bounds.copy()
-        self._run(lambda part: bool(bound_many(self._wide, self._columns, part, sweep, found)), rows)
+
+        def bound(part: IndexVector) -> bool:
+            return bool(_bound_many(self._wide, self._columns, part, sweep, found, *self._scratch()))
+
+        self._run(bound, rows)
         self._bounds = np.minimum(self._bounds, found)
 
     def _advance(self, rows: IndexVector, epsilons: tuple[float, ...], *, finish: bool) -> None:
         """Run the phases of `epsilons` that an affinity has not seen, then shortest paths if asked."""
-        from semret.retrieval.matching.kernels import auction_many
-
         found = self._bounds.copy()
         for done in set(self._progress[rows].tolist()):
             due = rows[self._progress[rows] == done]
@@ -148,9 +153,19 @@ class AuctionBatch:
             phases = np.array(epsilons[min(done, len(epsilons) - 1) :])
             outcome = self._assignments, self._values, found, self._slack
             arguments = phases, self._prices, finish, *outcome
-            self._run(partial(_auction_part, auction_many, self._wide, self._columns, arguments), due)
+            self._run(partial(self._auction, arguments), due)
             self._progress[due] = max(done, len(epsilons))
         self._bounds = np.minimum(self._bounds, found)
+
+    def _auction(self, arguments: tuple[Any, ...], rows: IndexVector) -> bool:
+        count, width = self._wide.shape[1:]
+        quantised = np.empty((count + (count < self._columns), width), dtype=np.int32)
+        return bool(_auction_many(self._wide, self._columns, rows, *arguments, quantised, *self._scratch()))
+
+    def _scratch(self) -> tuple[Float64Array, NDArray[np.int64]]:
+        """Return what the kernels ask for; each call has its own."""
+        width = self._wide.shape[2]
+        return np.empty((4, width)), np.empty((5, width), dtype=np.int64)
 
     def _run(self, work: Callable[[IndexVector], bool], rows: IndexVector) -> None:
         if len(rows) and not run_chunks(work, rows, self._wide[0].size, self._threads):
@@ -176,12 +191,6 @@ def _padded(affinities: FloatArray, padding: int) -> FloatArray:
     padded[:, :, :columns] = affinities
     padded[:, :, columns:] = affinities[:, :, -1:]
     return padded
-
-
-def _auction_part(
-    kernel: Callable[..., bool], affinities: FloatArray, columns: int, arguments: tuple[Any, ...], rows: IndexVector
-) -> bool:
-    return bool(kernel(affinities, columns, rows, *arguments))
 
 
 def schedule(size: int) -> tuple[float, ...]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +13,6 @@ from semret.errors import ArgumentError
 
 _CHUNK_ENTRIES = 1 << 18
 """Entries of affinity for which it is worth to wake a thread."""
-
-_logger = logging.getLogger(__name__)
-_announced = False
 
 
 def available_threads(threads: int | None) -> int:
@@ -42,36 +36,12 @@ def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: 
     `work` releases the interpreter's lock. Parts are small enough that threads finish together.
     """
     workers = min(available_threads(threads), len(rows))
-    announce_compilation()
     if workers <= 1 or len(rows) * entries < 2 * _CHUNK_ENTRIES:
         return work(rows)
     step = max(1, min(_CHUNK_ENTRIES // entries, len(rows) // workers))
     parts = [rows[start : start + step] for start in range(0, len(rows), step)]
     with ThreadPoolExecutor(workers) as pool:
         return all(pool.map(work, parts))
-
-
-def announce_compilation() -> None:
-    """Log once that the solvers are about to be compiled, if no earlier run has left the result on disk."""
-    global _announced
-    if _announced:
-        return
-    _announced = True
-    from semret.retrieval.matching import kernels
-
-    cache = cache_folder()
-    source = Path(kernels.__file__)
-    compiled = [entry.stat().st_mtime for entry in cache.glob("kernels.auction_many-*.nbi")]
-    if not compiled or max(compiled) < source.stat().st_mtime:
-        _logger.warning("compiling the matching solvers; this happens once per installation and takes some seconds")
-
-
-def cache_folder() -> Path:
-    """Return the folder in which compiled code is kept."""
-    from semret.retrieval.matching import kernels
-
-    dispatcher: Any = kernels.auction_many
-    return Path(dispatcher.stats.cache_path)
 
 
 def rows_of(count: int) -> IndexVector:

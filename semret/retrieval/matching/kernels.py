@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray
+from semret.retrieval.native.scratch import alone
 
 IntArray = NDArray[np.signedinteger[Any]]
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -44,6 +45,12 @@ _UNIT = 2.0**-53
 def compiled(function: Function) -> Function:
     """Compile on first use, keep the result on disk, and release the interpreter's lock while running."""
     dispatcher: Function = numba.njit(nogil=True, cache=True)(function)
+    return dispatcher
+
+
+def _part(function: Function) -> Function:
+    """Compile as a part of machine code that stands alone: nothing may be allocated or raised."""
+    dispatcher: Function = numba.njit(nogil=True, error_model="numpy", _nrt=False)(function)
     return dispatcher
 
 
@@ -75,7 +82,17 @@ def row_max(A: FloatArray, v: Float64Array, i: int) -> Any:
     return best
 
 
-@compiled
+@_part
+def _least(v: Float64Array, n: int) -> float:
+    """Return the smallest of the first `n` values."""
+    lowest: float = v[0]
+    for j in range(1, n):
+        if v[j] < lowest:
+            lowest = v[j]
+    return lowest
+
+
+@_part
 def _value_range(A: FloatArray) -> tuple[float, float]:
     """Return minimum and maximum; (nan, nan) if a value is not finite."""
     low, high = _HIGHEST, _LOWEST
@@ -89,7 +106,7 @@ def _value_range(A: FloatArray) -> tuple[float, float]:
     return _float_of(low), _float_of(high)
 
 
-@compiled
+@_part
 def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> None:
     """Fill the first rows of `Q` (rows, width) with ``(A - low) * scale``; further rows are 0, padding is _PAD."""
     m, width = A.shape
@@ -100,7 +117,7 @@ def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> N
     Q[:, n:] = _PAD
 
 
-@compiled
+@_part
 def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: IntArray, waiting: IntArray) -> None:
     """Let every bidder win a column at prices `p` (width,), which rise; bidder ``i`` values by row ``i``.
 
@@ -134,20 +151,20 @@ def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: 
                 return
 
 
-@compiled
-def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: IntArray) -> int:
+@_part
+def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: IntArray, mate: IntArray) -> int:
     """Keep the auction's pairs that are best at prices `v` (width,) in float64; the others wait. Return their number.
 
     Columns of no real row get the lowest price; all but as many as rows wait belong to idle bidders, number ``m`` and
     above, who care for the price alone: they stand for columns that stay unmatched, and make the problem square.
     """
     m = A.shape[0]
-    mate = np.full(m, -1, np.int64)
+    mate[:m] = -1
     for j in range(n):
         if 0 <= owner[j] < m:
             mate[owner[j]] = j
     if m < n:
-        lowest = v[:n].min()
+        lowest = _least(v, n)
         idle = m
         for j in range(n):
             if owner[j] < 0 or owner[j] >= m:
@@ -167,19 +184,28 @@ def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: In
     return count
 
 
-@compiled
-def _augment(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: IntArray, count: int) -> None:
+@_part
+def _augment(
+    A: FloatArray,
+    v: Float64Array,
+    owner: IntArray,
+    waiting: IntArray,
+    count: int,
+    floats: Float64Array,
+    integers: IntArray,
+) -> None:
     """Match the `count` waiting rows along shortest paths of reduced costs (Dijkstra), adjusting prices `v`.
 
     A finished column gets infinite distance and price: the relaxation then cannot touch it, and needs no mask.
     """
     m, width = A.shape
-    distance, price, final = np.empty(width), np.empty(width), np.empty(width)
-    before, finished = np.empty(width, np.int64), np.empty(n, np.int64)
+    distance, price, final = alone(floats[0]), alone(floats[1]), alone(floats[2])
+    before, finished = alone(integers[0]), alone(integers[1])
     for t in range(count):
         start = waiting[t]
         distance[:] = np.inf
-        price[:] = v
+        for k in range(width):
+            price[k] = v[k]
         finished_count, row, column = 0, start, np.int64(-1)
         idle_seen = False
         base = _float_of(row_max(A, v, start))
@@ -234,7 +260,7 @@ def _augment(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: I
         owner[column] = start
 
 
-@compiled
+@_part
 def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
     r"""Return an upper bound of every matching from prices `v` (width,), and the magnitude of what was summed.
 
@@ -243,7 +269,7 @@ def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
     compensated sums by one of their result: four units of the summed magnitudes cover both.
     """
     m = A.shape[0]
-    lowest = v[:n].min()
+    lowest = _least(v, n)
     total, lost, size = 0.0, 0.0, 0.0
     for i in range(m + n + 1):
         if i < m:
@@ -259,11 +285,12 @@ def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
     return total + lost + 8 * _UNIT * size, size
 
 
-@compiled
-def _sweep(A: FloatArray, n: int) -> tuple[Float64Array, float, float]:
-    """Return prices ``v_j = max_i(A_ij - max_k A_ik)``, the sum of row maxima and, if square, of column maxima."""
+@_part
+def _sweep(A: FloatArray, n: int, v: Float64Array, prices: IntArray, columns: IntArray) -> tuple[float, float]:
+    """Write prices ``v_j = max_i(A_ij - max_k A_ik)``; return the sums of row and, if square, of column maxima."""
     m, width = A.shape
-    prices, columns = np.full(width, _LOWEST), np.full(width, _LOWEST)
+    prices[:] = _LOWEST
+    columns[:] = _LOWEST
     rows, rows_size = 0.0, 0.0
     for i in range(m):
         best = _LOWEST
@@ -276,7 +303,7 @@ def _sweep(A: FloatArray, n: int) -> tuple[Float64Array, float, float]:
         rows_size += abs(u)
         for j in range(width):
             prices[j] = max(prices[j], key(np.float64(A[i, j]) - u))
-    v = np.full(width, np.inf)
+    v[:] = np.inf
     total, columns_size = 0.0, 0.0
     for j in range(n):
         v[j] = _float_of(prices[j])
@@ -285,12 +312,22 @@ def _sweep(A: FloatArray, n: int) -> tuple[Float64Array, float, float]:
     # A plain sum of n terms errs by at most n units of the summed magnitudes.
     rows += (m + 2) * 2 * _UNIT * rows_size
     total += (n + 2) * 2 * _UNIT * columns_size
-    return v, rows, total if m == n else np.inf
+    return rows, total if m == n else np.inf
 
 
-@compiled
-def bound_many(As: FloatArray, n: int, rows: IntArray, sweep: bool, bounds: Float64Array) -> bool:
+@_part
+def bound_many(
+    As: FloatArray,
+    n: int,
+    rows: IntArray,
+    sweep: bool,
+    bounds: Float64Array,
+    floats: Float64Array,
+    integers: IntArray,
+) -> bool:
     """Bound each ``As[rows]`` (m, width), by row and column maxima, or also by one dual sweep.
+
+    `floats` (at least 1, width) and `integers` (at least 2, width) int64 are scratch.
 
     Return False, with `bounds` unfinished, if a value is not finite.
     """
@@ -298,14 +335,15 @@ def bound_many(As: FloatArray, n: int, rows: IntArray, sweep: bool, bounds: Floa
         A = As[t]
         if np.isnan(_value_range(A)[0]):
             return False
-        v, row_sum, column_sum = _sweep(A, n)
+        v = floats[0]
+        row_sum, column_sum = _sweep(A, n, v, integers[0], integers[1])
         bounds[t] = min(row_sum, column_sum)
         if sweep:
             bounds[t] = min(bounds[t], _dual_bound(A, n, v)[0])
     return True
 
 
-@compiled
+@_part
 def auction_many(
     As: FloatArray,
     n: int,
@@ -317,6 +355,9 @@ def auction_many(
     values: Float64Array,
     bounds: Float64Array,
     slack: Float64Array,
+    Q: IntArray,
+    floats: Float64Array,
+    integers: IntArray,
 ) -> bool:
     """Run auction phases on each ``As[rows]`` (m, width) and finish by shortest paths if asked.
 
@@ -333,19 +374,21 @@ def auction_many(
         Written if `finish`.
     bounds, slack : (K,)
         Upper bound, and what rounding may add to its difference from the optimum.
+    Q : (m, width), or (m + 1, width) if m < n, int32; floats : (4, width); integers : (5, width), int64
+        Scratch.
 
     Returns
     -------
     bool
         False, with results unfinished, if a value is not finite.
     """
-    m, width = As.shape[1:]
+    m = As.shape[1]
     # Few idle bidders may take part in the auction; many would only slow it down.
     near_square = n - m <= n // 8
     bidders = n if near_square else m
-    Q = np.empty((m + 1 if m < n else m, width), np.int32)
-    owner, waiting = np.empty(width, np.int64), np.empty(n, np.int64)
-    v = np.full(width, np.inf)
+    owner, waiting, mate = alone(integers[0]), alone(integers[1]), integers[2]
+    v, Q = alone(floats[0]), alone(Q)
+    v[:] = np.inf
     for t in rows:
         A, p = As[t], prices[t]
         low, high = _value_range(A)
@@ -365,7 +408,8 @@ def auction_many(
         for j in range(n):
             v[j] = p[j] * quantum
         if finish:
-            _augment(A, n, v, owner, waiting, _settle(A, n, v, owner, waiting))
+            count = _settle(A, n, v, owner, waiting, mate)
+            _augment(A, v, owner, waiting, count, floats[1:], integers[3:])
             values[t] = _assign(A, n, owner, assignments[t])
         bound, size = _dual_bound(A, n, v)
         bounds[t] = bound
@@ -373,7 +417,7 @@ def auction_many(
     return True
 
 
-@compiled
+@_part
 def _assign(A: FloatArray, n: int, owner: IntArray, assignment: IntArray) -> float:
     """Write the column of each row; return the matched sum."""
     m = A.shape[0]

@@ -1,0 +1,146 @@
+"""Machine code on disk: what it belongs to, where it lies, and whether it may be trusted.
+
+It is trusted as Python's own bytecode is: from the folder of the installation or the user's cache, never from a folder
+or file that belongs to, or can be written by, anybody else. An index holds none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+_MAGIC = b"semret machine code 1\n"
+_RETRIEVAL = Path(__file__).parent.parent
+_SOURCES = (
+    "coarse_kernels.py",
+    "matching/kernels.py",
+    "microkernel.py",
+    "native/emit.py",
+    "native/scratch.py",
+    "native/tiles.py",
+    "product_kernels.py",
+)
+_HARMLESS = {"NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """A function as an object file (ELF, Mach-O or COFF), and the symbol that it has there."""
+
+    symbol: str
+    machine_code: bytes
+
+
+@cache
+def _environment() -> bytes:
+    """Return all that machine code depends on: sources, compilers, their settings, and the processor."""
+    import llvmlite
+    import llvmlite.binding as llvm
+
+    digest = hashlib.sha256()
+    for name in _SOURCES:
+        digest.update(hashlib.sha256((_RETRIEVAL / name).read_bytes()).digest())
+    settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] not in _HARMLESS)
+    machine = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    digest.update(json.dumps([llvmlite.__version__, settings, machine]).encode())
+    digest.update(_numba_version())
+    file = Path(".numba_config.yaml")
+    if file.is_file():
+        digest.update(file.read_bytes())
+    return digest.digest()
+
+
+def _numba_version() -> bytes:
+    """Return what tells versions of Numba apart, without importing it."""
+    found = importlib.util.find_spec("numba")
+    if found is None or found.origin is None:
+        return b""
+    version = Path(found.origin).with_name("_version.py")
+    if version.is_file():
+        return version.read_bytes()
+    status = Path(found.origin).stat()
+    return f"{status.st_size} {status.st_mtime_ns}".encode()
+
+
+def identity(title: str) -> str:
+    """Return what the machine code of this title must carry to be used in this process."""
+    return hashlib.sha256(_environment() + title.encode()).hexdigest()
+
+
+def folders() -> list[Path]:
+    """Return where machine code may lie, best first: `NUMBA_CACHE_DIR` alone if set, else as Numba chooses."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    if chosen:
+        return [Path(chosen, "semret")]
+    return [Path(__file__).parent / "__pycache__", _user_cache() / "semret"]
+
+
+def _user_cache() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME")
+    if base and Path(base).is_absolute():
+        return Path(base)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+
+
+def read(folder: Path, title: str, identity: str) -> Code | None:
+    """Return the machine code of this title; None if there is none, it is another's, or it is damaged."""
+    file = folder / _file_name(title, identity)
+    try:
+        with file.open("rb") as stream:
+            if not (_is_ours(folder.stat()) and _is_ours(os.fstat(stream.fileno()))):
+                return None
+            content = stream.read()
+    except OSError:
+        return None
+    return _parse(content, identity)
+
+
+def _parse(content: bytes, identity: str) -> Code | None:
+    magic, checksum, body = content[: len(_MAGIC)], content[len(_MAGIC) :][:32], content[len(_MAGIC) + 32 :]
+    if magic != _MAGIC or checksum != hashlib.sha256(body).digest():
+        return None
+    header, _, machine_code = body.partition(b"\n")
+    own, _, symbol = header.decode("ascii").partition(" ")
+    return Code(symbol=symbol, machine_code=machine_code) if own == identity else None
+
+
+def write(folder: Path, title: str, identity: str, code: Code) -> bool:
+    """Keep machine code for later processes; return whether it could be kept."""
+    body = f"{identity} {code.symbol}\n".encode("ascii") + code.machine_code
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_ours(folder.stat()):
+            return False
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(_MAGIC + hashlib.sha256(body).digest() + body)
+            Path(name).chmod(stat.S_IMODE(folder.stat().st_mode) & 0o644)
+            Path(name).replace(folder / _file_name(title, identity))
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError:
+        return False
+    return True
+
+
+def _file_name(title: str, identity: str) -> str:
+    return f"{title}.{identity[:24]}.o"
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Return whether nobody but the user, the administrator and a group of theirs can have written this."""
+    if not hasattr(os, "geteuid"):
+        return True
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semret.errors import ShapeError
+from semret.retrieval import native
+from semret.retrieval.matching import match
+from semret.retrieval.native import Native, store
+
+AFFINITY = np.array([[3, 2, 1], [2, 0, 1], [1, 1, 0]], dtype=np.float32)
+
+
+def row_products() -> Native:
+    """Return a kernel that has not been called yet, and is quick to compile."""
+    return Native("semret.retrieval.product_kernels", "row_products")
+
+
+def call(kernel: Native) -> list[float]:
+    rows = np.array([[1, 2], [3, 4]], dtype=np.float32)
+    out = np.empty(2)
+    kernel(rows, rows, np.array([1, -1]), out)
+    return out.tolist()
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path) -> Path:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(native, "_announced", False)
+    return tmp_path / "semret"
+
+
+@pytest.fixture
+def compilations(caplog):
+    """Return a function that counts the kernels compiled so far, by the announcement of each."""
+    caplog.set_level(logging.WARNING, logger="semret")
+
+    def count() -> int:
+        native._announced = False
+        return sum("compiling" in record.message for record in caplog.records)
+
+    return count
+
+
+def only_file(folder: Path) -> Path:
+    (file,) = folder.iterdir()
+    return file
+
+
+def test_machine_code_of_one_kernel_serves_the_next(folder, compilations):
+    assert call(row_products()) == [11.0, 0.0]
+    assert compilations() == 1
+    assert call(row_products()) == [11.0, 0.0]
+    assert compilations() == 1
+    assert only_file(folder).name.startswith("row_products-f4x2-f4x2-i8x1-f8x1.")
+
+
+def flip_last(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+def flip_first(content: bytes) -> bytes:
+    return bytes([content[0] ^ 1]) + content[1:]
+
+
+def cut(content: bytes) -> bytes:
+    return content[:100]
+
+
+def empty(content: bytes) -> bytes:
+    return content[:0]
+
+
+@pytest.mark.parametrize("damage", [flip_first, flip_last, cut, empty])
+def test_damaged_machine_code_is_ignored_and_made_anew(folder, compilations, damage):
+    call(row_products())
+    assert compilations() == 1
+    file = only_file(folder)
+    file.write_bytes(damage(file.read_bytes()))
+    assert call(row_products()) == [11.0, 0.0]
+    assert compilations() == 2
+    assert call(row_products()) == [11.0, 0.0]
+    assert compilations() == 2
+
+
+def test_machine_code_for_another_processor_is_not_used(folder, compilations, monkeypatch):
+    import llvmlite.binding as llvm
+
+    call(row_products())
+    assert compilations() == 1
+    monkeypatch.setattr(llvm, "get_host_cpu_name", lambda: "another")
+    store._environment.cache_clear()
+    try:
+        call(row_products())
+    finally:
+        store._environment.cache_clear()
+    assert compilations() == 2
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_file_under_the_name_of_another_is_not_used(folder):
+    code = store.Code(symbol="f", machine_code=b"code")
+    one, other = store.identity("one"), store.identity("other")
+    assert store.write(folder, "one", one, code)
+    assert store.read(folder, "one", one) == code
+    only_file(folder).rename(folder / store._file_name("other", other))
+    assert store.read(folder, "other", other) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
+@pytest.mark.parametrize("of", ["folder", "file"])
+def test_what_everybody_can_write_is_not_trusted(folder, compilations, of):
+    call(row_products())
+    assert compilations() == 1
+    (folder if of == "folder" else only_file(folder)).chmod(0o777)
+    assert call(row_products()) == [11.0, 0.0]
+    assert compilations() == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs POSIX permissions")
+def test_what_belongs_to_another_user_is_not_trusted(folder, monkeypatch):
+    code, identity = store.Code(symbol="f", machine_code=b"code"), store.identity("one")
+    assert store.write(folder, "one", identity, code)
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert store.read(folder, "one", identity) == (code if owner == 0 else None)
+
+
+def test_without_a_place_to_keep_it_a_kernel_works_all_the_same(tmp_path, monkeypatch, compilations):
+    blocker = tmp_path / "file"
+    blocker.write_text("no folder")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocker))
+    compilations()
+    assert call(row_products()) == [11.0, 0.0]
+    assert compilations() == 1
+
+
+def test_an_array_that_is_not_contiguous_is_refused():
+    rows = np.zeros((4, 4), dtype=np.float32)[:, ::2]
+    with pytest.raises(ShapeError, match="row_products got an array of strides"):
+        row_products()(rows, rows, np.zeros(4, dtype=np.int64), np.zeros(4))
+
+
+COLD = """
+import sys, json, numpy as np
+from types import SimpleNamespace
+from semret.retrieval import coarse, products
+from semret.retrieval.matching import AuctionBatch, auction
+from semret.retrieval.native import Native
+from semret.retrieval.rerank import Query, rerank
+
+tokens = np.random.default_rng(0).normal(size=(40, 9, 6)).astype(np.float16)
+wide = tokens.astype(np.float64)
+source = SimpleNamespace(shape=(9, 6), ids=np.arange(40), norms=np.sqrt((wide**2).sum((1, 2))),
+    means=wide.mean(1), pooled=wide.mean(1), read=lambda rows: tokens[rows])
+found = rerank(Query(tokens=tokens[7]), source, k=3)
+query = coarse.quantise_query(wide[0])
+for dtype in (np.float16, np.float32):
+    coarse.coarse_affinities(query, coarse.quantise_maps(tokens.astype(dtype), None))
+    coarse.coarse_affinities(query, tokens.astype(dtype))
+for dtype in (np.float32, np.float64):
+    batch = AuctionBatch(wide[:, :, :5].astype(dtype))
+    batch.tighten("sweep")
+    batch.solve()
+    products.squares(tokens.astype(dtype))
+kernels = [one for module in (coarse, products, auction) for one in vars(module).values() if isinstance(one, Native)]
+heavy = [name for name in ("numba", "torch", "scipy", "faiss") if name in sys.modules]
+called = [kernel.name for kernel in kernels if kernel._functions]
+print(json.dumps([heavy, len(kernels), called, found.rows.tolist(), found.solved, found.scores.tolist()]))
+"""
+
+
+def test_a_cold_process_needs_no_compiler_for_any_kernel():
+    def run() -> list:
+        done = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+    run()  # compiles, unless that is done
+    heavy, count, called, rows, solved, scores = run()
+    assert heavy == []
+    assert count == len(called) == 7
+    assert rows[0] == 7
+    assert solved < 40
+    assert scores[0] == 1.0
+
+
+def test_linked_code_computes_what_compiled_code_does(folder):
+    generator = np.random.default_rng(1)
+    a, b = generator.normal(size=(2, 40, 100)).astype(np.float32)
+    pairs = generator.permutation(40)
+    compiled, linked = np.empty(40), np.empty(40)
+    row_products()(a, b, pairs, compiled)
+    row_products()(a, b, pairs, linked)
+    np.testing.assert_array_equal(compiled, linked)
+    np.testing.assert_allclose(linked, (a.astype(np.float64) * b[pairs]).sum(axis=1), rtol=1e-12)
+
+
+def test_the_announcement_comes_once(folder, caplog):
+    with caplog.at_level(logging.WARNING, logger="semret"):
+        row_products()(AFFINITY, AFFINITY, np.arange(3), np.empty(3))
+        wide = AFFINITY.astype(np.float64)
+        row_products()(wide, wide, np.arange(3), np.empty(3))
+    assert [record.message for record in caplog.records] == [
+        "compiling the matching solvers; this happens once per installation and takes some seconds"
+    ]
+
+
+def test_nothing_is_announced_when_machine_code_is_on_disk(monkeypatch, caplog):
+    match(AFFINITY)
+    monkeypatch.setattr(native, "_announced", False)
+    with caplog.at_level(logging.WARNING, logger="semret"):
+        match(AFFINITY)
+    assert not caplog.records
