@@ -218,3 +218,16 @@ def test_nothing_is_announced_when_machine_code_is_on_disk(monkeypatch, caplog):
     with caplog.at_level(logging.WARNING, logger="semret"):
         match(AFFINITY)
     assert not caplog.records
+
+
+def test_a_numba_with_other_internals_serves_too(folder, monkeypatch):
+    from semret.retrieval.native import emit
+
+    def changed(*_: object) -> None:
+        raise AttributeError("'CompileResult' object has no attribute 'fndesc'")
+
+    monkeypatch.setattr(emit, "compile_kernel", changed)
+    kernel = row_products()
+    assert call(kernel) == [11.0, 0.0]
+    assert call(kernel) == [11.0, 0.0]
+    assert not folder.exists() or not list(folder.iterdir())

@@ -8,6 +8,7 @@ alone and calls it through ctypes. Only where there is none yet, `emit` imports 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import logging
 import threading
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class Native:
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
         self._functions: dict[tuple[Any, ...], Callable[..., int]] = {}
+        self._dispatcher: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> bool:
         """Call the kernel; arrays must be C-contiguous.
@@ -61,6 +63,8 @@ class Native:
         ShapeError
             If an array is not contiguous.
         """
+        if self._dispatcher is not None:
+            return bool(self._dispatcher(*arguments))
         kinds: list[Any] = []
         values: list[Any] = []
         for argument in arguments:
@@ -77,7 +81,10 @@ class Native:
                 values.append(argument)
         function = self._functions.get(tuple(kinds))
         if function is None:
-            function = self._prepare(tuple(kinds), arguments)
+            try:
+                function = self._prepare(tuple(kinds), arguments)
+            except Exception as reason:  # whatever a compiler whose internals have changed may raise
+                return bool(self._fall_back(reason)(*arguments))
         answer, error = ctypes.c_int64(0), ctypes.c_void_p()
         if function(ctypes.byref(answer), ctypes.byref(error), *values):
             raise SolverError(f"the compiled kernel {self.name} failed; report this with the settings of NUMBA_*")
@@ -91,6 +98,12 @@ class Native:
                 prototype = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *_c_types(arguments))
                 self._functions[kinds] = prototype(self._address(signature))
             return self._functions[kinds]
+
+    def _fall_back(self, reason: Exception) -> Callable[..., Any]:
+        """Use the kernel as Numba's own dispatcher from now on: slower to start, and the same results."""
+        _logger.info("%s cannot be kept as machine code (%s); Numba loads it", self.name, reason)
+        self._dispatcher = getattr(importlib.import_module(self.module), self.name)
+        return self._dispatcher
 
     def _address(self, signature: tuple[str, ...]) -> int:
         title = "-".join([self.name, *signature])
