@@ -59,6 +59,12 @@ def render_page(results: Sequence[SearchResult], *, title: str = "semret", setti
     )
 
 
+def render_fragment(result: SearchResult) -> str:
+    """Return one query and its hits as HTML to be put into another page, its style included and confined to it."""
+    style = _STYLE.replace(":root", "&")
+    return f'<div class="semret"><style>.semret {{ {style} }}</style>{_section(result)}</div>'
+
+
 def _section(result: SearchResult) -> str:
     best = max((hit.score for hit in result.hits), default=0.0)
     hits = "\n".join(_hit(hit, best) for hit in result.hits)

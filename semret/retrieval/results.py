@@ -41,9 +41,12 @@ class Stats:
     shortlist_recall: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SearchResult:
-    """The answer to one query: a sequence of hits, best first (ties: score, then id)."""
+    """The answer to one query: a sequence of hits, best first (ties: score, then id).
+
+    In a notebook it shows itself as pictures.
+    """
 
     query: str
     hits: tuple[Hit, ...]
@@ -57,6 +60,20 @@ class SearchResult:
 
     def __getitem__(self, rank: int) -> Hit:
         return self.hits[rank]
+
+    def __repr__(self) -> str:
+        stats = self.stats
+        head = (
+            f"{self.query!r}: {len(self)} of {stats.database} images, {stats.solved} matched, {stats.pruned} ruled out"
+        )
+        lines = [f"  {hit.rank:>3}  {hit.score:.4f}  {hit.path!r} (id {hit.id})" for hit in self.hits]
+        return "\n".join([f"<SearchResult {head}", *lines]) + ">"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the query beside its hits."""
+        from semret.retrieval.page import render_fragment
+
+        return render_fragment(self)
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object of ``semret query --format json``."""

@@ -60,5 +60,15 @@ def test_scores_of_zero_and_below_draw_no_bar(picture):
     assert re.findall(r"width:([\d.]+)%", page) == ["0.0", "0.0"]
 
 
+def test_a_result_shows_itself_in_a_notebook_and_in_a_terminal(picture):
+    result = SearchResult(picture, (Hit(1, 7, picture, 0.5, 0.25),), STATS)
+    shown = result._repr_html_()
+    assert shown.count("data:image/jpeg") == 2
+    assert "<html" not in shown
+    first, second = repr(result).splitlines()
+    assert "1 of 9 images, 2 matched, 2 ruled out" in first
+    assert second.split()[:2] == ["1", "0.5000"]
+
+
 def test_no_hits_no_queries():
     assert "<section>" not in render_page([])
