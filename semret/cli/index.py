@@ -80,7 +80,7 @@ def index(
     precision: Annotated[
         Precision | None, typer.Option("--precision", help="Of the model's products; default: float32.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures per forward pass.")] = 8,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures in the model at one time.")] = 8,
     device: DeviceOption = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Threads that read and decode; default: one per processor.")

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from semret.errors import ImageSearchError, IncompatibleIndexError
-from semret.index.backbones.spec import Backbone
+from semret.index.backbones.spec import Backbone, Features
 from semret.index.choice import ModelChoice
 from semret.index.collection import default_index_path
 from semret.index.images import FoundImage, SkippedPath, find_images
-from semret.index.ingest import Ingest
+from semret.index.ingest import Ingest, make_rows
 from semret.index.location import PathLike, Root, absolute
 from semret.index.manifest import DTYPES, Manifest, check_compatible
-from semret.index.pipeline import Batches, Lazy, Loaded, Loader, load_in_order
+from semret.index.pipeline import Embedded, Embedder, Lazy, Loaded, Loader, load_in_order
 from semret.index.report import SyncOptions, SyncReport, directory_bytes
+from semret.index.segments import Rows
 from semret.index.writer import IndexWriter
 
 __all__ = ["Survey", "SyncOptions", "SyncReport", "build", "look", "sync"]
@@ -134,8 +134,16 @@ class _Run:
             self._adopt()
 
     def _accept(self, backbone: Backbone) -> None:
-        if not self._fresh:
-            check_compatible(self._writer.manifest, backbone.identity)
+        """Check the network, now that it is loaded, against the index; for a new one, say what it is made with."""
+        if self._fresh:
+            self._manifest = Manifest(
+                identity=backbone.identity,
+                dtype=self._options.dtype or DTYPES[0],
+                created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            )
+        else:
+            self._manifest = self._writer.manifest
+            check_compatible(self._manifest, backbone.identity)
 
     def _adopt(self) -> None:
         """Check the options against an index that exists, and apply those that may change."""
@@ -156,16 +164,11 @@ class _Run:
                     writer.catalog.set_meta(key, value)
         self._ingest = Ingest(writer, self._options.commit_rows)
 
-    def _make_index(self, backbone: Backbone) -> Ingest:
+    def _make_index(self) -> Ingest:
         """Make the index, now that there is something to put into it."""
-        manifest = Manifest(
-            identity=backbone.identity,
-            dtype=self._options.dtype or DTYPES[0],
-            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        )
         index, root = self._writer.index, self._options.root
         chosen = Root.choose(index, self._paths) if root is None else Root.at(index, root)
-        self._writer.create(manifest, chosen, _style(self._paths))
+        self._writer.create(self._manifest, chosen, _style(self._paths))
         return Ingest(self._writer, self._options.commit_rows)
 
     def go(self, survey: Survey, progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
@@ -173,19 +176,24 @@ class _Run:
         self._survey = survey
         pending = self._sort_out(survey)
         self._refusals: list[Loaded] = []
-        batches = Batches(self._options.batch_size)
+        batch_size, threads = self._options.batch_size, self._options.threads
         size = None if self._fresh else self._writer.manifest.identity.preprocessing.size
         loader = Loader(self._network.get, self._is_known, size)
-        ahead = self._options.threads + 2 * self._options.batch_size
-        for done, loaded in enumerate(load_in_order(loader, pending, workers=self._options.threads, ahead=ahead), 1):
-            for batch in batches.add(loaded):
-                self._take(batch)
-            progress(done, len(pending))
-            if stop():
-                self._stopped = True
-                break
-        for batch in batches.rest():
-            self._take(batch)
+        counter = itertools.count(1)
+        with Embedder(self._network.get, self._finish, batch_size=batch_size, is_known=self._is_known) as embedder:
+
+            def take(ready: Iterator[Embedded[Rows]]) -> None:
+                for embedded in ready:
+                    self._take(embedded)
+                    for _ in embedded.files:
+                        progress(next(counter), len(pending))
+
+            for loaded in load_in_order(loader, pending, workers=threads, ahead=threads + 2 * batch_size):
+                take(embedder.add(loaded))
+                if stop():
+                    self._stopped = True
+                    break
+            take(embedder.rest())
         self._close()
 
     def _is_known(self, sha256: bytes) -> bool:
@@ -208,20 +216,19 @@ class _Run:
                 pending.append(found)
         return pending
 
-    def _take(self, batch: list[Loaded]) -> None:
-        """Embed the new contents of a batch, and place all its files in their order."""
-        new = {loaded.sha256: loaded for loaded in batch if loaded.pixels is not None}
-        fresh = [loaded for sha, loaded in new.items() if sha is not None and not self._is_known(sha)]
-        if fresh:
-            backbone = self._network.get()
-            features = backbone.embed(np.stack([loaded.pixels for loaded in fresh if loaded.pixels is not None]))
+    def _finish(self, pictures: list[Loaded], features: Features) -> Rows:
+        return make_rows(self._manifest, pictures, features)
+
+    def _take(self, embedded: Embedded[Rows]) -> None:
+        """Keep the features of new contents, and place all files in their order."""
+        if embedded.result is not None:
             if self._ingest is None:
-                self._ingest = self._make_index(backbone)
-            self._ingest.embed(fresh, features)
+                self._ingest = self._make_index()
+            self._ingest.keep(embedded.pictures, embedded.result)
         if self._ingest is None:
-            self._refusals += batch
+            self._refusals += embedded.files
             return
-        for loaded in self._refusals + batch:
+        for loaded in self._refusals + embedded.files:
             if loaded.reason is not None:
                 self._ingest.refuse(loaded.path, loaded.size, loaded.mtime_ns, loaded.reason)
             else:
@@ -304,7 +311,7 @@ def build(
     dtype : {"float16", "float32"} or None
         How tokens are stored; None keeps what the index has, float16 for a new one.
     batch_size : int
-        Pictures per forward pass.
+        Pictures in the network at one time.
     workers : int or None
         Threads that read and decode; None chooses.
     progress : callable or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from semret.errors import ImageSearchError
-from semret.index.backbones.spec import Backbone
+from semret.index.backbones.spec import Backbone, Features
 from semret.index.build import Survey, look
 from semret.index.collection import default_index_path, open_collection
 from semret.index.location import PathLike
 from semret.index.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
-from semret.index.pipeline import Loaded, Loader, load_in_order
+from semret.index.pipeline import Embedder, Loaded, Loader, load_in_order
 from semret.index.report import BATCH_SIZE
 from semret.index.segments import SEGMENT_ROWS, columns
 
@@ -68,7 +69,7 @@ def estimate(
     """Tell what `sync` would do, without doing it: nothing is written.
 
     Parameters are those of `sync` and `SyncOptions`. Up to two batches spread over the files to be embedded are read
-    and embedded; the first serves to warm up where there are two.
+    and embedded; the first half serves to warm up.
 
     Raises
     ------
@@ -123,24 +124,25 @@ def _pending(survey: Survey, index: Any) -> tuple[list[int], Manifest | None]:
 
 
 def _measure(network: Backbone, survey: Survey, pending: list[int], batch_size: int, workers: int) -> tuple[float, int]:
-    """Return the seconds per image and the number of images measured."""
+    """Return the seconds per image, by the second half of the images measured, and their number."""
     wanted = min(2 * batch_size, len(pending))
     chosen = [survey.found[pending[place]] for place in np.linspace(0, len(pending) - 1, wanted).astype(int)]
     loader = Loader(lambda: network, lambda _: False)
-    batch: list[Loaded] = []
-    started = time.perf_counter()
-    measured, seconds = 0, 0.0
-    for done, loaded in enumerate(load_in_order(loader, chosen, workers=workers, ahead=2 * batch_size), start=1):
-        if loaded.pixels is not None:
-            batch.append(loaded)
-        if batch and (len(batch) == batch_size or done == wanted):
-            network.embed(np.stack([one.pixels for one in batch if one.pixels is not None]))
-            seconds = time.perf_counter() - started
-            measured, batch, started = measured + len(batch), [], time.perf_counter()
-            rate = seconds / min(batch_size, measured)
-    if not measured:
+    started, ends = time.perf_counter(), []
+    with Embedder(lambda: network, _count, batch_size=batch_size, is_known=lambda _: False) as embedder:
+        files = load_in_order(loader, chosen, workers=workers, ahead=2 * batch_size)
+        ready = itertools.chain.from_iterable(map(embedder.add, files))
+        for embedded in itertools.chain(ready, embedder.rest()):
+            ends += [time.perf_counter()] * (embedded.result or 0)
+    if not ends:
         raise ImageSearchError(f"none of the {wanted} files tried is a usable picture; try semret index on one of them")
-    return rate, measured
+    half = len(ends) // 2
+    return (ends[-1] - (ends[half - 1] if half else started)) / (len(ends) - half), len(ends)
+
+
+def _count(pictures: list[Loaded], features: Features) -> int:
+    del features
+    return len(pictures)
 
 
 def _image_bytes(manifest: Manifest) -> int:

@@ -173,13 +173,13 @@ class Ingest:
         if replaced:
             self._replaced.add(before.id)
 
-    def embed(self, batch: Sequence[Loaded], features: Features) -> None:
+    def keep(self, pictures: Sequence[Loaded], rows: Rows) -> None:
         """Take the features of pictures that were read; their files can then be placed."""
-        hashes = [loaded.sha256 or b"" for loaded in batch]
-        self._rows.append(make_rows(self._writer.manifest, batch, features))
+        hashes = [loaded.sha256 or b"" for loaded in pictures]
+        self._rows.append(rows)
         self._row_contents += hashes
         self.contents.update(hashes)
-        self.counts.embedded += len(batch)
+        self.counts.embedded += len(pictures)
 
     @property
     def is_due(self) -> bool:
@@ -282,28 +282,32 @@ def make_rows(manifest: Manifest, batch: Sequence[Loaded], features: Features) -
         )
     with np.errstate(over="ignore"):
         tokens = features.tokens.astype(manifest.dtype)
-    _require_storable(manifest, batch, features, tokens)
-    wide = [image.astype(np.float64).ravel() for image in tokens]
+    wide = tokens.astype(np.float64)
+    # Not by a product of vectors: the BLAS would wake threads of its own, which then keep a core busy with waiting.
+    norms = np.sqrt(np.einsum("nsc,nsc->n", wide, wide))
+    if not (np.isfinite(norms).all() and np.isfinite(features.pooled).all()):
+        raise BackboneError(_why_not_storable(manifest, batch, features, tokens))
     return Rows(
         tokens=tokens,
         pooled=features.pooled.astype(np.float32),
-        means=tokens.mean(axis=1, dtype=np.float64).astype(np.float32),
-        norms=np.sqrt([image @ image for image in wide]),
+        means=wide.mean(axis=1).astype(np.float32),
+        norms=norms,
         ids=np.zeros(len(batch), dtype=np.int64),
         sha256=np.array([list(loaded.sha256 or b"") for loaded in batch], dtype=np.uint8),
         sizes=np.array([loaded.picture for loaded in batch], dtype=np.int32),
     )
 
 
-def _require_storable(manifest: Manifest, batch: Sequence[Loaded], features: Features, tokens: Any) -> None:
+def _why_not_storable(manifest: Manifest, batch: Sequence[Loaded], features: Features, tokens: Any) -> str:
+    """Name the first picture whose features are not finite, or not as stored."""
+    name = manifest.identity.backbone
     for loaded, given, stored, pooled in zip(batch, features.tokens, tokens, features.pooled, strict=True):
-        if np.isfinite(stored).all() and np.isfinite(pooled).all():
-            continue
-        name = manifest.identity.backbone
         if not (np.isfinite(given).all() and np.isfinite(pooled).all()):
-            raise BackboneError(f"{name} gave NaN or infinity for {loaded.path}; report it, or use another model")
-        peak = float(np.abs(given).max())
-        raise BackboneError(
-            f"{name} gives values up to {peak:.3g} for {loaded.path}, beyond the range of {manifest.dtype}; "
-            "index with --dtype float32 into another directory"
-        )
+            return f"{name} gave NaN or infinity for {loaded.path}; report it, or use another model"
+        if not np.isfinite(stored).all():
+            peak = float(np.abs(given).max())
+            return (
+                f"{name} gives values up to {peak:.3g} for {loaded.path}, beyond the range of {manifest.dtype}; "
+                "index with --dtype float32 into another directory"
+            )
+    raise ValueError("all features are finite")

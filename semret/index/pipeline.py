@@ -1,17 +1,24 @@
-"""Files to network inputs, in threads, while the network works on those before."""
+"""Files to network inputs to features, in threads: pictures are decoded while the network works on those before."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
 
 from semret.arrays import Float32Array
 from semret.errors import ImageDecodeError
-from semret.index.backbones.spec import Backbone
+from semret.index.backbones.spec import Backbone, Features
 from semret.index.images import FoundImage, decode_image, read_file, reason_of
+
+Result = TypeVar("Result")
+"""What is made of the features of a batch."""
 
 
 @dataclass(frozen=True)
@@ -120,21 +127,119 @@ class Lazy:
             return self._loaded
 
 
-class Batches:
-    """Gathers files until there are enough pictures for a forward pass; what needs none goes along in its place."""
+@dataclass(frozen=True)
+class Embedded(Generic[Result]):
+    """Files in their order, the pictures among them that went through the network, and what was made of those."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    files: list[Loaded]
+    pictures: list[Loaded]
+    result: Result | None
+
+
+class Embedder(Generic[Result]):
+    """Puts pictures through the network in batches, several at once where the backbone allows it.
+
+    Files go in and come out in the same order, with those that need no network in their places. At most twice
+    `batch_size` pictures are held at a time, or two batches for each stream. Used in a ``with`` block; leaving it waits
+    for the batches that were begun and drops the others.
+
+    Parameters
+    ----------
+    backbone : callable
+        Gives the network; called once there is a picture to embed.
+    finish : callable
+        Makes something of the features of a batch, in the thread that embedded it.
+    batch_size : int
+        Pictures in the network at one time.
+    is_known : callable
+        Tells whether the features of a content are stored already; what is under way is known here. A content is
+        embedded once.
+    """
+
+    def __init__(
+        self,
+        backbone: Callable[[], Backbone],
+        finish: Callable[[list[Loaded], Features], Result],
+        *,
+        batch_size: int,
+        is_known: Callable[[bytes], bool],
+    ) -> None:
+        self._backbone = backbone
+        self._finish = finish
+        self._batch_size = batch_size
+        self._is_known = is_known
         self._gathered: list[Loaded] = []
-        self._pictures = 0
+        self._held = 0
+        self._fresh: dict[bytes, Loaded] = {}
+        self._embedding: set[bytes] = set()
+        self._pending: deque[tuple[list[Loaded], list[Loaded], Future[Result] | None]] = deque()
+        self._stack = contextlib.ExitStack()
+        self._pool: ThreadPoolExecutor | None = None
+        self._pictures = self._most = batch_size
 
-    def add(self, loaded: Loaded) -> list[list[Loaded]]:
-        """Take one file; return the batch that it completes, if it does."""
+    def __enter__(self) -> Embedder[Result]:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stack.close()
+
+    def add(self, loaded: Loaded) -> Iterator[Embedded[Result]]:
+        """Take one file, and give what is ready."""
+        self._gather(loaded)
+        return self._ready()
+
+    def rest(self) -> Iterator[Embedded[Result]]:
+        """Give everything that was taken, waiting for it."""
+        self._submit()
+        while self._pending:
+            yield self._take()
+
+    def _gather(self, loaded: Loaded) -> None:
         self._gathered.append(loaded)
-        self._pictures += loaded.pixels is not None
-        return self.rest() if self._pictures >= self._size or len(self._gathered) >= 64 * self._size else []
+        if loaded.pixels is not None and loaded.sha256 is not None:
+            self._open()
+            self._held += 1
+            if loaded.sha256 not in self._embedding and not self._is_known(loaded.sha256):
+                self._fresh[loaded.sha256] = loaded
+        if self._held >= self._pictures or len(self._gathered) >= 64 * self._batch_size:
+            self._submit()
 
-    def rest(self) -> list[list[Loaded]]:
-        """Return what is gathered as a batch, if anything is."""
-        gathered, self._gathered, self._pictures = self._gathered, [], 0
-        return [gathered] if gathered else []
+    def _ready(self) -> Iterator[Embedded[Result]]:
+        """Give from the front what is done; while too much is under way, wait for it."""
+        while self._pending and (len(self._pending) > self._most or self._is_done()):
+            yield self._take()
+
+    def _open(self) -> None:
+        if self._pool is None:
+            streams = self._stack.enter_context(self._backbone().streams(self._batch_size))
+            self._pictures = streams.pictures
+            self._most = max(2 * streams.count, 2 * self._batch_size // streams.pictures)
+            self._pool = ThreadPoolExecutor(streams.count, thread_name_prefix="semret-embed")
+            self._stack.callback(self._pool.shutdown, wait=True, cancel_futures=True)
+
+    def _submit(self) -> None:
+        """Send what is gathered on its way."""
+        files, pictures = self._gathered, list(self._fresh.values())
+        self._gathered, self._fresh, self._held = [], {}, 0
+        future = None
+        if pictures and self._pool is not None:
+            self._embedding.update(loaded.sha256 for loaded in pictures if loaded.sha256 is not None)
+            future = self._pool.submit(self._embed, pictures)
+        if files:
+            self._pending.append((files, pictures, future))
+
+    def _embed(self, pictures: list[Loaded]) -> Result:
+        pixels = [loaded.pixels for loaded in pictures if loaded.pixels is not None]
+        # Both keep the order in memory that `prepare` chose; a picture alone is not copied.
+        batch = pixels[0][None] if len(pixels) == 1 else np.stack(pixels)
+        return self._finish(pictures, self._backbone().embed(batch))
+
+    def _is_done(self) -> bool:
+        future = self._pending[0][2]
+        return future is None or future.done()
+
+    def _take(self) -> Embedded[Result]:
+        files, pictures, future = self._pending.popleft()
+        result = None if future is None else future.result()
+        self._embedding.difference_update(loaded.sha256 for loaded in pictures if loaded.sha256 is not None)
+        return Embedded(files, pictures, result)

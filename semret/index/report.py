@@ -79,7 +79,7 @@ class SyncOptions:
     dtype : {"float16", "float32"} or None
         How tokens are stored; None keeps what the index has, float16 for a new one.
     batch_size : int
-        Pictures per forward pass.
+        Pictures in the network at one time; see `Backbone.streams` for how they are shared out.
     workers : int or None
         Threads that read and decode; None chooses by the number of processors.
     root : path or None

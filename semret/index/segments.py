@@ -153,17 +153,18 @@ def _write_datasets(
 def _datasets(layout: dict[str, Column], parts: Sequence[Rows]) -> list[tuple[str, list[NDArray[Any]]]]:
     """Return what goes into each dataset, as blocks along its first axis; tokens are never copied as a whole."""
     found: dict[str, list[NDArray[Any]]] = {
-        name: [np.ascontiguousarray(getattr(part, name), dtype=layout[name].dtype) for part in parts]
+        name: [np.concatenate([getattr(part, name) for part in parts]).astype(layout[name].dtype, copy=False)]
         for name in Rows.__dataclass_fields__
+        if name != "tokens"
     }
+    found["tokens"] = [np.ascontiguousarray(part.tokens, dtype=layout["tokens"].dtype) for part in parts]
     position_sum = np.zeros(layout["position_sum"].shape)
     for tokens in found["tokens"]:
         for image in tokens:
             position_sum += image
     found["position_sum"] = [position_sum]
-    found["channel_sum"] = [np.sum([part.sum(axis=0, dtype=np.float64) for part in found["means"]], axis=0)]
-    found["pooled_sum"] = [np.sum([part.sum(axis=0, dtype=np.float64) for part in found["pooled"]], axis=0)]
-    found["checksums"] = [
-        np.stack([row_checksums(found[name][part]) for name in CHECKED_ROWS], axis=1) for part in range(len(parts))
-    ]
+    found["channel_sum"] = [found["means"][0].sum(axis=0, dtype=np.float64)]
+    found["pooled_sum"] = [found["pooled"][0].sum(axis=0, dtype=np.float64)]
+    sums = [np.concatenate([row_checksums(block) for block in found[name]]) for name in CHECKED_ROWS]
+    found["checksums"] = [np.stack(sums, axis=1)]
     return [(name, found[name]) for name in layout]

@@ -127,6 +127,34 @@ def test_an_image_has_the_same_tokens_whatever_batch_it_is_in(backbone: TorchBac
         np.testing.assert_allclose(backbone.embed(image[None]).tokens[0], together[position], atol=1e-4)
 
 
+def test_streams_share_out_the_threads_and_give_them_back(backbone: TorchBackbone) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        for batch_size, expected in ((1, (1, 1, 4)), (2, (2, 1, 2)), (3, (3, 1, 1)), (8, (4, 1, 1))):
+            with backbone.streams(batch_size) as streams:
+                assert (streams.count, streams.pictures, torch.get_num_threads()) == expected
+            assert torch.get_num_threads() == 4
+        with pytest.raises(KeyError), backbone.streams(8):
+            raise KeyError
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_number_of_threads_does_not_change_the_tokens(backbone: TorchBackbone, batch: np.ndarray) -> None:
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(backbone.embed(batch).tokens)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
+    np.testing.assert_allclose(found[2], found[0], atol=1e-5)
+
+
 def test_the_default_is_the_last_map_of_a_squashed_picture() -> None:
     identity = create_backbone("efficientnet-lite0", device="cpu").identity
     assert (identity.layer, identity.grid, identity.channels) == ("last", (12, 12), 1280)

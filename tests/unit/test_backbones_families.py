@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -244,6 +245,19 @@ def test_logits_or_image_embedding_are_the_librarys(saved: tuple[Family, Any, Pa
     else:
         np.testing.assert_allclose(features.pooled, features.tokens.mean(axis=1), rtol=1e-4, atol=1e-5)
     assert backbone.identity.pooled_dim == features.pooled.shape[1]
+
+
+def test_streams_give_what_one_call_gives(saved: tuple[Family, Any, Path]) -> None:
+    """Several threads run one network at the same time, and none reads the layers of another's picture."""
+    family, _, folder = saved
+    backbone = create_backbone(family.name, weights=folder, device="cpu")
+    pictures = np.random.default_rng(4).standard_normal((12, 1, 3, *family.size)).astype(np.float32)
+    alone = [backbone.embed(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(backbone.embed, pictures))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(one.tokens, other.tokens, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one.pooled, other.pooled, rtol=1e-4, atol=1e-5)
 
 
 def test_every_layer_is_a_map_and_the_final_one_is_the_default(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -55,7 +55,9 @@ class Wiring:
     text : callable or None
         Sentences to (N, D) embeddings in the space of `Outputs.pooled`.
     light : bool
-        Whether a pass over one picture takes less time than tracing its shapes, for which torch loads its compiler.
+        Whether the network is small beside the maps that it makes of a picture. A pass over one picture then takes less
+        time than tracing its shapes, for which torch loads its compiler; and on a processor a batch gains nothing, for
+        what counts is that the maps of one picture stay in the cache.
     """
 
     layers: Mapping[str, str | None]
@@ -103,30 +105,79 @@ def _shorten(names: Sequence[str]) -> str:
     return ", ".join(names if len(names) <= 8 else [*names[:3], "...", *names[-3:]])
 
 
+class LayerReader:
+    """Runs a network and keeps what some of its modules give; any number of threads may run it at once.
+
+    The hooks that keep them are put on the modules once, for adding one would disturb a thread that is running the
+    network. `close`, or the end of a ``with`` block, takes them off.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    wiring : Wiring
+    paths : mapping of str to str or None
+        The layers to read: names and the paths of their modules, as in `Wiring.layers`.
+    """
+
+    def __init__(self, network: nn.Module, wiring: Wiring, paths: Mapping[str, str | None]) -> None:
+        self._network = network
+        self._wiring = wiring
+        self._paths = paths
+        self._thread = threading.local()
+        self._hooks = [
+            network.get_submodule(path).register_forward_hook(functools.partial(self._keep, name=name))
+            for name, path in paths.items()
+            if path is not None
+        ]
+
+    def __enter__(self) -> LayerReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the hooks off the modules."""
+        for hook in self._hooks:
+            hook.remove()
+
+    def run(self, images: Tensor) -> tuple[dict[str, LayerMap], Outputs]:
+        """Run the network on (N, 3, H, W) images and return its layers and outputs.
+
+        Raises
+        ------
+        BackboneError
+            If a layer takes no part in embedding an image, or is no map of it.
+        """
+        captured: dict[str, Tensor] = {}
+        self._thread.captured = captured
+        try:
+            outputs = self._wiring.call(self._network, images)
+        finally:
+            del self._thread.captured
+        if outputs.last is not None:
+            captured |= {name: outputs.last for name, path in self._paths.items() if path is None}
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        missing = [name for name in self._paths if name not in captured]
+        if missing:
+            raise BackboneError(f"layer {missing[0]!r} takes no part in embedding an image")
+        return {name: to_map(captured[name], self._wiring, size, name) for name in self._paths}, outputs
+
+    def _keep(self, _module: nn.Module, _inputs: Any, output: Any, *, name: str) -> None:
+        captured = getattr(self._thread, "captured", None)
+        if captured is None:
+            return
+        tensor = _first_tensor(output)
+        # A module that is no listed layer may be followed by one that works in place.
+        captured[name] = tensor if name in self._wiring.layers else tensor.clone()
+
+
 def run_layers(
     network: nn.Module, wiring: Wiring, paths: Mapping[str, str | None], images: Tensor
 ) -> tuple[dict[str, LayerMap], Outputs]:
-    """Run a network on (N, 3, H, W) images and read the layers whose modules are in `paths`."""
-    captured: dict[str, Tensor] = {}
-
-    def keep(_module: nn.Module, _inputs: Any, output: Any, *, name: str, shared: bool) -> None:
-        tensor = _first_tensor(output)
-        # A module that is no listed layer may be followed by one that works in place.
-        captured[name] = tensor.clone() if shared else tensor
-
-    with ExitStack() as hooks:
-        for name, path in paths.items():
-            if path is None:
-                continue
-            hook = functools.partial(keep, name=name, shared=name not in wiring.layers)
-            hooks.callback(network.get_submodule(path).register_forward_hook(hook).remove)
-        outputs = wiring.call(network, images)
-    captured |= {name: outputs.last for name, path in paths.items() if path is None and outputs.last is not None}
-    size = (int(images.shape[-2]), int(images.shape[-1]))
-    missing = [name for name in paths if name not in captured]
-    if missing:
-        raise BackboneError(f"layer {missing[0]!r} takes no part in embedding an image")
-    return {name: to_map(captured[name], wiring, size, name) for name in paths}, outputs
+    """Run a network once, in no other thread meanwhile, and read some of its layers: see `LayerReader`."""
+    with LayerReader(network, wiring, paths) as reader:
+        return reader.run(images)
 
 
 def _first_tensor(output: Any) -> Tensor:

@@ -48,23 +48,26 @@ class SameConv(nn.Conv2d):
     def __init__(
         self, before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1, clip: bool = True
     ) -> None:
-        padding = kernel // 2 if stride == 1 else 0
-        super().__init__(before, after, kernel, stride=stride, groups=groups, padding=padding)
+        super().__init__(before, after, kernel, stride=stride, groups=groups, padding=kernel // 2)
         self.clip = clip
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (N, after, ceil(H / stride), ceil(W / stride)) for (N, before, H, W)."""
-        if self.stride[0] > 1:
-            top, bottom = _padding(images.shape[-2], self.kernel_size[0], self.stride[0])
-            left, right = _padding(images.shape[-1], self.kernel_size[1], self.stride[1])
-            images = functional.pad(images, (left, right, top, bottom))
-        result = super().forward(images)
+        result = self._mix(images) if self.kernel_size == (1, 1) else self._slide(images)
         return functional.relu6(result, inplace=True) if self.clip else result
 
+    def _mix(self, images: Tensor) -> Tensor:
+        """Multiply the channels of every pixel: the same bits from any number of threads, as a convolution has not."""
+        return functional.linear(images.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
-def _padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    total = max((-(-length // stride) - 1) * stride + kernel - length, 0)
-    return total // 2, total - total // 2
+    def _slide(self, images: Tensor) -> Tensor:
+        weight = self.weight
+        if self.stride == (2, 2):
+            # TensorFlow pads an even side by one less before its start. Instead of a padded copy of the map, which may
+            # be large, the kernel gets a row of zeros there.
+            before = [1 - images.shape[axis] % 2 for axis in (-1, -2)]
+            weight = functional.pad(weight, (before[0], 0, before[1], 0))
+        return functional.conv2d(images, weight, self.bias, self.stride, self.padding, groups=self.groups)
 
 
 class Block(nn.Module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,20 @@ from torch import Tensor, nn
 
 from semret.arrays import Float32Array
 from semret.errors import BackboneError, ShapeError
+from semret.index.backbones.allocator import freed_memory_is_kept
 from semret.index.backbones.batching import embed_what_fits
 from semret.index.backbones.device import check_autocast, pick_device
-from semret.index.backbones.layers import LayerMap, Outputs, Wiring, outline, resolve_layer, run_layers
+from semret.index.backbones.layers import LayerMap, LayerReader, Outputs, Wiring, outline, resolve_layer, run_layers
 from semret.index.backbones.preprocess import prepare_image
-from semret.index.backbones.spec import Backbone, BackboneSpec, Features, Identity, LoadOptions, Preprocessing
+from semret.index.backbones.spec import (
+    Backbone,
+    BackboneSpec,
+    Features,
+    Identity,
+    LoadOptions,
+    Preprocessing,
+    Streams,
+)
 from semret.index.pooling import pool
 
 if TYPE_CHECKING:
@@ -82,6 +91,7 @@ class TorchBackbone(Backbone):
             pooled_dim=int(self._pooled(*outline).shape[1]),
             autocast=self._autocast,
         )
+        self._reader = LayerReader(self._network, wiring, {self._layer: self._path})
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -92,6 +102,25 @@ class TorchBackbone(Backbone):
     def device(self) -> torch.device:
         """Where the network runs."""
         return self._device
+
+    @contextmanager
+    def streams(self, batch_size: int) -> Iterator[Streams]:
+        """On a processor, let each of torch's threads run a network of its own on its share of the batch.
+
+        Within one pass threads wait for each other after every layer, and all wait for one that the system has put
+        aside to decode a picture. While the block lasts, torch's number of threads is divided by that of the streams.
+        """
+        if self._device.type != "cpu":
+            yield Streams(1, batch_size)
+            return
+        threads = torch.get_num_threads()
+        count = min(threads, batch_size)
+        torch.set_num_threads(threads // count)
+        try:
+            with freed_memory_is_kept():
+                yield Streams(count, 1 if self._wiring.light else batch_size // count)
+        finally:
+            torch.set_num_threads(threads)
 
     def prepare(self, image: Image.Image) -> Float32Array:
         """Turn an RGB picture into the network's input of shape (3, H, W); safe in many threads at once."""
@@ -121,7 +150,8 @@ class TorchBackbone(Backbone):
             If the batch does not have the shape that `prepare` gives.
         """
         self._check(batch)
-        maps, _ = self._run(batch, self._wiring.layers)
+        with torch.inference_mode(), self._precision():
+            maps, _ = run_layers(self._network, self._wiring, self._wiring.layers, self._to_device(batch))
         return {name: _to_numpy(layer.tokens) for name, layer in maps.items()}
 
     def embed_text(self, sentences: list[str]) -> Float32Array:
@@ -138,7 +168,8 @@ class TorchBackbone(Backbone):
             return _to_numpy(self._wiring.text(sentences))
 
     def _embed(self, batch: Float32Array) -> Features:
-        maps, outputs = self._run(batch, {self._layer: self._path})
+        with torch.inference_mode(), self._precision():
+            maps, outputs = self._reader.run(self._to_device(batch))
         layer = maps[self._layer]
         tokens = _to_numpy(layer.tokens)
         pooled = pool(tokens) if self.spec.pooled == "mean" else _to_numpy(self._pooled(layer, outputs))
@@ -149,11 +180,10 @@ class TorchBackbone(Backbone):
                 raise BackboneError(f"{self.spec.name} gave NaN or infinity in {precision}; are the weights damaged?")
         return Features(tokens=tokens, pooled=pooled, grid=layer.grid, logits=logits)
 
-    def _run(self, batch: Float32Array, paths: Mapping[str, str | None]) -> tuple[dict[str, LayerMap], Outputs]:
-        images = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32)).to(self._device)
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), self._precision():
-            return run_layers(self._network, self._wiring, paths, images)
+    def _to_device(self, batch: Float32Array) -> Tensor:
+        # torch takes no array that it could not write to.
+        images = torch.from_numpy(np.require(batch, np.float32, "W")).to(self._device)
+        return images.contiguous(memory_format=torch.channels_last)
 
     def _pooled(self, layer: LayerMap, outputs: Outputs) -> Tensor:
         if self.spec.pooled == "mean":

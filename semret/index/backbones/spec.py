@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -202,14 +204,33 @@ class Identity:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Streams:
+    """How a network is kept busy: `count` calls of `embed` at a time, with up to `pictures` in each."""
+
+    count: int
+    pictures: int
+
+
 class Backbone(ABC):
     """A loaded network. Adapters load, forward and rename outputs; they know nothing of files, folders or batching.
 
-    `prepare` may run in many threads at once; `embed` is called from one thread at a time.
+    `prepare` may run in many threads at once; `embed` in as many as `streams` says, otherwise in one at a time.
     """
 
     spec: BackboneSpec
     identity: Identity
+
+    @contextmanager
+    def streams(self, batch_size: int) -> Iterator[Streams]:
+        """For the length of a ``with`` block, allow calls of `embed` from several threads, and say from how many.
+
+        Parameters
+        ----------
+        batch_size : int
+            Pictures that may be in the network at one time, in all streams together.
+        """
+        yield Streams(1, batch_size)
 
     @abstractmethod
     def prepare(self, image: Image.Image) -> Float32Array:
