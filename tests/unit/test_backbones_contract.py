@@ -125,11 +125,7 @@ def test_a_misspelt_name_is_answered_with_close_ones() -> None:
 
 
 def test_revisions_are_pinned_to_commits() -> None:
-    """All but one: docs/models.md says why."""
-    rows = [spec for spec in list_backbones() if spec.family != "embedded"]
-    following = {spec.name for spec in rows if spec.revision == "main"}
-    assert following == {"convnextv2-base"}
-    pinned = {spec.checkpoint: spec.revision for spec in rows if spec.name not in following}
+    pinned = {spec.checkpoint: spec.revision for spec in list_backbones() if spec.family != "embedded"}
     assert all(re.fullmatch("[0-9a-f]{40}", str(revision)) for revision in pinned.values())
     assert len(set(pinned.values())) == len(pinned)
     assert spec_of("dinov2").revision == spec_of("dinov2-base").revision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -333,14 +334,27 @@ def test_permuted_patches_give_permuted_tokens_where_positions_are_unknown(name:
     assert np.abs(moved - straight).max() > 1e-2
 
 
-def test_a_tokenizer_that_needs_sentencepiece_says_so(tmp_path: Path) -> None:
-    from importlib.util import find_spec
+def test_names_from_before_the_library_renamed_its_tensors_are_understood(tmp_path: Path, batch: np.ndarray) -> None:
+    """Published checkpoints of ConvNeXt V2 have ``grn.gamma`` and ``grn.beta``; transformers 5 finds them missing."""
+    from safetensors.torch import load_file, save_file
 
     torch.manual_seed(0)
-    FAMILIES["siglip"].build().save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "SiglipTokenizer"}))
-    backbone = create_backbone("siglip", weights=tmp_path, device="cpu")
-    complaint = "no usable tokenizer" if find_spec("sentencepiece") else "pip install sentencepiece"
-    with pytest.raises(BackboneError, match=complaint):
-        backbone.embed_text(["a mug"])
+    network = FAMILIES["convnextv2"].build()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.1 + (parameter.ndim == 1) * 0.5)
+    network.save_pretrained(tmp_path / "present")
+    (tmp_path / "present" / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    shutil.copytree(tmp_path / "present", tmp_path / "former")
+    state = load_file(tmp_path / "present" / "model.safetensors")
+    former = {
+        name.replace("grn.weight", "grn.gamma").replace("grn.bias", "grn.beta"): tensor
+        for name, tensor in state.items()
+    }
+    assert sum(".grn.gamma" in name for name in former) == 5
+    save_file(former, tmp_path / "former" / "model.safetensors", metadata={"format": "pt"})
+    tokens = [
+        create_backbone("convnextv2-base", weights=tmp_path / age, device="cpu").embed(batch).tokens
+        for age in ("present", "former")
+    ]
+    np.testing.assert_array_equal(tokens[0], tokens[1])

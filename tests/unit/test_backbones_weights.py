@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,9 @@ def test_cached_weights_are_used_without_a_network(cache: Path, tmp_path: Path) 
     alone = create_backbone("resnet18", weights=bare, device="cpu")
     batch = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
     np.testing.assert_array_equal(alone.embed(batch).tokens, backbone.embed(batch).tokens)
-    assert alone.identity == backbone.identity
+    assert backbone.identity.revision == spec_of("resnet18").revision == snapshot.name
+    assert alone.identity.revision is None, "a file of the user's own is of no commit that we know"
+    assert replace(alone.identity, revision=snapshot.name) == backbone.identity
     with pytest.raises(BackboneError, match="do not fit"):
         create_backbone("vit-b16", weights=bare, device="cpu")
     with pytest.raises(BackboneError, match="ResNetConfig, vit-b16 needs a ViTConfig"):
@@ -257,7 +260,7 @@ def test_without_a_network_another_cached_revision_serves_and_is_named(
     os.utime(main, (0, 0))
     found = hub.hub_checkpoint("some/net", pinned, backbone="net")
     assert found.weights == (main / "model.safetensors",)
-    assert found.directory == main
+    assert (found.directory, found.revision) == (main, "3" * 40)
     (line,) = caplog.messages
     for part in ("net wants", pinned, "some/net", "HF_HUB_OFFLINE is set", "3" * 40):
         assert part in line

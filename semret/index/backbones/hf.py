@@ -43,6 +43,8 @@ _OPTIONAL = (
     "mask_decoder",
     "shared_image_embedding",
 )
+# Names in checkpoints from before the library renamed its tensors, which it no longer translates: ConvNeXt V2.
+_FORMER = {".grn.gamma": ".grn.weight", ".grn.beta": ".grn.bias"}
 
 
 def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
@@ -70,7 +72,7 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
         preprocessing=with_size(_preprocessing(spec, options, checkpoint), options.size, options.geometry),
         options=options,
         weights_sha256=digest(checkpoint.weights),
-        revision=spec.revision,
+        revision=checkpoint.revision,
     )
 
 
@@ -132,6 +134,7 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
         If a tensor is missing or has another shape.
     """
     cls = model_class(spec, config)
+    state = {_present_name(name): tensor for name, tensor in state.items()}
     with _quiet():
         try:
             network, report = cls.from_pretrained(
@@ -147,6 +150,13 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
         )
         raise BackboneError(f"the weights do not fit {spec.name}: {first}; check --model and --weights")
     return trim(network)
+
+
+def _present_name(name: str) -> str:
+    for former, present in _FORMER.items():
+        if name.endswith(former):
+            return name.removesuffix(former) + present
+    return name
 
 
 def trim(network: nn.Module) -> nn.Module:
@@ -240,7 +250,17 @@ def _patches(images: Tensor, patch: int) -> dict[str, Tensor]:
 
 
 class TextTower:
-    """Sentences to embeddings in the space of the image embeddings; the tokenizer loads on first use."""
+    """Sentences to embeddings in the space of the image embeddings; the tokenizer loads on first use.
+
+    Sentences are prepared as SigLIP and SigLIP 2 were trained [1]_, whatever the tokenizer's own settings: in lower
+    case, filled up at the end to the full length, and the filling takes part in attention. Not every tokenizer that
+    comes with these models does so by itself.
+
+    References
+    ----------
+    .. [1] Tschannen et al.: SigLIP 2: Multilingual Vision-Language Encoders with Improved Semantic Understanding,
+       Localization, and Dense Features, 2025, arXiv:2502.14786.
+    """
 
     def __init__(self, network: nn.Module, config: Any, directory: Path) -> None:
         self._network: Any = network
@@ -253,13 +273,14 @@ class TextTower:
         if self._tokenizer is None:
             self._tokenizer = self._load()
         tokens = self._tokenizer(
-            sentences, padding="max_length", max_length=self._length, truncation=True, return_tensors="pt"
+            [sentence.lower() for sentence in sentences],
+            padding="max_length",
+            max_length=self._length,
+            truncation=True,
+            return_tensors="pt",
         )
-        accepted = inspect.signature(self._network.get_text_features).parameters
         device = next(self._network.parameters()).device
-        output = self._network.get_text_features(
-            **{name: value.to(device) for name, value in tokens.items() if name in accepted}
-        )
+        output = self._network.get_text_features(input_ids=tokens["input_ids"].to(device))
         embeddings: Tensor = output if isinstance(output, Tensor) else output.pooler_output
         return embeddings
 
@@ -268,13 +289,12 @@ class TextTower:
 
         try:
             with _quiet():
-                return transformers.AutoTokenizer.from_pretrained(self._directory, trust_remote_code=False)
+                tokenizer = transformers.AutoTokenizer.from_pretrained(self._directory, trust_remote_code=False)
         except (OSError, ValueError, ImportError, KeyError) as error:
             reason = str(error).strip().split("\n")[0][:160]
-            hint = "; run pip install sentencepiece" if "sentencepiece" in reason.lower() else ""
-            raise BackboneError(
-                f"{self._directory} holds no usable tokenizer for text queries: {reason}{hint}"
-            ) from error
+            raise BackboneError(f"{self._directory} holds no usable tokenizer for text queries: {reason}") from error
+        tokenizer.padding_side = "right"
+        return tokenizer
 
 
 def _preprocessing(spec: BackboneSpec, options: LoadOptions, checkpoint: Checkpoint) -> Preprocessing:

@@ -26,10 +26,14 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Files of a model: its weights, and the directory that holds its configuration, if there is one."""
+    """Files of a model: its weights, the directory that holds its configuration, and the hub's commit they are of.
+
+    `directory` is None where there is no configuration, `revision` where the files are the user's own.
+    """
 
     weights: tuple[Path, ...]
     directory: Path | None = None
+    revision: str | None = None
 
 
 def local_checkpoint(path: Path, *, names: Sequence[str] = WEIGHT_NAMES) -> Checkpoint:
@@ -110,7 +114,7 @@ def _another_revision(
     repository: str, revision: str | None, backbone: str, names: Sequence[str], reason: str
 ) -> Checkpoint:
     found = cached_checkpoint(repository, revision, names=names)
-    if found is None or found.directory is None:
+    if found is None:
         raise WeightsNotFoundError(_advice(repository, revision, backbone, reason))
     logger.warning(
         "%s wants revision %s of %s, which is not cached, and %s; using the cached revision %s",
@@ -118,7 +122,7 @@ def _another_revision(
         revision or "main",
         repository,
         reason,
-        found.directory.name,
+        found.revision,
     )
     return found
 
@@ -146,8 +150,14 @@ def _snapshot(repository: str, revision: str | None, names: Sequence[str]) -> Ch
             parts = [_cached(repository, part, revision) for part in _part_names(file)]
             if any(part is None for part in parts):
                 continue
-        return Checkpoint(weights=_parts(file), directory=file.parent)
+        return _of_cache(file)
     return None
+
+
+def _of_cache(file: Path) -> Checkpoint:
+    """Return the checkpoint of a weight file in the cache, where every commit has a folder of its name."""
+    commit = file.parts[file.parts.index("snapshots") + 1] if "snapshots" in file.parts else None
+    return Checkpoint(weights=_parts(file), directory=file.parent, revision=commit)
 
 
 def _cached(repository: str, name: str, revision: str | None) -> Path | None:
@@ -167,7 +177,7 @@ def _download(repository: str, revision: str | None, backbone: str, names: Seque
             if name.endswith(".index.json"):
                 for part in _part_names(file):
                     hf_hub_download(repository, part, revision=revision)
-            return Checkpoint(weights=_parts(file), directory=file.parent)
+            return _of_cache(file)
         except GatedRepoError as error:
             reason = "its licence must be accepted on its page, then run hf auth login"
             raise WeightsNotFoundError(_advice(repository, revision, backbone, reason)) from error

@@ -48,7 +48,7 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
         preprocessing=with_size(preprocessing, options.size, options.geometry),
         options=options,
         weights_sha256=digest(checkpoint.weights),
-        revision=spec.revision,
+        revision=checkpoint.revision,
     )
 
 

@@ -14,6 +14,7 @@ _META_LICENCE = "DINOv3 licence (gated)"
 
 _COMMITS = {
     "CIDAS/clipseg-rd64-refined": "999e0328d9e10b484360c477313983f9afdd7050",
+    "facebook/convnextv2-base-1k-224": "64f6b2c2aed0fd083589537184e3ea18f5f10e8d",
     "facebook/dinov2-base": "f9e44c814b77203eaa57a6bdbbd535f21ede1415",
     "facebook/dinov2-giant": "611a9d42f2335e0f921f1e313ad3c1b7178d206d",
     "facebook/dinov2-giant-imagenet1k-1-layer": "f65e635169579fa7d4ecfe51b1d7c5881e831014",
@@ -39,11 +40,11 @@ _COMMITS = {
     "microsoft/resnet-50": "34c2154c194f829b11125337b98c8f5f9965ff19",
     "timm/vit_base_patch32_clip_224.openai": "a6f597a30f7b82c51704746581f9a4e41421e878",
 }
-"""Repository on the hub to the commit that its row is pinned to; the others follow the branch ``main``."""
+"""Repository on the hub to the commit that its row is pinned to: docs/models.md says where they are from."""
 
 
 def _revision(repository: str) -> str:
-    return _COMMITS.get(repository, "main")
+    return _COMMITS[repository]
 
 
 def _pixels(
