@@ -47,6 +47,8 @@ def main() -> None:
     """Run the command line, as the console script ``semret`` does."""
     logging.basicConfig(format="semret: %(message)s", level=logging.ERROR)
     logging.getLogger("semret").setLevel(logging.WARNING)
+    # It prints what it has to say about a download by itself; once is enough.
+    logging.getLogger("huggingface_hub").propagate = False
     try:
         app()
     except BrokenPipeError:

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from semret.cli import app
 
-transformers = pytest.importorskip("transformers")
 T = transformers
 
 VIT = {

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 
 from semret.errors import BackboneError
 from semret.index.backbones.batching import embed_what_fits, is_out_of_memory
@@ -64,7 +65,6 @@ def test_other_errors_are_not_taken_for_lack_of_memory() -> None:
 
 
 def test_torchs_own_exception_is_recognised() -> None:
-    torch = pytest.importorskip("torch")
     with pytest.raises(RuntimeError) as caught:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(caught.value)

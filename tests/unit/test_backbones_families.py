@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from semret.errors import BackboneError
 from semret.index.backbones.registry import create_backbone
-
-transformers = pytest.importorskip("transformers")
 
 
 class Family(NamedTuple):

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from semret.errors import BackboneError, WeightsNotFoundError
 from semret.index.backbones.registry import create_backbone
-
-open_clip = pytest.importorskip("open_clip")
 
 TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
 TOWERS: dict[str, dict[str, Any]] = {

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from semret.errors import BackboneError
 from semret.index.backbones.registry import create_backbone
-
-timm = pytest.importorskip("timm")
 
 # Name, input size, grid, prefix tokens: a sequence, one with two prefix tokens, a map, a map with channels last.
 NETWORKS = [

@@ -307,7 +307,9 @@ def test_the_hub_is_asked_for_the_pinned_revision_before_another_one_serves(
 
 
 def test_the_command_that_fetches_names_the_pinned_revision(cache: Path) -> None:
-    with pytest.raises(WeightsNotFoundError, match=r"hf download facebook/dinov2-base --revision [0-9a-f]{40},"):
+    with pytest.raises(
+        WeightsNotFoundError, match=r"hf download facebook/dinov2-base --revision [0-9a-f]{40} --local-dir dinov2-base,"
+    ):
         create_backbone("dinov2")
 
 

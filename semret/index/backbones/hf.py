@@ -43,6 +43,8 @@ _OPTIONAL = (
     "mask_decoder",
     "shared_image_embedding",
 )
+# Networks whose published checkpoints hold them inside a larger one; not every release of the library looks there.
+_INSIDE = {"CLIPSegModel": "clip."}
 # Names in checkpoints from before the library renamed its tensors, which it no longer translates: ConvNeXt V2.
 _FORMER = {".grn.gamma": ".grn.weight", ".grn.beta": ".grn.bias"}
 
@@ -134,7 +136,7 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
         If a tensor is missing or has another shape.
     """
     cls = model_class(spec, config)
-    state = {_present_name(name): tensor for name, tensor in state.items()}
+    state = {_present_name(name, cls): tensor for name, tensor in state.items()}
     with _quiet():
         try:
             network, report = cls.from_pretrained(
@@ -152,7 +154,9 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
     return trim(network)
 
 
-def _present_name(name: str) -> str:
+def _present_name(name: str, cls: Any) -> str:
+    """Return what a tensor of a checkpoint is called in the network that is to be built."""
+    name = name.removeprefix(_INSIDE.get(cls.__name__, ""))
     for former, present in _FORMER.items():
         if name.endswith(former):
             return name.removesuffix(former) + present

@@ -90,8 +90,11 @@ def hub_checkpoint(
         if reason:
             return _another_revision(repository, revision, backbone, names, reason)
         found = _download(repository, revision, backbone, names)
-    for name in beside:
-        _fetch_optional(repository, name, revision)
+        _fetch_optional(repository, beside, found.revision)
+    else:
+        unknown = [name for name in beside if not _is_settled(repository, name, found.revision)]
+        if unknown and not _unreachable(repository):
+            _fetch_optional(repository, unknown, found.revision)
     return found
 
 
@@ -185,21 +188,27 @@ def _download(repository: str, revision: str | None, backbone: str, names: Seque
             raise WeightsNotFoundError(_advice(repository, revision, backbone, "the hub is unreachable")) from error
         except EntryNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a broken connection has the classes of whichever HTTP library the client uses
             raise WeightsNotFoundError(_advice(repository, revision, backbone, _first_line(error))) from error
     raise WeightsNotFoundError(f"{repository} holds none of {', '.join(names)}; fetch its weights and give --weights")
 
 
-def _fetch_optional(repository: str, name: str, revision: str | None) -> None:
-    """Download a small file that belongs to cached weights, unless it is there or cannot be had."""
+def _is_settled(repository: str, name: str, revision: str | None) -> bool:
+    """Tell whether the cache holds a file, or knows that the repository does not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return try_to_load_from_cache(repository, name, revision=revision) is not None
+
+
+def _fetch_optional(repository: str, names: Sequence[str], revision: str | None) -> None:
+    """Download small files that belong to the weights, as far as the repository has them."""
     from huggingface_hub import hf_hub_download
 
-    if _cached(repository, name, revision) is not None or _unreachable(repository):
-        return
-    try:
-        hf_hub_download(repository, name, revision=revision)
-    except (OSError, ValueError) as error:
-        logger.debug("%s has no %s: %s", repository, name, error)
+    for name in names:
+        try:
+            hf_hub_download(repository, name, revision=revision)
+        except Exception as error:  # as above; without the file the model's row, or a clear refusal, takes its place
+            logger.debug("%s has no %s: %s", repository, name, error)
 
 
 def _unreachable(repository: str) -> str:
@@ -222,10 +231,11 @@ def _advice(repository: str, revision: str | None, backbone: str, reason: str) -
     from huggingface_hub import constants
 
     pin = f" --revision {revision}" if revision and revision != "main" else ""
+    folder = repository.partition("/")[2]
     return (
         f"no weights for {backbone} ({repository}): not in {constants.HF_HUB_CACHE}, and {reason}; "
-        f"on a machine with a network run: hf download {repository}{pin}, copy that folder here and give "
-        "--weights FOLDER; --model efficientnet-lite0 needs no download"
+        f"on a machine with a network run: hf download {repository}{pin} --local-dir {folder}, "
+        f"copy that folder here and give --weights {folder}; --model efficientnet-lite0 needs no download"
     )
 
 

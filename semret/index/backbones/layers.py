@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import threading
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from semret.errors import BackboneError
+
+_FAILURES = (RuntimeError, ValueError, AssertionError, NotImplementedError, TypeError, IndexError)
+"""What networks raise where a picture's size does not suit them, or where they cannot be traced."""
 
 _MOST_PREFIX_TOKENS = 16
 """Class, distillation and register tokens; more than that means that the patch size is not what it claims to be."""
@@ -249,8 +253,8 @@ def outline(
 ) -> tuple[dict[str, LayerMap], Outputs]:
     """Find the shapes that a network gives, before its first picture.
 
-    A light network runs once on a black picture; others are traced on torch's meta device, which computes shapes only,
-    whatever device their weights are on.
+    Networks are traced on torch's meta device, which computes shapes only, whatever device their weights are on. A
+    light network, and one that cannot be traced, runs once on a black picture instead.
 
     Raises
     ------
@@ -260,13 +264,16 @@ def outline(
     try:
         with torch.no_grad():
             device = next(network.parameters()).device
-            if wiring.light and device.type != "meta":
-                black = torch.zeros(1, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
-                return run_layers(network, wiring, paths, black)
-            return _trace(network, wiring, paths, size)
+            if device.type == "meta":
+                return _trace(network, wiring, paths, size)
+            if not wiring.light:
+                with contextlib.suppress(*_FAILURES):
+                    return _trace(network, wiring, paths, size)
+            black = torch.zeros(1, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
+            return run_layers(network, wiring, paths, black)
     except BackboneError:
         raise
-    except (RuntimeError, ValueError, AssertionError, NotImplementedError, TypeError, IndexError) as error:
+    except _FAILURES as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BackboneError(
             f"{backbone} does not take pictures of {size[0]}x{size[1]}: {reason[:160]}; leave --size out"

@@ -92,7 +92,8 @@ def build(
     if checkpoint is not None:
         if len(checkpoint.weights) > 1:
             raise BackboneError(f"timm reads one weight file, {checkpoint.weights[0].parent} holds several")
-        extras["pretrained_cfg_overlay"] = {"file": str(checkpoint.weights[0])}
+        # Some networks were published as JAX archives, and releases up to 1.0.30 would take the file for one.
+        extras["pretrained_cfg_overlay"] = {"file": str(checkpoint.weights[0]), "custom_load": False}
     try:
         network: nn.Module = timm.create_model(name, pretrained=checkpoint is not None, **extras)
     except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
