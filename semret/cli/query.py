@@ -46,7 +46,11 @@ def query(
     images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE...", help="Pictures to search with.")] = None,
     text: Annotated[
         list[str] | None,
-        typer.Option("--text", help="A sentence to search with (models with a text tower); may be repeated."),
+        typer.Option(
+            "--text",
+            help="A sentence to search with (models with a text tower), ranked by the pooled embedding, not reranked; "
+            "may be repeated.",
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Hits per query.")] = 5,
     shortlist: Annotated[
@@ -97,7 +101,10 @@ def query(
             except ImageDecodeError as error:
                 failures.append(error)
         results += [engine.query_text(sentence, k=k) for sentence in text or []]
-        settings = f"{invariance.value} · {kernel.value} · centring {center.value}"
+        settings = f"{invariance.value} · {kernel.value} · centring {center.value}" if images else ""
+        if text:
+            settings = " · ".join(filter(None, [settings, "sentences by the pooled embedding"]))
+            typer.echo("semret: a sentence has no patches to match; ranked by the pooled embedding", err=True)
         write_results(results, format_, print0=print0, html=html, settings=settings)
         for failure in failures:
             show_error(failure)

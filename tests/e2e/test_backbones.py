@@ -200,6 +200,13 @@ def check_words(index: Path, weights: Path) -> None:
     assert len(scores) == 6
     assert scores == sorted(scores, reverse=True)
     assert scores != [hit["score"] for hit in second]
+    page = index.parent / "words.html"
+    result = CliRunner().invoke(
+        app, ["query", "--text", "blue", "--index", str(index), "--weights", str(weights), "--html", str(page)]
+    )
+    assert result.stderr == "semret: a sentence has no patches to match; ranked by the pooled embedding\n"
+    assert "sentences by the pooled embedding" in page.read_text(encoding="utf-8")
+    assert "permutation" not in page.read_text(encoding="utf-8")
 
 
 def test_timm(photos: Path, query_picture: Path, tmp_path: Path) -> None:

@@ -131,8 +131,16 @@ def test_streams_share_out_the_threads_and_give_them_back(backbone: TorchBackbon
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
-        for batch_size, expected in ((1, (1, 1, 4)), (2, (2, 1, 2)), (3, (3, 1, 1)), (8, (4, 1, 1))):
-            with backbone.streams(batch_size) as streams:
+        large = create_backbone("efficientnet-lite0", size=(384, 384), device="cpu")
+        for network, batch_size, expected in (
+            (backbone, 1, (1, 1, 4)),
+            (backbone, 2, (2, 1, 2)),
+            (backbone, 3, (3, 1, 1)),
+            (backbone, 8, (4, 2, 1)),
+            (backbone, 400, (4, 21, 1)),
+            (large, 8, (4, 1, 1)),
+        ):
+            with network.streams(batch_size) as streams:
                 assert (streams.count, streams.pictures, torch.get_num_threads()) == expected
             assert torch.get_num_threads() == 4
         with pytest.raises(KeyError), backbone.streams(8):

@@ -59,9 +59,7 @@ class Wiring:
     text : callable or None
         Sentences to (N, D) embeddings in the space of `Outputs.pooled`.
     light : bool
-        Whether the network is small beside the maps that it makes of a picture. A pass over one picture then takes less
-        time than tracing its shapes, for which torch loads its compiler; and on a processor a batch gains nothing, for
-        what counts is that the maps of one picture stay in the cache.
+        Whether a pass over one picture takes less time than tracing its shapes, for which torch loads its compiler.
     """
 
     layers: Mapping[str, str | None]

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+_PIXELS = 2**18
+"""Pixels in one pass on a processor, if they are of several pictures: five of 224x224, one from 362x362 on."""
+
+
 class TorchBackbone(Backbone):
     """A network with its wiring, preprocessing and device.
 
@@ -109,16 +113,18 @@ class TorchBackbone(Backbone):
 
         Within one pass threads wait for each other after every layer, and all wait for one that the system has put
         aside to decode a picture. While the block lasts, torch's number of threads is divided by that of the streams.
+        Larger pictures go through one by one, for their maps outgrow the caches, and for some networks the memory.
         """
         if self._device.type != "cpu":
             yield Streams(1, batch_size)
             return
+        pixels = self.preprocessing.size[0] * self.preprocessing.size[1]
         threads = torch.get_num_threads()
         count = min(threads, batch_size)
         torch.set_num_threads(threads // count)
         try:
             with freed_memory_is_kept():
-                yield Streams(count, 1 if self._wiring.light else batch_size // count)
+                yield Streams(count, max(1, min(batch_size // count, _PIXELS // pixels)))
         finally:
             torch.set_num_threads(threads)
 
