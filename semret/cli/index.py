@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -190,8 +192,11 @@ def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
     before = signal.signal(signal.SIGINT, press)
     try:
         yield pressed.is_set
-    except KeyboardInterrupt as error:
-        raise typer.Exit(INTERRUPTED) from error
+    except KeyboardInterrupt:
+        # Python's own way out would wait for the passes that are under way, which may take minutes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -124,20 +124,23 @@ def _pending(survey: Survey, index: Any) -> tuple[list[int], Manifest | None]:
 
 
 def _measure(network: Backbone, survey: Survey, pending: list[int], batch_size: int, workers: int) -> tuple[float, int]:
-    """Return the seconds per image, by the second half of the images measured, and their number."""
+    """Return the seconds per image and the number of images measured; the first half only warms up if it can."""
     wanted = min(2 * batch_size, len(pending))
     chosen = [survey.found[pending[place]] for place in np.linspace(0, len(pending) - 1, wanted).astype(int)]
     loader = Loader(lambda: network, lambda _: False)
-    started, ends = time.perf_counter(), []
+    passes = [(0, time.perf_counter())]
     with Embedder(lambda: network, _count, batch_size=batch_size, is_known=lambda _: False) as embedder:
         files = load_in_order(loader, chosen, workers=workers, ahead=2 * batch_size)
         ready = itertools.chain.from_iterable(map(embedder.add, files))
         for embedded in itertools.chain(ready, embedder.rest()):
-            ends += [time.perf_counter()] * (embedded.result or 0)
-    if not ends:
+            if embedded.result:
+                passes.append((passes[-1][0] + embedded.result, time.perf_counter()))
+    measured, ended = passes[-1]
+    if not measured:
         raise ImageSearchError(f"none of the {wanted} files tried is a usable picture; try semret index on one of them")
-    half = len(ends) // 2
-    return (ends[-1] - (ends[half - 1] if half else started)) / (len(ends) - half), len(ends)
+    # Of three passes all may have run at the same time.
+    before, started = passes[len(passes) // 2 if len(passes) > 4 else 0]
+    return (ended - started) / (measured - before), measured
 
 
 def _count(pictures: list[Loaded], features: Features) -> int:

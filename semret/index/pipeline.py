@@ -180,7 +180,10 @@ class Embedder(Generic[Result]):
     def __enter__(self) -> Embedder[Result]:
         return self
 
-    def __exit__(self, *details: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._pool is not None:
+            # Who interrupts does not want to wait for a pass; its thread ends with the process.
+            self._pool.shutdown(wait=kind is not KeyboardInterrupt, cancel_futures=True)
         self._stack.close()
 
     def add(self, loaded: Loaded) -> Iterator[Embedded[Result]]:
@@ -215,7 +218,6 @@ class Embedder(Generic[Result]):
             self._pictures = streams.pictures
             self._most = max(2 * streams.count, 2 * self._batch_size // streams.pictures)
             self._pool = ThreadPoolExecutor(streams.count, thread_name_prefix="semret-embed")
-            self._stack.callback(self._pool.shutdown, wait=True, cancel_futures=True)
 
     def _submit(self) -> None:
         """Send what is gathered on its way."""

@@ -250,29 +250,50 @@ spec.loader.exec_module(conftest)
 class Slow(conftest.TinyBackbone):
     def embed(self, batch):
         print("embedding", flush=True)
-        time.sleep(0.2)
+        time.sleep(float(sys.argv[2]))
+        print("embedded", flush=True)
         return super().embed(batch)
 
 from semret.index.backbones import registry
 registry.create_backbone = lambda name, **options: Slow()
 from semret.cli import app
-app(sys.argv[2:])
+app(sys.argv[3:])
 """
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_an_interrupt_finishes_the_commit_and_exits_with_130(photos, tmp_path, semret):
+def index_slowly(folder, seconds):
+    """Start indexing with a pass that takes some time, and return the process once the first has begun."""
     conftest = os.path.join(os.path.dirname(__file__), "..", "conftest.py")  # noqa: PTH118, PTH120
-    arguments = [conftest, "index", "photos", "--batch-size", "1", "--workers", "1"]
+    arguments = [conftest, str(seconds), "index", "photos", "--batch-size", "1", "--workers", "1"]
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTIBLE, *arguments],
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout.readline() == "embedding\n"
     time.sleep(0.05)
+    return process
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_a_second_interrupt_does_not_wait_for_the_pass_under_way(photos, tmp_path, semret):
+    process = index_slowly(tmp_path, 30)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline().startswith("semret: finishing what was begun")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "embedded" not in out
+    assert "Traceback" not in err
+    report = json.loads(semret("index", "photos", "--format", "json").stdout)
+    assert (report["images"], report["added"]) == (6, 6)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_an_interrupt_finishes_the_commit_and_exits_with_130(photos, tmp_path, semret):
+    process = index_slowly(tmp_path, 0.2)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
