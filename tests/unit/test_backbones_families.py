@@ -333,6 +333,41 @@ def test_permuted_patches_give_permuted_tokens_where_positions_are_unknown(name:
     assert np.abs(moved - straight).max() > 1e-2
 
 
+def test_a_masked_autoencoder_sees_the_whole_picture_in_order(tmp_path: Path, batch: np.ndarray) -> None:
+    """By itself it hides three quarters of the patches, other ones each time, and shuffles the rest."""
+    torch.manual_seed(0)
+    network = transformers.ViTMAEModel(transformers.ViTMAEConfig(**vit_settings())).eval()
+    network.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    backbone = create_backbone("hf:someone/mae", weights=tmp_path, device="cpu")
+    features = backbone.embed(batch)
+    assert features.grid == (4, 4)
+    np.testing.assert_allclose(backbone.embed(batch[1:]).tokens[0], features.tokens[1], rtol=1e-4, atol=1e-5)
+    # The same encoder as a plain network, whose patches are never hidden: its tensors have the same names.
+    plain = tmp_path / "plain"
+    shutil.copytree(tmp_path, plain)
+    config = json.loads((plain / "config.json").read_text())
+    config |= {"model_type": "vit", "architectures": ["ViTModel"]}
+    (plain / "config.json").write_text(json.dumps(config))
+    expected = create_backbone("hf:someone/vit", weights=plain, device="cpu").embed(batch)
+    np.testing.assert_allclose(features.tokens, expected.tokens, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_that_cannot_be_traced_is_run_instead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    network = transformers.ViTModel(transformers.ViTConfig(**vit_settings()))
+    network.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("unsupported scalarType")
+
+    monkeypatch.setattr("semret.index.backbones.layers._trace", fail)
+    backbone = create_backbone("hf:someone/vit", weights=tmp_path, device="cpu")
+    assert (backbone.identity.grid, backbone.identity.channels, backbone.identity.prefix_tokens) == ((4, 4), 32, 1)
+    with pytest.raises(BackboneError, match=r"does not take pictures of 8x8.*leave --size out"):
+        create_backbone("hf:someone/vit", weights=tmp_path, size=(8, 8), device="cpu")
+
+
 def test_names_from_before_the_library_renamed_its_tensors_are_understood(tmp_path: Path, batch: np.ndarray) -> None:
     """Published checkpoints of ConvNeXt V2 have ``grn.gamma`` and ``grn.beta``; transformers 5 finds them missing."""
     from safetensors.torch import load_file, save_file

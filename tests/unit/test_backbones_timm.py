@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,16 @@ from safetensors.torch import save_file
 from semret.errors import BackboneError
 from semret.index.backbones.registry import create_backbone
 
-# Name, input size, grid, prefix tokens: a sequence, one with two prefix tokens, a map, a map with channels last.
+# Name, input size, grid, prefix tokens: a sequence, one with two prefix tokens, a map, a map with channels last; then a
+# patch size that is a number, and blocks in lists of lists.
 NETWORKS = [
     ("vit_tiny_patch16_224", (224, 224), (14, 14), 1),
     ("deit_tiny_distilled_patch16_224", (224, 224), (14, 14), 2),
     ("resnet10t", (176, 176), (6, 6), 0),
     ("swin_tiny_patch4_window7_224", (224, 224), (7, 7), 0),
     ("convnext_atto", (224, 224), (7, 7), 0),
+    ("xcit_nano_12_p16_224", (224, 224), (14, 14), 1),
+    ("twins_svt_small", (224, 224), (7, 7), 0),
 ]
 
 
@@ -73,6 +77,21 @@ def test_another_size(saved: tuple[Any, ...]) -> None:
     assert backbone.identity.grid[1] == grid[1]
     tokens = backbone.embed(np.zeros((1, 3, *size), np.float32)).tokens
     assert tokens.shape[1] == backbone.identity.grid[0] * backbone.identity.grid[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("pit_ti_224", r"layer 'last' gives shape \(1, 1, 256\), no map of the picture"),
+        ("crossvit_tiny_240", "CrossVit ends in 2 maps of different scales"),
+    ],
+)
+def test_networks_that_end_in_no_map_or_in_several_are_refused(name: str, complaint: str, tmp_path: Path) -> None:
+    network = timm.create_model(name)
+    file = tmp_path / "model.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, file)
+    with pytest.raises(BackboneError, match=complaint):
+        create_backbone(f"timm:{name}", weights=file, device="cpu")
 
 
 def test_unknown_networks_and_foreign_weights_are_refused(saved: tuple[Any, ...]) -> None:

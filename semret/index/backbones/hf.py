@@ -65,6 +65,9 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
         beside = (*_BESIDE, *_TOKENIZER) if spec.text else _BESIDE
         checkpoint = hub_checkpoint(spec.checkpoint, spec.revision, backbone=spec.name, beside=beside)
     config = read_config(spec, checkpoint)
+    if hasattr(config, "mask_ratio"):
+        # Networks trained by filling in what was hidden at random: see everything.
+        config.mask_ratio = 0.0
     network = build(spec, config, read_state(checkpoint.weights))
     wiring = wire(network, config, tokenizer=checkpoint.directory)
     return TorchBackbone(
@@ -229,9 +232,14 @@ def _caller(network: Any, vision: Any) -> Callable[[Any, Tensor], Outputs]:
     embeds = hasattr(network, "get_image_features")
     accepted = inspect.signature(network.get_image_features if embeds else network.forward).parameters
     extras = {"interpolate_pos_encoding": True} if "interpolate_pos_encoding" in accepted else {}
+    patch = _patch_of(vision)
 
     def call(network: Any, images: Tensor) -> Outputs:
         inputs = _patches(images, int(vision.patch_size)) if "spatial_shapes" in accepted else {"pixel_values": images}
+        if "noise" in accepted and patch is not None:
+            # Masked autoencoders put the patches into the order of these numbers, random unless given.
+            positions = (images.shape[-2] // patch[0]) * (images.shape[-1] // patch[1])
+            inputs["noise"] = torch.arange(positions, device=images.device).float().expand(len(images), -1)
         # Not network.forward: a direct call would pass by the hooks of the root.
         output = (network.get_image_features if embeds else network)(**inputs, **extras)
         if isinstance(output, Tensor):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import functools
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,8 +16,7 @@ from torch.func import functional_call
 
 from semret.errors import BackboneError
 
-_FAILURES = (RuntimeError, ValueError, AssertionError, NotImplementedError, TypeError, IndexError)
-"""What networks raise where a picture's size does not suit them, or where they cannot be traced."""
+logger = logging.getLogger(__name__)
 
 _MOST_PREFIX_TOKENS = 16
 """Class, distillation and register tokens; more than that means that the patch size is not what it claims to be."""
@@ -51,7 +50,8 @@ class Wiring:
     call : callable
         Runs the network on an (N, 3, H, W) tensor.
     prefix : int
-        Tokens in front of the patch tokens where a layer is a sequence and `patch` is None; otherwise they are counted.
+        Tokens in front of the patch tokens where a layer is a sequence and `patch` is None, unless another number up to
+        two leaves a grid; with `patch` they are counted.
     patch : (int, int) or None
         Height and width of a patch in pixels; None where the network is convolutional or hierarchical.
     nhwc : bool
@@ -210,14 +210,14 @@ def to_map(output: Tensor, wiring: Wiring, size: tuple[int, int], name: str) -> 
         height, width = int(tokens.shape[1]), int(tokens.shape[2])
         tokens = tokens.reshape(tokens.shape[0], height * width, tokens.shape[3])
         return LayerMap(tokens, (height, width), tokens[:, :0])
-    if output.ndim != 3:
+    if output.ndim != 3 or (output.shape[1] == 1 and grid != (1, 1)):
         raise BackboneError(f"layer {name!r} gives shape {tuple(output.shape)}, no map of the picture; choose another")
     length = int(output.shape[1])
     if grid is not None:
         prefix = length - grid[0] * grid[1]
         if 0 <= prefix <= _MOST_PREFIX_TOKENS:
             return LayerMap(output[:, prefix:], grid, output[:, :prefix])
-    for prefix in dict.fromkeys((wiring.prefix, 0)):
+    for prefix in dict.fromkeys((wiring.prefix, 0, 1, 2)):
         found = _grid_of(length - prefix, size)
         if found is not None:
             return LayerMap(output[:, prefix:], found, output[:, :prefix])
@@ -265,13 +265,17 @@ def outline(
             if device.type == "meta":
                 return _trace(network, wiring, paths, size)
             if not wiring.light:
-                with contextlib.suppress(*_FAILURES):
+                try:
                     return _trace(network, wiring, paths, size)
+                except BackboneError:
+                    raise
+                except Exception as error:  # a network of somebody else's raises what it likes
+                    logger.debug("%s cannot be traced: %s", backbone, error)
             black = torch.zeros(1, 3, *size, device=device).contiguous(memory_format=torch.channels_last)
             return run_layers(network, wiring, paths, black)
     except BackboneError:
         raise
-    except _FAILURES as error:
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BackboneError(
             f"{backbone} does not take pictures of {size[0]}x{size[1]}: {reason[:160]}; leave --size out"
@@ -304,5 +308,14 @@ def find_blocks(tower: nn.Module) -> dict[str, str]:
     if not lists:
         return {}
     outermost = min(lists, key=lambda path: path.count("."))
-    children = [name for name, _ in tower.get_submodule(outermost).named_children()]
-    return {f"block.{index}": f"{outermost}.{name}" for index, name in enumerate(children)}
+    children = _callable_children(tower.get_submodule(outermost))
+    return {f"block.{index}": f"{outermost}.{path}" for index, path in enumerate(children)}
+
+
+def _callable_children(modules: nn.Module) -> Iterator[str]:
+    """Yield the paths of a list's modules; a list among them is never called itself, but its modules are."""
+    for name, child in modules.named_children():
+        if isinstance(child, nn.ModuleList):
+            yield from (f"{name}.{path}" for path in _callable_children(child))
+        else:
+            yield name

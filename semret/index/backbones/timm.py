@@ -129,8 +129,9 @@ def wire(network: nn.Module, *, prefix: str = "") -> Wiring:
     layers |= {
         f"block.{i}": f"{prefix}layer{i + 1}" for i in range(4) if not layers and hasattr(network, f"layer{i + 1}")
     }
-    embed = getattr(network, "patch_embed", None)
-    patch = getattr(embed, "patch_size", None)
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    if isinstance(patch, int):
+        patch = (patch, patch)
     nhwc = getattr(network, "output_fmt", "NCHW") == "NHWC"
     return Wiring(
         layers={**layers, "last": None},
@@ -143,5 +144,7 @@ def wire(network: nn.Module, *, prefix: str = "") -> Wiring:
 
 def _call(network: Any, images: Tensor) -> Outputs:
     features = network.forward_features(images)
+    if not isinstance(features, Tensor):
+        raise BackboneError(f"{type(network).__name__} ends in {len(features)} maps of different scales, not in one")
     logits = network.forward_head(features) if getattr(network, "num_classes", 0) else None
     return Outputs(pooled=network.forward_head(features, pre_logits=True), logits=logits, last=features)
