@@ -139,13 +139,13 @@ class Contest:
         self.seconds += time.perf_counter() - begun
 
     def _score(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
-        maps = prepare(tokens, self.center, "the candidates' tokens")
+        maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.settings.threads)
         kernel, invariance = self.settings.kernel, self.settings.invariance
         scores = unmatched_scores(self.query, maps, kernel=kernel, invariance=invariance, sigma=self.sigma)
         self._enter(rows, ids, scores)
 
     def _solve(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
-        maps = prepare(tokens, self.center, "the candidates' tokens")
+        maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.settings.threads)
         found = match_maps(self.query, maps, solver=self.settings.solver, threads=self.settings.threads)
         self.solved += len(rows)
         self.exact = self.exact and found.exact

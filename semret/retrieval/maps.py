@@ -58,7 +58,9 @@ class MatchedMaps:
     exact: bool
 
 
-def prepare(tokens: NDArray[Any], center: ArrayLike | None = None, name: str = "tokens") -> Maps:
+def prepare(
+    tokens: NDArray[Any], center: ArrayLike | None = None, name: str = "tokens", *, threads: int | None = 1
+) -> Maps:
     """Check, centre and measure token maps of shape (n, S, C).
 
     float16 and integers become float32; float64 stays. The centre, (C,) or (S, C), is subtracted in that precision.
@@ -70,7 +72,7 @@ def prepare(tokens: NDArray[Any], center: ArrayLike | None = None, name: str = "
     NonFiniteError
         If a value is NaN or infinite.
     """
-    from semret.retrieval.products import squares
+    from semret.retrieval.products import in_threads, squares
 
     require_ndim(tokens, 3, name, "(n, S, C)")
     if 0 in tokens.shape[1:]:
@@ -78,11 +80,22 @@ def prepare(tokens: NDArray[Any], center: ArrayLike | None = None, name: str = "
     if tokens.dtype.kind not in "fiub" or tokens.dtype.itemsize > 8:
         raise ShapeError(f"{name} has dtype {tokens.dtype}, expected float16, float32 or float64")
     dtype = np.float64 if tokens.dtype == np.float64 else np.float32
-    values: FloatArray = np.ascontiguousarray(tokens, dtype=dtype)
-    require_finite(values, name)
-    if center is not None:
-        values = values - _fitting_center(center, values.shape[1:]).astype(dtype)
-    token_squares = squares(values)
+    middle = None if center is None else _fitting_center(center, tokens.shape[1:]).astype(dtype)
+    values: FloatArray = np.empty(tokens.shape, dtype=dtype)
+    token_squares = np.empty(tokens.shape[:2])
+
+    def fill(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        if middle is None:
+            values[part] = tokens[part]
+        else:
+            np.subtract(tokens[part], middle, out=values[part], dtype=dtype)
+        token_squares[part] = squares(values[part])
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        in_threads(fill, len(tokens), threads)
+    if not np.isfinite(token_squares).all():
+        require_finite(np.asarray(tokens, dtype=dtype), name)
     norms = np.array([math.fsum(row) for row in token_squares], dtype=np.float64)
     return Maps(tokens=values, token_squares=token_squares, squared_norms=norms)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector
-from semret.retrieval.matching.batching import available_threads
+from semret.retrieval.matching.batching import available_threads, share_out
 from semret.retrieval.native import Native
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
@@ -76,7 +75,5 @@ def in_threads(work: Callable[[int, int], None], items: int, threads: int | None
     if count <= 1:
         work(0, items)
         return
-    edges = np.linspace(0, items, 4 * count + 1 if items >= 8 * count else count + 1).astype(int)
-    with ThreadPoolExecutor(count) as pool:
-        for done in [pool.submit(work, int(a), int(b)) for a, b in itertools.pairwise(edges) if a < b]:
-            done.result()
+    edges = np.linspace(0, items, min(4 * count, items) + 1).astype(int).tolist()
+    share_out(lambda part: work(*part), list(itertools.pairwise(edges)), count)

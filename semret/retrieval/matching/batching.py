@@ -1,15 +1,25 @@
-"""Compiled loops over many affinities, on several threads."""
+"""Compiled loops over many affinities, on several threads.
+
+The threads are started once in a process: a rerank has a dozen steps of a few milliseconds, and starting a thread takes
+the better part of one.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from semret.arrays import IndexVector
 from semret.errors import ArgumentError
+
+Part = TypeVar("Part")
 
 _CHUNK_ENTRIES = 1 << 18
 """Entries of affinity for which it is worth to wake a thread."""
@@ -30,6 +40,57 @@ def available_threads(threads: int | None) -> int:
     return threads
 
 
+def share_out(work: Callable[[Part], object], parts: Sequence[Part], threads: int | None) -> None:
+    """Call `work` with every part, on up to `threads` threads at a time, of which this one is the first.
+
+    From within `work` everything runs on the thread that calls. An exception ends what has not begun, and is raised.
+    """
+    count = min(available_threads(threads), len(parts))
+    waiting = deque(parts)
+    if count <= 1 or getattr(_state, "shares", False):
+        while waiting:
+            work(waiting.popleft())
+        return
+
+    def take() -> None:
+        _state.shares = True
+        try:
+            while True:
+                try:
+                    part = waiting.popleft()
+                except IndexError:
+                    return
+                work(part)
+        except BaseException:
+            waiting.clear()
+            raise
+        finally:
+            _state.shares = False
+
+    helpers = [_helpers().submit(take) for _ in range(count - 1)]
+    try:
+        take()
+    finally:
+        # One that has not begun finds nothing left; the arrays of those that have must outlive them.
+        failures = [helper.exception() for helper in helpers if not helper.cancel()]
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+_state = threading.local()
+
+
+@functools.cache
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max(1, available_threads(None) - 1), thread_name_prefix="semret-match")
+
+
+if hasattr(os, "register_at_fork"):
+    # Threads do not come along into a child process.
+    os.register_at_fork(after_in_child=_helpers.cache_clear)
+
+
 def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: int, threads: int | None) -> bool:
     """Call `work` with parts of `rows`, each of affinities of `entries` numbers; return whether all calls did.
 
@@ -40,8 +101,9 @@ def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: 
         return work(rows)
     step = max(1, min(_CHUNK_ENTRIES // entries, len(rows) // workers))
     parts = [rows[start : start + step] for start in range(0, len(rows), step)]
-    with ThreadPoolExecutor(workers) as pool:
-        return all(pool.map(work, parts))
+    answers: list[bool] = []
+    share_out(lambda part: answers.append(work(part)), parts, workers)
+    return all(answers)
 
 
 def rows_of(count: int) -> IndexVector:
