@@ -86,14 +86,15 @@ def prepare(
 
     def fill(start: int, stop: int) -> None:
         part = slice(start, stop)
-        if middle is None:
-            values[part] = tokens[part]
-        else:
-            np.subtract(tokens[part], middle, out=values[part], dtype=dtype)
+        # Here and not around all: what NumPy ignores is a matter of each thread.
+        with np.errstate(invalid="ignore", over="ignore"):
+            if middle is None:
+                values[part] = tokens[part]
+            else:
+                np.subtract(tokens[part], middle, out=values[part], dtype=dtype)
         token_squares[part] = squares(values[part])
 
-    with np.errstate(invalid="ignore", over="ignore"):
-        in_threads(fill, len(tokens), threads)
+    in_threads(fill, len(tokens), threads)
     if not np.isfinite(token_squares).all():
         require_finite(np.asarray(tokens, dtype=dtype), name)
     norms = np.array([math.fsum(row) for row in token_squares], dtype=np.float64)

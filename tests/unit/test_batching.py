@@ -111,3 +111,10 @@ def test_maps_are_prepared_alike_on_any_number_of_threads(dtype: type, centred: 
     tokens[12, 3, 2] = np.nan
     with pytest.raises(NonFiniteError, match="tokens"):
         prepare(tokens, center, threads=4)
+
+
+def test_no_thread_warns_of_what_is_checked_afterwards() -> None:
+    """Warnings are errors here, on whichever thread they come."""
+    tokens = np.full((8, 2, 3), 1.7e308)
+    found = prepare(tokens, np.full(3, -1.7e308), threads=2)
+    assert np.isinf(found.tokens).all()
