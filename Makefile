@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install docs bench clean
+.PHONY: demo test lint install docs bench dist lower-bounds clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -25,6 +25,14 @@ docs: $(VENV)/.installed-dev
 # Measures every solver on this machine and writes the table into the README; takes some minutes, best when idle.
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/solvers.py --readme README.md --out benchmarks/solvers.json
+
+# Builds sdist and wheel into dist/, checks them, and installs and uses both in a clean environment.
+dist: $(VENV)/.installed-dev
+	BIN=$(BIN) PYTHON=$(PYTHON) .ci/dist
+
+# Runs the tests with the oldest release of every dependency that pyproject.toml allows; downloads gigabytes.
+lower-bounds:
+	$(PYTHON) .ci/lower_bounds
 
 install: $(VENV)/.installed
 
