@@ -1,6 +1,6 @@
 """Indexing rate against the bare forward pass of the same pictures, alternated in one process.
 
-    python benchmarks/indexing.py [--images FOLDER] [--copies 1] [--rounds 5]
+    python benchmarks/indexing.py [--images FOLDER] [--copies 1] [--rounds 5] [--readme README.md]
 
 The forward passes get inputs that are already in memory; indexing reads, hashes, decodes and prepares the files, runs
 the same network, and commits. Loading the network counts for none of them. There are three forward passes:
@@ -23,8 +23,10 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from documents import as_sentence, conditions, put_between_markers
 
 from semret.eval.scenes import render_collection
 from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone
@@ -49,21 +51,23 @@ def run_in_streams(backbone: Backbone, inputs: Sequence[np.ndarray], batch_size:
             pass
 
 
-def index(backbone: Backbone, folder: Path, batch_size: int) -> None:
+def index(backbone: Backbone, folder: Path, batch_size: int) -> float:
+    """Index the folder anew; return the bytes that a picture takes in the index."""
     with tempfile.TemporaryDirectory() as place:
         report = sync(Path(place, "index"), [folder], lambda: backbone, options=SyncOptions(batch_size=batch_size))
     if report.skipped:
         raise SystemExit(f"{report.skipped[0]}: give a folder of readable pictures")
+    return report.bytes_per_image
 
 
-def measure(folder: Path, model: str, rounds: int, batch_size: int) -> dict[str, object]:
+def measure(folder: Path, model: str, rounds: int, batch_size: int) -> dict[str, Any]:
     """Return medians of the times of each way, and of the ratios to indexing round by round."""
     backbone = create_backbone(model)
     size = backbone.identity.preprocessing.size
     files = [found.path for found in find_images([folder]) if isinstance(found, FoundImage)]
     inputs = [backbone.prepare(decode_image(file, reduce_to=size)) for file in files]
     batches, singles = split(inputs, batch_size), split(inputs, 1)
-    ways: dict[str, Callable[[], None]] = {
+    ways: dict[str, Callable[[], object]] = {
         "batches": lambda: run_one_by_one(backbone, batches),
         "pictures": lambda: run_one_by_one(backbone, singles),
         "streams": lambda: run_in_streams(backbone, inputs, batch_size),
@@ -88,6 +92,8 @@ def measure(folder: Path, model: str, rounds: int, batch_size: int) -> dict[str,
         "images": len(files),
         "rounds": rounds,
         "batch_size": batch_size,
+        "conditions": conditions("torch", "timm", "pillow", "numpy"),
+        "bytes_per_image": index(backbone, folder, batch_size),
         "images_per_second": {name: len(files) / statistics.median(taken) for name, taken in wall.items()},
         "processor_ms_per_image": {
             name: 1e3 * statistics.median(taken) / len(files) for name, taken in processor.items()
@@ -96,8 +102,23 @@ def measure(folder: Path, model: str, rounds: int, batch_size: int) -> dict[str,
     }
 
 
+def sentences(found: dict[str, Any]) -> str:
+    """Return what the README says of indexing."""
+    rates, ratios = found["images_per_second"], found["rate_of_indexing_over"]
+    return (
+        f"Indexing with the default model: {rates['indexing']:.0f} pictures a second, "
+        f"{found['bytes_per_image'] / 1000:.0f} kB each. The network by itself, on pictures that are decoded already, does "
+        f"{rates['streams']:.0f} a second in the arrangement that indexing uses, {rates['batches']:.0f} in batches of "
+        f"{found['batch_size']}, one after another. As ratios within a round: {ratios['streams']:.2f} of the one, "
+        f"{ratios['batches']:.2f} of the other.\n"
+        f"<sub>`python benchmarks/indexing.py`: {found['images']} rendered pictures of 1280 x 720, medians of "
+        f"{found['rounds']} alternated rounds; {as_sentence(found['conditions'])}.</sub>"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readme", type=Path, help="put the sentences into this file, between their markers")
     parser.add_argument("--images", type=Path, help="folder of pictures; default: 96 rendered ones")
     parser.add_argument("--copies", type=int, default=1, help="files made of each picture, of different content")
     parser.add_argument("--model", default=DEFAULT_BACKBONE)
@@ -116,7 +137,10 @@ def main() -> None:
                     # A byte behind the picture: the same pixels, another content.
                     content = Path(found.path).read_bytes() + bytes([copy])
                     (folder / f"{copy:03d}-{Path(found.path).name}").write_bytes(content)
-        print(json.dumps(measure(folder, given.model, given.rounds, given.batch_size), indent=2))
+        found = measure(folder, given.model, given.rounds, given.batch_size)
+    print(json.dumps(found, indent=2))
+    if given.readme:
+        put_between_markers(given.readme, "indexing.py", sentences(found))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
 def environment() -> dict[str, str]:
@@ -23,12 +23,20 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
 
 
+def run(command: list[str], folder: Path, text: str | None = None) -> str:
+    done = subprocess.run(
+        command, input=text, cwd=folder, env=environment(), capture_output=True, text=True, encoding="utf-8", timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    from semret.eval.scenes import render_collection
-
+    """The folder of the project as `make demo` leaves it: an environment, and the demo's pictures, index and page."""
     folder = tmp_path_factory.mktemp("readme")
-    render_collection(folder / "photos", 12, seed=1)
+    (folder / ".venv").symlink_to(sys.prefix)
+    run([sys.executable, str(ROOT / "examples" / "demo.py")], folder)
     return folder
 
 
@@ -40,25 +48,41 @@ def test_the_command_reference_is_not_stale():
 
 
 @pytest.mark.slow
-def test_the_shell_example_runs(workplace):
+def test_the_demo_writes_a_page(workplace):
+    assert (workplace / "demo" / "hits.html").read_text(encoding="utf-8").count("data:image/jpeg") == 6
+
+
+@pytest.mark.slow
+def test_the_shell_example_runs_after_the_demo(workplace):
     (example,) = [block for block in blocks("sh") if "semret index" in block]
-    done = subprocess.run(
-        ["bash", "-e"], input=example, cwd=workplace, env=environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "scene-002-1.jpg" in done.stdout
+    shown = run(["bash", "-e"], workplace, example)
+    assert "60 images in" in shown
+    assert "demo/pictures/scene-002-1.jpg" in shown
     assert (workplace / "hits.html").read_text(encoding="utf-8").count("data:image/jpeg") == 6
 
 
 @pytest.mark.slow
-def test_the_python_example_runs(workplace):
+def test_the_python_example_runs_after_the_demo(workplace):
     (example,) = blocks("python")
-    done = subprocess.run(
-        [sys.executable, "-c", example], cwd=workplace, env=environment(), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 1.000 photos/scene-002-1.jpg\n")
-    assert "exact: True" in done.stdout
+    shown = run([sys.executable, "-c", example], workplace)
+    assert shown.startswith("1 1.000 demo/pictures/scene-002-1.jpg\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
+def test_commands_of_the_documents_run_after_the_demo(document, workplace):
+    """Blocks marked ``sh`` are run in order, in the folder that the README's steps leave; others are marked ``text``."""
+    for example in blocks("sh", document.read_text(encoding="utf-8")):
+        run(["bash", "-e"], workplace, ". .venv/bin/activate\n" + example)
+
+
+def test_every_block_of_commands_says_whether_it_is_run():
+    for document in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        if document.name == "cli.md":
+            continue
+        for language, body in re.findall(r"^```(\w*)\n(.*?)^```", document.read_text("utf-8"), flags=re.M | re.S):
+            if re.search(r"^ *(semret|pip|python|make) ", body, flags=re.MULTILINE):
+                assert language in ("sh", "python", "text"), f"{document.name}: mark the block sh (is run) or text: {body}"
 
 
 def test_the_first_two_commands_are_make_demo_and_make_test():
