@@ -233,7 +233,8 @@ def tell_exceptions(report: SyncReport | Estimate) -> None:
         typer.echo(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all", err=True)
     for path, images in report.kept_in[:SHOWN]:
         typer.echo(
-            f"semret: kept {images} images of {printable(path)}, which is missing or empty; --prune removes them",
+            f"semret: kept {images} {'image' if images == 1 else 'images'} of {printable(path)}, "
+            "which is missing or empty; --prune removes what is kept",
             err=True,
         )
     if len(report.kept_in) > SHOWN:

@@ -58,7 +58,9 @@ def _search(near: Sequence[PathLike]) -> Path:
     for start in starts:
         if found := _search_upward(start):
             return found
-    places = ", ".join(dict.fromkeys(str(start) for start in starts)) or "the current folder, which does not exist"
+    places = (
+        ", ".join(dict.fromkeys(str(start) for start in starts)) or "the current folder (it does not exist any more)"
+    )
     raise IndexNotFoundError(f"there is no {INDEX_NAME} in {places} or a folder above; {_REMEDY}")
 
 
@@ -71,12 +73,19 @@ def default_index_path(explicit: PathLike | None = None) -> Path:
     chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT) or None
     if chosen is not None:
         return absolute(chosen)
-    return _search_upward(absolute(".")) or absolute(INDEX_NAME)
+    return _search_upward(_here()) or absolute(INDEX_NAME)
 
 
 def new_index_path(explicit: PathLike | None = None) -> Path:
     """Return where an index is made that must not exist: `explicit`, ``SEMRET_INDEX``, or ``.semret`` right here."""
-    return absolute(explicit if explicit is not None else os.environ.get(ENVIRONMENT) or INDEX_NAME)
+    return absolute(explicit if explicit is not None else os.environ.get(ENVIRONMENT) or _here() / INDEX_NAME)
+
+
+def _here() -> Path:
+    try:
+        return absolute(".")
+    except ArgumentError as error:
+        raise ArgumentError("the current folder does not exist any more; name the index with --index") from error
 
 
 def absolute(path: PathLike) -> Path:

@@ -108,7 +108,7 @@ def test_a_folder_that_is_away_is_kept_and_named(semret, photos, tmp_path):
     done = semret("index", "lib", "--strict")
     assert done.exit_code == 0, done.output
     nas = tmp_path / "lib" / "nas"
-    assert done.stderr == f"semret: kept 6 images of {nas}, which is missing or empty; --prune removes them\n"
+    assert done.stderr == f"semret: kept 6 images of {nas}, which is missing or empty; --prune removes what is kept\n"
     assert done.stdout.splitlines()[0].endswith(
         ": 0 added, 0 updated, 0 renamed, 0 removed, 1 unchanged, 6 kept, 0 skipped"
     )
