@@ -21,6 +21,7 @@ from semret.cli.output import printable, progress_bar, reported, write_json
 if TYPE_CHECKING:
     from semret.index.build import SyncOptions, SyncReport
     from semret.index.choice import ModelChoice
+    from semret.index.estimate import Estimate
 
 INTERRUPTED = 130
 SHOWN = 20
@@ -93,8 +94,11 @@ def index(
             "--root", help="Folder that paths are stored relative to; name the new one after moving the photos."
         ),
     ] = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also remove the images of folders that are missing or empty as a whole.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell how many pictures, bytes and seconds it would take.")
+        bool, typer.Option("--dry-run", help="Only tell what would be done, and how many bytes and seconds it takes.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file had to be skipped.")] = False,
     index: IndexOption = None,
@@ -103,7 +107,8 @@ def index(
     """Bring the index up to date with PATHs, making it if there is none.
 
     Run it again whenever pictures were added, changed, renamed or deleted: only what is new goes through the model.
-    Interrupt it at any time: what is done is kept, and the next run continues.
+    Interrupt it at any time: what is done is kept, and the next run continues. A folder that is found missing or empty
+    as a whole (a drive that is not connected) keeps its images until --prune.
     """
     with reported():
         from semret.index.build import SyncOptions, sync
@@ -119,7 +124,9 @@ def index(
             device=device,
             autocast=precision and precision.value,
         )
-        options = SyncOptions(dtype=dtype and dtype.value, batch_size=batch_size, workers=workers, root=root)
+        options = SyncOptions(
+            dtype=dtype and dtype.value, batch_size=batch_size, workers=workers, root=root, prune=prune
+        )
         directory = default_index_path(index)
         if dry_run:
             show_estimate(directory, paths, choice, options, format_)
@@ -147,15 +154,21 @@ def show_estimate(
         dtype=options.dtype,
         batch_size=options.batch_size,
         workers=options.threads,
+        prune=options.prune,
     )
     if format_ is ReportFormat.json:
         write_json(found.as_json())
         return
+    tell_exceptions(found)
     typer.echo(f"{found.images} images, {found.to_embed} of them to embed, into {printable(found.index)}")
-    typer.echo(
-        f"{readable(found.bytes)} ({readable(found.bytes_per_image)} per image), about {duration(found.seconds)}; "
-        f"measured on {found.measured} of them; nothing was written"
-    )
+    typer.echo(f"{counted(found)}; nothing was written")
+    if found.seconds is None:
+        typer.echo("none of the pictures tried could be read, so how long it takes is not known")
+    elif found.to_embed:
+        typer.echo(
+            f"{readable(found.bytes)} ({readable(found.bytes_per_image)} per image), about {duration(found.seconds)}; "
+            f"measured on {found.measured} of them"
+        )
 
 
 def duration(seconds: float) -> str:
@@ -202,19 +215,40 @@ def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def show_report(report: SyncReport, format_: ReportFormat) -> None:
-    """Print what was done on stdout, and what was skipped on stderr."""
+    """Print what was done on stdout, and what was skipped or kept on stderr."""
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return
+    tell_exceptions(report)
+    typer.echo(f"{report.images} images in {printable(report.index)}: {counted(report)}")
+    speed = f"{report.embedded} embedded in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)"
+    typer.echo(f"{speed}; {readable(report.bytes)}, {readable(report.bytes_per_image)} per image")
+
+
+def tell_exceptions(report: SyncReport | Estimate) -> None:
+    """Name on stderr what was skipped, and what is kept although it is gone."""
     for path, reason in report.skipped[:SHOWN]:
         typer.echo(f"semret: skipped {printable(path)}: {printable(reason)}", err=True)
     if len(report.skipped) > SHOWN:
         typer.echo(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all", err=True)
-    changes = ("added", "updated", "renamed", "removed", "unchanged")
+    for path, images in report.kept_in[:SHOWN]:
+        typer.echo(
+            f"semret: kept {images} {'image' if images == 1 else 'images'} of {printable(path)}, "
+            "which is missing or empty; --prune removes what is kept",
+            err=True,
+        )
+    if len(report.kept_in) > SHOWN:
+        typer.echo(f"semret: and those of {len(report.kept_in) - SHOWN} folders more", err=True)
+
+
+def counted(report: SyncReport | Estimate) -> str:
+    """Return how many files became what, in words."""
+    changes = ["added", "updated", "renamed", "removed", "unchanged"]
+    if report.kept:
+        changes.append("kept")
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in changes)
-    typer.echo(f"{report.images} images in {printable(report.index)}: {counts}, {len(report.skipped)} skipped")
-    speed = f"{report.embedded} embedded in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)"
-    typer.echo(f"{speed}; {readable(report.bytes)}, {readable(report.bytes_per_image)} per image")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in report.left_out.items())
+    return f"{counts}, {len(report.skipped)} skipped" + (f"; not read: {kinds}" if kinds else "")
 
 
 def readable(size: float) -> str:

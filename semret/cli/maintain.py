@@ -30,7 +30,7 @@ def remove(
         from semret.index.location import find_index
         from semret.index.maintain import remove as remove_images
 
-        report = remove_images(find_index(index), paths)
+        report = remove_images(find_index(index, near=paths), paths)
     if format_ is ReportFormat.json:
         write_json(report.as_json())
     else:

@@ -7,31 +7,24 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from semret.errors import ImageSearchError, IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.choice import ModelChoice
 from semret.index.collection import default_index_path
-from semret.index.images import FoundImage, SkippedPath, find_images
+from semret.index.images import FoundImage
 from semret.index.ingest import Ingest, make_rows
-from semret.index.location import PathLike, Root, absolute
-from semret.index.manifest import DTYPES, Manifest, check_compatible
+from semret.index.location import PathLike, Root
+from semret.index.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
 from semret.index.pipeline import Embedded, Embedder, Lazy, Loaded, Loader, load_in_order
 from semret.index.report import SyncOptions, SyncReport, directory_bytes
 from semret.index.segments import Rows
+from semret.index.survey import Survey, look
 from semret.index.writer import IndexWriter
 
-__all__ = ["Survey", "SyncOptions", "SyncReport", "build", "look", "sync"]
-
-
-@dataclass
-class Survey:
-    """What lies in the folders now."""
-
-    found: list[FoundImage] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
+__all__ = ["SyncOptions", "SyncReport", "build", "sync"]
 
 
 def sync(
@@ -47,7 +40,8 @@ def sync(
 
     Files of the same size and time as before are not read. Others are hashed: content that is in the index is not
     embedded again, so a renamed file keeps its id and a copy costs nothing. A changed file gets a new id. Files that
-    have vanished from `paths` are removed; the rest of the index is left alone.
+    have vanished from `paths` are removed; the rest of the index is left alone. Images of a folder that is missing or
+    empty as a whole are kept and counted, unless `options` ask to prune them: the drive may not be connected.
 
     Parameters
     ----------
@@ -66,7 +60,8 @@ def sync(
     Raises
     ------
     ImageSearchError
-        If a path does not exist, or there is no picture, or (making an index) none that can be read.
+        If a path does not exist and the index knows no image there, or there is no picture and was none before, or
+        (making an index) none that can be read.
     IncompatibleIndexError
         If the network, or the dtype, is not the one that the index was made with.
     IndexLockedError
@@ -78,6 +73,8 @@ def sync(
     settings = options or SyncOptions()
     directory = default_index_path(index)
     survey = look(paths, directory)
+    if not (directory / MANIFEST_NAME).exists():
+        survey.require_pictures([])
     with IndexWriter(directory, may_create=True) as writer:
         run = _Run(writer, backbone, settings, paths)
         run.go(survey, progress or _ignore, stop or _never)
@@ -92,30 +89,6 @@ def _never() -> bool:
     return False
 
 
-def look(paths: Sequence[PathLike], index: Path) -> Survey:
-    """Walk the paths.
-
-    Raises
-    ------
-    ImageSearchError
-        If they hold nothing that could be a picture.
-    """
-    survey = Survey()
-    for entry in find_images(paths, exclude=[index]):
-        if isinstance(entry, SkippedPath):
-            survey.skipped[entry.path] = entry.reason
-        else:
-            survey.found.append(entry)
-    if not survey.found:
-        places = ", ".join(str(absolute(path)) for path in paths)
-        known = f" ({next(iter(survey.skipped.values()))})" if survey.skipped else ""
-        raise ImageSearchError(
-            f"there is no picture in {places}{known}; give a folder with pictures, "
-            "or take vanished ones out of an index with semret remove"
-        )
-    return survey
-
-
 class _Run:
     """One `sync`: from what was found to a report."""
 
@@ -125,7 +98,7 @@ class _Run:
         self._writer = writer
         self._options = options
         self._paths = paths
-        self._tops = [str(absolute(path)) for path in paths]
+        self._kept: dict[str, int] = {}
         self._network = Lazy(backbone, self._accept)
         self._ingest: Ingest | None = None
         self._stopped = False
@@ -174,6 +147,8 @@ class _Run:
     def go(self, survey: Survey, progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
         """Do the work."""
         self._survey = survey
+        if self._ingest is not None:
+            survey.require_pictures([self._writer.root.to_path(key) for key in self._ingest.stored])
         pending = self._sort_out(survey)
         self._refusals: list[Loaded] = []
         batch_size, threads = self._options.batch_size, self._options.threads
@@ -230,7 +205,7 @@ class _Run:
             return
         for loaded in self._refusals + embedded.files:
             if loaded.reason is not None:
-                self._ingest.refuse(loaded.path, loaded.size, loaded.mtime_ns, loaded.reason)
+                self._ingest.refuse(loaded.path, loaded.size, loaded.stamp_ns, loaded.reason)
             else:
                 self._ingest.place(loaded)
         self._refusals = []
@@ -252,8 +227,7 @@ class _Run:
         else:
             for path, reason in self._survey.skipped.items():
                 ingest.refuse(path, -1, -1, reason)
-            seen = {writer.root.to_stored(found.path) for found in self._survey.found}
-            ingest.finish(self._tops, seen, list(self._survey.skipped))
+            self._kept = ingest.finish(self._survey, prune=self._options.prune)
             writer.delete_retired()
         writer.refresh_shortlist()
 
@@ -268,7 +242,10 @@ class _Run:
             model=writer.manifest.identity.backbone,
             images=len(self._ingest.stored),
             **asdict(self._ingest.counts),
+            kept=sum(self._kept.values()),
+            kept_in=tuple(self._kept.items()),
             skipped=tuple(skipped),
+            left_out=dict(sorted(self._survey.left_out.items())),
             seconds=seconds,
             bytes=directory_bytes(writer.index),
             interrupted=self._stopped,
@@ -294,6 +271,7 @@ def build(
     batch_size: int = 8,
     device: str | None = None,
     workers: int | None = None,
+    prune: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> SyncReport:
     """Make an index of folders of pictures, or bring it up to date; what ``semret index`` does.
@@ -314,13 +292,16 @@ def build(
         Pictures in the network at one time.
     workers : int or None
         Threads that read and decode; None chooses.
+    prune : bool
+        Whether images of folders that are missing or empty as a whole are removed, too. Otherwise they are kept and
+        counted, for a drive may not be connected.
     progress : callable or None
         Called with the number of files dealt with and their total.
 
     Returns
     -------
     SyncReport
-        What was added, updated, removed and skipped.
+        What was added, updated, removed, kept, skipped and left out.
 
     Raises
     ------
@@ -339,6 +320,6 @@ def build(
         device=device,
         autocast=precision,
     )
-    options = SyncOptions(dtype=dtype, batch_size=batch_size, workers=workers)
+    options = SyncOptions(dtype=dtype, batch_size=batch_size, workers=workers, prune=prune)
     directory = default_index_path(index)
     return sync(directory, given, choice.loader(directory), options=options, progress=progress)

@@ -12,11 +12,11 @@ import numpy as np
 
 from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone, Features
-from semret.index.build import Survey, look
-from semret.index.collection import default_index_path, open_collection
-from semret.index.location import PathLike
-from semret.index.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
+from semret.index.files import FoundImage
+from semret.index.location import PathLike, default_index_path
+from semret.index.manifest import DTYPES, Manifest, check_compatible
 from semret.index.pipeline import Embedder, Loaded, Loader, load_in_order
+from semret.index.plan import make_plan
 from semret.index.report import BATCH_SIZE
 from semret.index.segments import SEGMENT_ROWS, columns
 
@@ -34,27 +34,43 @@ class Estimate:
         Index directory.
     images : int
         Files found.
+    added, updated, renamed, removed, unchanged, kept, kept_in, left_out
+        As in `SyncReport`. Of the files that would be read only those are, whose size is that of an image in the index:
+        others may turn out to be no pictures.
+    skipped : tuple of (path, reason)
+        What is known to be unusable: from the walk, from an earlier run, or among the pictures measured.
     to_embed : int
-        Files among them that are new or have another size or time than before.
+        Pictures that have to go through the network.
     bytes_per_image, bytes : int
         What the index grows by, for each and for all of `to_embed`.
-    seconds : float
-        How long it would last.
+    seconds : float or None
+        How long it would last; None if none of the pictures tried could be read.
     measured : int
         Pictures that were put through the network to find out; 0 if there is nothing to embed.
     """
 
     index: str
     images: int
+    added: int
+    updated: int
+    renamed: int
+    removed: int
+    unchanged: int
+    kept: int
+    kept_in: tuple[tuple[str, int], ...]
+    skipped: tuple[tuple[str, str], ...]
+    left_out: dict[str, int]
     to_embed: int
     bytes_per_image: int
     bytes: int
-    seconds: float
+    seconds: float | None
     measured: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain strings and numbers."""
-        return asdict(self)
+        """Return plain dicts, lists, strings and numbers."""
+        skipped = [{"path": path, "reason": reason} for path, reason in self.skipped]
+        kept_in = [{"path": path, "images": images} for path, images in self.kept_in]
+        return {**asdict(self), "kept_in": kept_in, "skipped": skipped}
 
 
 def estimate(
@@ -65,6 +81,7 @@ def estimate(
     dtype: str | None = None,
     batch_size: int = BATCH_SIZE,
     workers: int = 1,
+    prune: bool = False,
 ) -> Estimate:
     """Tell what `sync` would do, without doing it: nothing is written.
 
@@ -74,73 +91,74 @@ def estimate(
     Raises
     ------
     ImageSearchError
-        If there is no picture, or none of those tried can be read.
+        Where `sync` would: a path does not exist, there is no picture, or none that can be read for a new index.
     IncompatibleIndexError
         If the network is not the one that the index was made with.
     """
     directory = default_index_path(index)
-    survey = look(paths, directory)
-    pending, manifest = _pending(survey, directory)
-    if not pending:
-        return Estimate(
-            index=str(directory),
-            images=len(survey.found),
-            to_embed=0,
-            bytes_per_image=0,
-            bytes=0,
-            seconds=0,
-            measured=0,
+    plan = make_plan(paths, directory, prune=prune)
+    manifest, each, measured = plan.manifest, 0, 0
+    per_image: float | None = 0.0
+    refused: dict[str, str] = {}
+    if plan.to_embed:
+        network = backbone()
+        if manifest is None:
+            manifest = Manifest(identity=network.identity, dtype=dtype or DTYPES[0], created="")
+        else:
+            check_compatible(manifest, network.identity)
+        per_image, measured, refused = _measure(network, plan.to_embed, batch_size, workers)
+        plan.refuse(refused)
+        each = _image_bytes(manifest)
+    if plan.manifest is None and not plan.to_embed:
+        path, reason = next(iter(refused.items()))
+        raise ImageSearchError(
+            f"none of the {len(refused)} files found is a usable picture; the first, {path}: {reason}"
         )
-    network = backbone()
-    if manifest is None:
-        manifest = Manifest(identity=network.identity, dtype=dtype or DTYPES[0], created="")
-    else:
-        check_compatible(manifest, network.identity)
-    seconds, measured = _measure(network, survey, pending, batch_size, workers)
-    each = _image_bytes(manifest)
     return Estimate(
         index=str(directory),
-        images=len(survey.found),
-        to_embed=len(pending),
+        images=len(plan.survey.found),
+        **asdict(plan.counts),
+        kept=sum(plan.kept.values()),
+        kept_in=tuple(plan.kept.items()),
+        skipped=tuple(sorted(plan.skipped.items())),
+        left_out=dict(sorted(plan.survey.left_out.items())),
+        to_embed=len(plan.to_embed),
         bytes_per_image=each,
-        bytes=each * len(pending),
-        seconds=seconds * len(pending),
+        bytes=each * len(plan.to_embed),
+        seconds=_total(per_image, len(plan.to_embed)),
         measured=measured,
     )
 
 
-def _pending(survey: Survey, index: Any) -> tuple[list[int], Manifest | None]:
-    """Return the places in the survey of files that are not stored as they are, and the manifest if there is one."""
-    if not (index / MANIFEST_NAME).is_file():
-        return list(range(len(survey.found))), None
-    with open_collection(index) as collection:
-        stored = {path: status for path, *status in collection.files()}
-        pending = [
-            place
-            for place, found in enumerate(survey.found)
-            if stored.get(found.path) not in ([found.size, found.mtime_ns], [found.size, -1])
-        ]
-        return pending, collection.manifest
+def _total(per_image: float | None, images: int) -> float | None:
+    return None if per_image is None and images else (per_image or 0.0) * images
 
 
-def _measure(network: Backbone, survey: Survey, pending: list[int], batch_size: int, workers: int) -> tuple[float, int]:
-    """Return the seconds per image and the number of images measured; the first half only warms up if it can."""
+def _measure(
+    network: Backbone, pending: Sequence[FoundImage], batch_size: int, workers: int
+) -> tuple[float | None, int, dict[str, str]]:
+    """Return the seconds per image, the number of images measured, and the files tried in vain with the reasons.
+
+    The first half only warms up if it can. Where none of the files tried is a picture, the time is None.
+    """
     wanted = min(2 * batch_size, len(pending))
-    chosen = [survey.found[pending[place]] for place in np.linspace(0, len(pending) - 1, wanted).astype(int)]
+    chosen = [pending[place] for place in np.linspace(0, len(pending) - 1, wanted).astype(int)]
     loader = Loader(lambda: network, lambda _: False)
+    refused: dict[str, str] = {}
     passes = [(0, time.perf_counter())]
     with Embedder(lambda: network, _count, batch_size=batch_size, is_known=lambda _: False) as embedder:
         files = load_in_order(loader, chosen, workers=workers, ahead=2 * batch_size)
         ready = itertools.chain.from_iterable(map(embedder.add, files))
         for embedded in itertools.chain(ready, embedder.rest()):
+            refused |= {loaded.path: loaded.reason for loaded in embedded.files if loaded.reason is not None}
             if embedded.result:
                 passes.append((passes[-1][0] + embedded.result, time.perf_counter()))
     measured, ended = passes[-1]
     if not measured:
-        raise ImageSearchError(f"none of the {wanted} files tried is a usable picture; try semret index on one of them")
+        return None, 0, refused
     # Of three passes all may have run at the same time.
     before, started = passes[len(passes) // 2 if len(passes) > 4 else 0]
-    return (ended - started) / (measured - before), measured
+    return (ended - started) / (measured - before), measured, refused
 
 
 def _count(pictures: list[Loaded], features: Features) -> int:

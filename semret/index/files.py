@@ -6,18 +6,29 @@ import contextlib
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from semret.errors import ImageDecodeError, ImageSearchError
+from semret.index.kinds import unread_kind
+from semret.index.location import absolute
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+_READ = "jpg jpeg jpe jfif pjpeg pjp mpo png apng webp bmp tif tiff gif heic heif hif avif"
+
+SUFFIXES = frozenset(f".{ending}" for ending in _READ.split())
 """Endings (in any case) of the files that a walk takes for pictures; what they hold decides in the end."""
 
 MAX_BYTES = 2**28
 """Largest file that is read, in bytes: every worker may hold one in memory."""
+
+SETTLED_NS = 302_000_000_000
+"""A file changed less than this before it was read may change again within the same time stamp; so it is read again.
+
+Stamps may be 2 s wide (FAT), and a file server's clock may be behind by the five minutes that Kerberos puts up with.
+"""
 
 _CHUNK = 2**20
 _KINDS = (
@@ -50,19 +61,42 @@ class SkippedPath:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A file that looks like a picture or film of a kind that is not read; see `unread_kind`."""
+
+    path: str
+    kind: str
+
+
+Entry: TypeAlias = FoundImage | SkippedPath | LeftOut
+
+
+@dataclass(frozen=True)
 class FileContent:
-    """The bytes of a file as they were at one moment, with their SHA-256 in hexadecimal."""
+    """The bytes of a file as they were at one moment, with their SHA-256 in hexadecimal.
+
+    `read_ns` is this computer's time just before, in nanoseconds since 1970.
+    """
 
     path: str
     data: bytes
     sha256: str
     size: int
     mtime_ns: int
+    read_ns: int
+
+
+def settled(mtime_ns: int, read_ns: int) -> int:
+    """Return the time stamp to recognise a file by that was read at `read_ns`, or -1 if it may change without a sign.
+
+    What counts is the time before the read: from then on the file may be written again, and the stamp be the same.
+    """
+    return mtime_ns if read_ns - mtime_ns > SETTLED_NS else -1
 
 
 def find_images(
     paths: Sequence[str | os.PathLike[str]], *, exclude: Sequence[str | os.PathLike[str]] = ()
-) -> Iterator[FoundImage | SkippedPath]:
+) -> Iterator[Entry]:
     """Find the pictures at and below `paths`, in an order that depends on names only.
 
     Parameters
@@ -74,25 +108,26 @@ def find_images(
 
     Yields
     ------
-    FoundImage or SkippedPath
+    FoundImage, SkippedPath or LeftOut
         Files given come first, then each folder: its files, then its subfolders, by name; what is reached through a
         link to a folder comes last. Every folder is walked once, however many links lead to it, and every path is
-        given once. Names that begin with a dot are left out, unless given; so are other suffixes. What cannot be an
-        image (a FIFO, a device, a dangling link) or cannot be entered is given with its reason.
+        given once. Names that begin with a dot are left out, unless given; so are other suffixes, of which those of
+        pictures and films are given with their kind. What cannot be an image (a FIFO, a device, a dangling link) or
+        cannot be entered is given with its reason.
 
     Raises
     ------
     ImageSearchError
         If one of `paths` does not exist; before anything is found.
     """
-    given = sorted({os.path.normpath(Path(path).absolute()) for path in paths})
+    given = sorted({str(absolute(path)) for path in paths})
     for path in given:
         if not os.path.lexists(path):
             raise ImageSearchError(f"there is no file or folder {path}; give the path of a picture or of a folder")
     return _find(given, exclude)
 
 
-def _find(given: list[str], exclude: Sequence[str | os.PathLike[str]]) -> Iterator[FoundImage | SkippedPath]:
+def _find(given: list[str], exclude: Sequence[str | os.PathLike[str]]) -> Iterator[Entry]:
     folders = [path for path in given if _is_folder(Path(path))]
     files = sorted(set(given) - set(folders))
     yield from map(_examine, files)
@@ -116,7 +151,7 @@ class _Walk:
         linked, self._linked = sorted(self._linked), []
         return linked
 
-    def below(self, top: str) -> Iterator[FoundImage | SkippedPath]:
+    def below(self, top: str) -> Iterator[Entry]:
         """Give what is at any depth below a folder, remembering the links to other folders for later."""
         pending = [top]
         while pending:
@@ -130,8 +165,8 @@ class _Walk:
             for entry in entries:
                 if _is_folder(entry):
                     (self._linked if entry.is_symlink() else subfolders).append(entry.path)
-                elif _has_suffix(entry.name) and entry.path not in self._known:
-                    yield _examine(entry.path)
+                elif entry.path not in self._known:
+                    yield from _classify(entry)
             pending.extend(reversed(subfolders))
 
     def _enter(self, folder: str) -> list[os.DirEntry[str]]:
@@ -162,9 +197,14 @@ def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
         return False
 
 
-def _has_suffix(name: str) -> bool:
-    dot = name.rfind(".")
-    return dot > 0 and name[dot:].lower() in SUFFIXES
+def _classify(entry: os.DirEntry[str]) -> Iterator[Entry]:
+    """Give an entry that is no folder if it looks like a picture or film."""
+    dot = entry.name.rfind(".")
+    suffix = entry.name[dot:].lower() if dot > 0 else ""
+    if suffix in SUFFIXES:
+        yield _examine(entry.path)
+    elif kind := unread_kind(suffix):
+        yield LeftOut(entry.path, kind)
 
 
 def _examine(path: str) -> FoundImage | SkippedPath:
@@ -204,13 +244,14 @@ def read_file(path: str | os.PathLike[str]) -> FileContent:
         ``PATH: REASON``.
     """
     for _ in range(2):
+        read_ns = time.time_ns()
         with _opened(path) as stream:
             before = os.fstat(stream.fileno())
             data = stream.read(before.st_size + 1)
             after = os.fstat(stream.fileno())
         if len(data) == before.st_size == after.st_size and before.st_mtime_ns == after.st_mtime_ns:
             digest = hashlib.sha256(data).hexdigest()
-            return FileContent(os.fspath(path), data, digest, before.st_size, before.st_mtime_ns)
+            return FileContent(os.fspath(path), data, digest, before.st_size, before.st_mtime_ns, read_ns)
     raise unreadable(path, "changes while it is being read; try again when it is complete")
 
 

@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import PIL
 
+from semret._version import __version__
 from semret.errors import BackboneError
 from semret.index import durable
 from semret.index.backbones.spec import Features
@@ -18,15 +20,13 @@ from semret.index.location import lies_in
 from semret.index.manifest import Manifest
 from semret.index.pipeline import Loaded
 from semret.index.segments import SEGMENT_BYTES, Rows
+from semret.index.survey import Survey, find_vanished
 from semret.index.writer import IndexWriter
 
 COMMIT_SECONDS = 30.0
 """Longest time between commits, as long as there is something to commit."""
 
-SETTLED_NS = 2_000_000_000
-"""A file changed less than this before it was read may change again within the same time stamp; so it is read again."""
-
-DECODER = f"Pillow {PIL.__version__}"
+DECODER = f"semret {__version__}, Pillow {PIL.__version__}, pillow-heif {version('pillow-heif')}"
 """What a refusal of a file is remembered for; another version tries again."""
 
 _PLACE = (
@@ -109,11 +109,14 @@ class Ingest:
         """Tell whether the features of a content are stored or about to be."""
         return sha256 in self.contents
 
-    def refuse(self, path: str, size: int, mtime_ns: int, reason: str) -> None:
-        """Record a file that is no usable picture; the image that was there is lost."""
+    def refuse(self, path: str, size: int, stamp_ns: int, reason: str) -> None:
+        """Record a file that is no usable picture; the image that was there is lost.
+
+        `stamp_ns` is the time stamp to recognise it by, -1 if it is to be read again.
+        """
         key = self._writer.root.to_stored(path)
         self._lose(key)
-        self.skipped[key] = (size, _settled(mtime_ns), reason)
+        self.skipped[key] = (size, stamp_ns, reason)
 
     def place(self, loaded: Loaded) -> None:
         """Put a file whose content `is_known` into the index."""
@@ -135,7 +138,7 @@ class Ingest:
         self._put(self._new_id(sha) if id_ is None else id_, key, loaded, sha)
 
     def _put(self, id_: int, key: bytes, loaded: Loaded, sha: bytes) -> None:
-        entry = Stored(id_, loaded.size, _settled(loaded.mtime_ns), sha)
+        entry = Stored(id_, loaded.size, loaded.stamp_ns, sha)
         if self.stored.get(key) == entry:
             return
         self._operations.append((_PLACE, (id_, key, entry.size, entry.mtime_ns, sha)))
@@ -215,29 +218,33 @@ class Ingest:
                 part.ids[row] = ids[self._row_contents[position]]
                 position += 1
 
-    def finish(self, tops: Sequence[str], seen: set[bytes], closed: Sequence[str]) -> None:
+    def finish(self, survey: Survey, *, prune: bool = False) -> dict[str, int]:
         """Remove what has vanished, and commit.
 
         Parameters
         ----------
-        tops : sequence of str
-            Files and folders that were walked; what lies elsewhere is left alone.
-        seen : set of bytes
-            Stored paths that exist.
-        closed : sequence of str
-            Folders that could not be entered: what lies there is not known to have vanished.
+        survey : Survey
+            What was found; what lies outside its tops is left alone.
+        prune : bool
+            Whether images of folders that are gone as a whole are removed, too.
+
+        Returns
+        -------
+        dict
+            For each folder that is gone as a whole, the number of its images that are kept.
         """
         root = self._writer.root
-        for key in [key for key in self.stored if key not in seen]:
-            path = root.to_path(key)
-            if lies_in(path, tops) and not _is_behind(path, closed):
-                self._lose(key)
+        removed, kept = find_vanished(
+            ((root.to_path(key), stored.sha256) for key, stored in self.stored.items()), survey, prune=prune
+        )
+        for path in removed:
+            self._lose(root.to_stored(path))
         self.commit()
         lost = [id_ for ids in self._lost.values() for id_ in ids]
         self.counts.removed += len(set(lost) - self._replaced)
-        forgotten = self._forgotten_refusals(tops)
+        forgotten = self._forgotten_refusals(survey.tops)
         if not lost and forgotten is None:
-            return
+            return kept
         catalog = self._writer.catalog
         with catalog.transaction():
             catalog.change_many("DELETE FROM images WHERE id = ?", [(id_,) for id_ in lost])
@@ -245,8 +252,8 @@ class Ingest:
                 catalog.change_many("DELETE FROM skipped WHERE path = ?", [(key,) for key in forgotten])
                 records = [(key, *record, DECODER) for key, record in self.skipped.items()]
                 catalog.change_many("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)", records)
-            self._writer.retire_unused()
         durable.checkpoint("removed")
+        return kept
 
     def _forgotten_refusals(self, tops: Sequence[str]) -> list[bytes] | None:
         """Return the remembered refusals that no longer hold; None if they are exactly those of this run."""
@@ -254,15 +261,6 @@ class Ingest:
         here = {row[0]: row[1:] for row in known if lies_in(self._writer.root.to_path(row[0]), tops)}
         now = {key: (*record, DECODER) for key, record in self.skipped.items()}
         return None if here == now else [key for key in here if key not in now]
-
-
-def _is_behind(path: str, closed: Sequence[str]) -> bool:
-    return path not in closed and lies_in(path, closed)
-
-
-def _settled(mtime_ns: int) -> int:
-    """Return a time stamp to recognise a file by, or -1 if it may still change without a sign."""
-    return mtime_ns if time.time_ns() - mtime_ns > SETTLED_NS else -1
 
 
 def make_rows(manifest: Manifest, batch: Sequence[Loaded], features: Features) -> Rows:

@@ -52,7 +52,8 @@ class CompactReport:
 def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
     """Take images out of an index, and forget refused files; the files themselves are not touched.
 
-    A later `sync` over files that are still there takes them in again, under new ids.
+    A later `sync` over files that are still there takes them in again, under new ids; their features serve again until
+    `compact` drops them.
 
     Parameters
     ----------
@@ -84,8 +85,6 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
         with catalog.transaction():
             catalog.change_many("DELETE FROM images WHERE id = ?", [(id_,) for id_ in sorted(chosen)])
             catalog.change_many("DELETE FROM skipped WHERE path = ?", [(key,) for key in sorted(forgotten)])
-            writer.retire_unused()
-        writer.delete_retired()
         writer.refresh_shortlist()
         return RemoveReport(index=str(index), removed=len(chosen), images=len(images) - len(chosen))
 
@@ -106,7 +105,8 @@ def compact(index: Path, *, progress: Callable[[int, int], None] | None = None) 
     with IndexWriter(index) as writer:
         before = writer.catalog.segments()
         size = directory_bytes(index)
-        moving, limit = _to_move(writer, before)
+        _drop_unused(writer)
+        moving, limit = _to_move(writer, writer.catalog.segments())
         total = len(moving)
         for start in range(0, total, limit):
             _move(writer, before, moving[start : start + limit])
@@ -123,6 +123,14 @@ def compact(index: Path, *, progress: Callable[[int, int], None] | None = None) 
             bytes=directory_bytes(index),
             dropped=_rows(before) - _rows(after),
         )
+
+
+def _drop_unused(writer: IndexWriter) -> None:
+    """Forget the features that no image has; whole segments of them go at once."""
+    unused = "SELECT count(*) FROM contents WHERE sha256 NOT IN (SELECT sha256 FROM images)"
+    if writer.catalog.select(unused)[0][0]:
+        with writer.catalog.transaction():
+            writer.retire_unused()
 
 
 def _rows(segments: dict[int, Segment]) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from semret.arrays import Float32Array
 from semret.errors import ImageDecodeError
 from semret.index.backbones.spec import Backbone, Features
+from semret.index.files import settled
 from semret.index.images import FoundImage, decode_image, read_file, reason_of
 
 Result = TypeVar("Result")
@@ -39,6 +41,8 @@ class Loaded:
         Width and height of the decoded picture.
     reason : str or None
         Why the file is no usable picture.
+    read_ns : int
+        This computer's time just before it was read.
     """
 
     path: str
@@ -48,6 +52,12 @@ class Loaded:
     pixels: Float32Array | None = None
     picture: tuple[int, int] = (0, 0)
     reason: str | None = None
+    read_ns: int = 0
+
+    @property
+    def stamp_ns(self) -> int:
+        """The time stamp to recognise the file by, or -1 if it may change again without a sign."""
+        return settled(self.mtime_ns, self.read_ns)
 
 
 class Loader:
@@ -75,21 +85,21 @@ class Loader:
 
     def load(self, found: FoundImage) -> Loaded:
         """Read one file; whatever is wrong with it becomes the reason."""
-        path = found.path
+        path, started = found.path, time.time_ns()
         try:
             content = read_file(path)
         except ImageDecodeError as error:
-            return Loaded(path, found.size, found.mtime_ns, reason=reason_of(error, path))
+            return Loaded(path, found.size, found.mtime_ns, reason=reason_of(error, path), read_ns=started)
         digest = bytes.fromhex(content.sha256)
+        read = Loaded(path, content.size, content.mtime_ns, digest, read_ns=content.read_ns)
         if self._is_known(digest):
-            return Loaded(path, content.size, content.mtime_ns, digest)
+            return read
         size = self._size or self._backbone().identity.preprocessing.size
         try:
             picture = decode_image(content.data, reduce_to=size)
         except ImageDecodeError as error:
-            return Loaded(path, content.size, content.mtime_ns, digest, reason=str(error))
-        pixels = self._backbone().prepare(picture)
-        return Loaded(path, content.size, content.mtime_ns, digest, pixels, picture.info["original_size"])
+            return replace(read, reason=str(error))
+        return replace(read, pixels=self._backbone().prepare(picture), picture=picture.info["original_size"])
 
 
 def load_in_order(loader: Loader, found: Iterable[FoundImage], *, workers: int, ahead: int) -> Iterator[Loaded]:

@@ -30,8 +30,14 @@ class SyncReport:
         Files new to the index, changed, found under another path, vanished, and as they were.
     embedded : int
         Pictures that went through the network.
+    kept : int
+        Images that are still in the index although their folder is missing or empty as a whole.
+    kept_in : tuple of (path, int)
+        Those folders, and how many of the images are in each.
     skipped : tuple of (path, reason)
         What could not be indexed.
+    left_out : dict
+        Files that look like pictures or films of kinds that are not read, counted by kind.
     seconds : float
     bytes : int
         Size of the index directory.
@@ -48,7 +54,10 @@ class SyncReport:
     removed: int
     unchanged: int
     embedded: int
+    kept: int
+    kept_in: tuple[tuple[str, int], ...]
     skipped: tuple[tuple[str, str], ...]
+    left_out: dict[str, int]
     seconds: float
     bytes: int
     interrupted: bool = False
@@ -66,8 +75,9 @@ class SyncReport:
     def as_json(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
         skipped = [{"path": path, "reason": reason} for path, reason in self.skipped]
+        kept_in = [{"path": path, "images": images} for path, images in self.kept_in]
         rates = {"images_per_second": self.images_per_second, "bytes_per_image": self.bytes_per_image}
-        return {**asdict(self), "skipped": skipped, **rates}
+        return {**asdict(self), "kept_in": kept_in, "skipped": skipped, **rates}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +96,8 @@ class SyncOptions:
         The folder that paths are stored relative to; None keeps what the index has, and chooses for a new one.
     commit_rows : int
         Images after which what was embedded is committed.
+    prune : bool
+        Whether images of folders that are missing or empty as a whole are removed.
     """
 
     dtype: str | None = None
@@ -93,6 +105,7 @@ class SyncOptions:
     workers: int | None = None
     root: PathLike | None = None
     commit_rows: int = SEGMENT_ROWS
+    prune: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in DTYPES:

@@ -139,7 +139,10 @@ class IndexWriter:
         return write_segment(self.index, self.catalog.next_segment(), self.manifest, parts)
 
     def retire_unused(self) -> None:
-        """Inside a transaction: drop contents that no image has, and mark segments without contents for deletion."""
+        """Inside a transaction: drop contents that no image has, and mark segments without contents for deletion.
+
+        Only compaction does this. Until then features of removed pictures serve if the same picture comes back.
+        """
         self.catalog.change("DELETE FROM contents WHERE sha256 NOT IN (SELECT sha256 FROM images)")
         self.catalog.change(
             "UPDATE segments SET retired = ? WHERE retired IS NULL AND number NOT IN (SELECT segment FROM contents)",

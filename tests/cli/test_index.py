@@ -86,6 +86,38 @@ def test_dry_run_writes_nothing(semret, photos, tmp_path):
     assert found["seconds"] > 0
 
 
+def test_a_dry_run_tells_changes(semret, photos):
+    semret("index", "photos")
+    (photos / "0.png").unlink()
+    (photos / "film.mov").write_bytes(b"x")
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    done = semret("index", "photos", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[1:] == [
+        "0 added, 0 updated, 0 renamed, 1 removed, 5 unchanged, 1 skipped; not read: 1 video; nothing was written"
+    ]
+    assert "broken.jpg: is no picture" in done.stderr
+
+
+def test_a_folder_that_is_away_is_kept_and_named(semret, photos, tmp_path):
+    (tmp_path / "lib").mkdir()
+    photos.rename(tmp_path / "lib" / "nas")
+    shutil.copy(tmp_path / "lib" / "nas" / "0.png", tmp_path / "lib" / "here.png")
+    semret("index", "lib")
+    (tmp_path / "lib" / "nas").rename(tmp_path / "away")
+    done = semret("index", "lib", "--strict")
+    assert done.exit_code == 0, done.output
+    nas = tmp_path / "lib" / "nas"
+    assert done.stderr == f"semret: kept 6 images of {nas}, which is missing or empty; --prune removes what is kept\n"
+    assert done.stdout.splitlines()[0].endswith(
+        ": 0 added, 0 updated, 0 renamed, 0 removed, 1 unchanged, 6 kept, 0 skipped"
+    )
+    dry = semret("index", "lib", "--dry-run", "--prune", "--format", "json")
+    assert (json.loads(dry.stdout)["removed"], json.loads(dry.stdout)["kept"]) == (6, 0)
+    report = json.loads(semret("index", "lib", "--prune", "--format", "json").stdout)
+    assert (report["removed"], report["kept"], report["kept_in"], report["images"]) == (6, 0, [], 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -147,6 +179,13 @@ def test_remove_and_compact(semret, photos):
     report = json.loads(semret("compact", "--format", "json").stdout)
     assert (report["segments_before"], report["segments"], report["dropped"]) == (1, 1, 1)
     assert semret("compact").stdout.startswith("1 segments became 1, 0 rows dropped, ")
+
+
+def test_remove_finds_the_index_above_the_picture(semret, photos, tmp_path, monkeypatch):
+    semret("index", "photos")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert semret("remove", photos / "1.png").stdout.startswith("1 removed, 5 images left in ")
 
 
 def test_an_exported_index_is_the_same_elsewhere(semret, photos, tmp_path, index_contents):

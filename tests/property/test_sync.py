@@ -67,7 +67,7 @@ def machine(pictures, faults, tiny_backbone):
         @initialize()
         def begin(self):
             self.write("a.png", 0, True)
-            self.update()
+            self.update(False)
 
         # What happens to the folder.
 
@@ -101,17 +101,20 @@ def machine(pictures, faults, tiny_backbone):
 
         # What is done to the index.
 
-        @rule()
-        def update(self):
-            if not self.disk:
+        @rule(prune=st.booleans())
+        def update(self, prune):
+            if not self.disk and not self.shown:
                 with pytest.raises(ImageSearchError, match="there is no picture in"):
                     sync(self.index, [self.folder], tiny_backbone)
                 return
-            report = sync(self.index, [self.folder], tiny_backbone, options=SyncOptions(commit_rows=2, workers=1))
+            options = SyncOptions(commit_rows=2, workers=1, prune=prune)
+            report = sync(self.index, [self.folder], tiny_backbone, options=options)
             before, self.shown = self.shown, self.see()
             expected = {name: sha for name, sha in self.disk.items() if sha is not None}
-            assert {name: sha for name, (_, sha) in self.shown.items()} == expected
-            assert report.images == len(expected)
+            kept = {} if prune else self.gone_with_their_folder(before, expected)
+            assert {name: sha for name, (_, sha) in self.shown.items()} == expected | kept
+            assert report.images == len(expected) + len(kept)
+            assert report.kept == len(kept)
             assert {path for path, _ in report.skipped} == {
                 str(self.folder / name) for name, sha in self.disk.items() if sha is None
             }
@@ -119,6 +122,17 @@ def machine(pictures, faults, tiny_backbone):
                 if self.shown.get(name, (None, None))[1] == entry[1]:
                     assert self.shown[name] == entry, f"{name} is as it was and has another id"
             self.retire(before)
+
+        def gone_with_their_folder(self, before, expected):
+            """Return the images whose folder is empty as a whole, unless what they show lies elsewhere now."""
+            empty = [folder for folder in ("", "sub/") if not any(name.startswith(folder) for name in self.disk)]
+            gone = {name: sha for name, (_, sha) in before.items() if empty and name.startswith(empty[0])}
+            if set(gone.values()) <= set(expected.values()):
+                return {}
+            # A file of the same content that is new elsewhere takes the id of one that is gone.
+            moved = {name for name in gone if name not in self.shown}
+            assert {gone[name] for name in moved} <= set(expected.values())
+            return {name: sha for name, sha in gone.items() if name not in moved}
 
         @precondition(lambda self: self.disk)
         @rule(step=st.integers(1, 24))

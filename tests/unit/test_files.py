@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from semret.errors import ImageSearchError
-from semret.index.files import FoundImage, SkippedPath, find_images
+from semret.index.files import SUFFIXES, FoundImage, LeftOut, SkippedPath, find_images
+from semret.index.kinds import unread_kind
 
 
 @pytest.fixture
@@ -40,9 +41,29 @@ def names(root, paths=None, **options) -> list[str]:
 
 
 def test_pictures_are_told_by_suffix_in_any_case_and_come_in_order(folder):
-    suffixes = ("jpg", "JPEG", "png", "webp", "BMP", "tif", "tiff", "Gif")
+    suffixes = ("jpg", "JPEG", "png", "webp", "BMP", "tif", "tiff", "Gif", "HEIC", "heif", "avif", "jfif", "jpe")
     root = folder(*(f"b.{suffix}" for suffix in suffixes), "a.txt", "jpg", ".jpg", "b.jpg.part", "z/a.png", "a/z.png")
     assert names(root) == [*sorted(f"b.{suffix}" for suffix in suffixes), "a/z.png", "z/a.png"]
+
+
+def test_pictures_and_films_of_other_kinds_are_given_with_their_kind(folder):
+    root = folder("a.CR2", "b.jxl", "c.mov", "d.txt", ".e.mov", "mov", "sub/f.svg", "g.cr2.part", "h.jpg")
+    (root / "link.nef").symlink_to(root / "a.CR2")
+    found = [entry for entry in find_images([root]) if isinstance(entry, LeftOut)]
+    assert [(os.path.relpath(entry.path, root), entry.kind) for entry in found] == [
+        ("a.CR2", "RAW"),
+        ("b.jxl", "JPEG XL"),
+        ("c.mov", "video"),
+        ("link.nef", "RAW"),
+        ("sub/f.svg", "vector graphics"),
+    ]
+    assert list(find_images([root / "c.mov"])) == [
+        FoundImage(str(root / "c.mov"), 1, (root / "c.mov").stat().st_mtime_ns)
+    ]
+
+
+def test_no_suffix_is_both_read_and_left_out():
+    assert {suffix: kind for suffix in SUFFIXES if (kind := unread_kind(suffix))} == {}
 
 
 def test_size_and_time_are_those_of_the_file(folder):

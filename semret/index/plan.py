@@ -1,0 +1,161 @@
+"""What an indexing run would do with every file, found out by looking at it, and never by writing."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from semret.errors import ImageDecodeError
+from semret.index.catalog import Catalog
+from semret.index.collection import open_collection
+from semret.index.files import FoundImage, hash_file
+from semret.index.ingest import DECODER
+from semret.index.location import PathLike
+from semret.index.manifest import MANIFEST_NAME, Manifest
+from semret.index.survey import Survey, find_vanished, look
+
+
+@dataclass
+class PlanCounts:
+    """Files by what would become of them."""
+
+    added: int = 0
+    updated: int = 0
+    renamed: int = 0
+    removed: int = 0
+    unchanged: int = 0
+
+
+@dataclass
+class Plan:
+    """What would be done: the files to embed, and what is known of the others.
+
+    `manifest` is None where the index has still to be made.
+    """
+
+    survey: Survey
+    manifest: Manifest | None = None
+    counts: PlanCounts = field(default_factory=PlanCounts)
+    to_embed: list[FoundImage] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
+    updates: set[str] = field(default_factory=set)
+
+    def refuse(self, refused: dict[str, str]) -> None:
+        """Take files out that turned out to be no pictures; the images they would have replaced go."""
+        self.skipped |= refused
+        self.to_embed = [found for found in self.to_embed if found.path not in refused]
+        lost = len(self.updates & refused.keys())
+        self.counts.added -= len(refused) - lost
+        self.counts.updated -= lost
+        self.counts.removed += lost
+
+
+@dataclass
+class _Known:
+    """What the index has: path to (size, time stamp, content), and refused path to (size, time stamp, reason)."""
+
+    images: dict[str, tuple[int, int, str]]
+    refused: dict[str, tuple[int, int, str]]
+    manifest: Manifest
+
+
+def make_plan(paths: Sequence[PathLike], index: Path, *, prune: bool = False) -> Plan:
+    """Work out what `sync` would do.
+
+    Files of another size or time than before are read only if an image of the index has their size, for only then can
+    it be that nothing needs to be embedded.
+
+    Raises
+    ------
+    ImageSearchError
+        As `Survey.require_pictures`.
+    """
+    survey = look(paths, index)
+    if not (index / MANIFEST_NAME).is_file():
+        survey.require_pictures([])
+        counts = PlanCounts(added=len(survey.found))
+        return Plan(survey, counts=counts, to_embed=list(survey.found), skipped=dict(survey.skipped))
+    known = _read_index(index)
+    survey.require_pictures(list(known.images))
+    plan = Plan(survey, known.manifest, skipped=dict(survey.skipped))
+    _Planner(plan, known).go(prune)
+    return plan
+
+
+def _read_index(index: Path) -> _Known:
+    with open_collection(index) as collection:
+        hashes = collection.hashes(collection.ids)
+        images = {path: (size, stamp, sha) for (path, size, stamp), sha in zip(collection.files(), hashes, strict=True)}
+        root, manifest = collection.root, collection.manifest
+    with Catalog(index) as catalog, catalog.reading():
+        remembered = catalog.select("SELECT path, size, mtime_ns, reason FROM skipped WHERE decoder = ?", DECODER)
+    refused = {root.to_path(key): (size, stamp, str(reason)) for key, size, stamp, reason in remembered}
+    return _Known(images, refused, manifest)
+
+
+class _Planner:
+    """Sorts found files as `Ingest` would, by the catalog alone where that is enough."""
+
+    def __init__(self, plan: Plan, known: _Known) -> None:
+        self._plan = plan
+        self._images = dict(known.images)
+        self._refused = known.refused
+        self._sizes = {size for size, _, _ in known.images.values()}
+        self._contents = {sha for _, _, sha in known.images.values()}
+        self._places: dict[str, list[str]] = defaultdict(list)
+        for path, (_, _, sha) in known.images.items():
+            self._places[sha].append(path)
+
+    def go(self, prune: bool) -> None:
+        """Sort every file found, then what was not found."""
+        plan = self._plan
+        for found in plan.survey.found:
+            self._sort(found)
+        for path in plan.survey.skipped:
+            plan.counts.removed += self._images.pop(path, None) is not None
+        contents = [(path, bytes.fromhex(sha)) for path, (_, _, sha) in self._images.items()]
+        removed, plan.kept = find_vanished(contents, plan.survey, prune=prune)
+        plan.counts.removed += len(removed)
+
+    def _sort(self, found: FoundImage) -> None:
+        plan, path = self._plan, found.path
+        status, refusal = self._images.get(path), self._refused.get(path)
+        if status is not None and status[:2] in ((found.size, found.mtime_ns), (found.size, -1)):
+            plan.counts.unchanged += 1
+            return
+        if status is None and refusal is not None and refusal[:2] == (found.size, found.mtime_ns):
+            plan.skipped[path] = refusal[2]
+            return
+        sha = _hash(found) if found.size in self._sizes else None
+        if status is not None and status[2] == sha:
+            plan.counts.unchanged += 1
+            return
+        if status is not None:
+            plan.counts.updated += 1
+            plan.updates.add(path)
+        elif sha is not None and (former := self._former_place(sha)):
+            plan.counts.renamed += 1
+            self._places[sha].remove(former)
+            del self._images[former]
+        else:
+            plan.counts.added += 1
+        if sha is None or sha not in self._contents:
+            plan.to_embed.append(found)
+        if sha is not None:
+            self._images[path] = (found.size, found.mtime_ns, sha)
+
+    def _former_place(self, sha: str) -> str | None:
+        """Return the path of an image with this content that is no longer there."""
+        return next((path for path in self._places.get(sha, ()) if not os.path.lexists(path)), None)
+
+
+def _hash(found: FoundImage) -> str | None:
+    try:
+        return hash_file(found.path)
+    except ImageDecodeError:
+        # `_measure` or the run itself says what is wrong with it.
+        return None
