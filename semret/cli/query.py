@@ -52,7 +52,7 @@ def query(
             "may be repeated.",
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Hits per query.")] = 5,
+    k: Annotated[int, typer.Option("-k", help="Hits per query; at most what there is.")] = 5,
     shortlist: Annotated[
         int | None, typer.Option("--shortlist", help="Candidates to rerank; default: 100, or k if that is larger.")
     ] = None,
@@ -206,6 +206,8 @@ def write_results(
                 write_path(hit.path, zero=print0)
     else:
         _write_tables(results)
+    for note in dict.fromkeys(note for result in results for note in result.notes):
+        typer.echo(f"semret: {note}", err=True)
     if html is not None:
         _write_page(results, html, settings)
 

@@ -85,7 +85,7 @@ class SearchEngine:
         Returns
         -------
         SearchResult
-            Best first; equal scores are ordered by id.
+            Best first; equal scores are ordered by id. Shorter than `k` where there are fewer pictures.
 
         Raises
         ------
@@ -117,12 +117,12 @@ class SearchEngine:
             found = self.collection.shortlist(seen.pooled[None], length)
             ids, pooled_scores = found.ids[0], found.scores[0].astype(np.float64)
         if not options.exhaustive:
-            return self._answer(seen.name, ids, pooled_scores, self._rerank(seen, ids, options), clock)
+            return self._answer(seen.name, ids, pooled_scores, self._rerank(seen, ids, options), options, clock)
         everything = self.collection.ids
         ranked = self._rerank(seen, everything, options)
         pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
         recall = float(np.isin(everything[ranked.rows], ids).mean())
-        return self._answer(seen.name, everything, pooled_scores, ranked, clock, recall)
+        return self._answer(seen.name, everything, pooled_scores, ranked, options, clock, recall)
 
     def query_text(self, sentence: str, *, k: int = 5) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
@@ -134,7 +134,8 @@ class SearchEngine:
         BackboneError
             If the backbone of the index has no text tower.
         """
-        length = SearchOptions(k=k, invariance="pooled").check(len(self))
+        options = SearchOptions(k=k, invariance="pooled")
+        length = options.check(len(self))
         clock = _Clock()
         with clock("embed"):
             embedding = self.backbone().embed_text([sentence])
@@ -144,7 +145,7 @@ class SearchEngine:
         order = np.lexsort((ids, -scores))
         nothing_matched = {"read": 0.0, "match": 0.0}
         ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds=nothing_matched)
-        return self._answer(sentence, ids, scores, ranked, clock)
+        return self._answer(sentence, ids, scores, ranked, options, clock)
 
     def rerank(
         self, image: ImageLike, candidates: Sequence[int | str | os.PathLike[str]], **options: Any
@@ -157,7 +158,7 @@ class SearchEngine:
         candidates : sequence of int or path
             Ids of the index, or paths of indexed files; repeats count once.
         **options
-            `k` (default: all candidates), `kernel`, `invariance`, `solver`, `center`.
+            `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`.
 
         Raises
         ------
@@ -165,14 +166,14 @@ class SearchEngine:
             If there is no candidate, or one is not in the index.
         """
         ids = self._resolve(candidates)
-        settings = SearchOptions(**{"k": len(ids), **options, "shortlist": len(ids)})
+        settings = SearchOptions(**{"k": len(ids), **options, "shortlist": None})
         settings.check(len(ids))
         clock = _Clock()
         with clock("embed"):
             seen = self._represent(image)
         with clock("shortlist"):
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
-        return self._answer(seen.name, ids, pooled_scores, self._rerank(seen, ids, settings), clock)
+        return self._answer(seen.name, ids, pooled_scores, self._rerank(seen, ids, settings), settings, clock)
 
     def backbone(self) -> Backbone:
         """Return the network that made the index, loading it once.
@@ -230,6 +231,7 @@ class SearchEngine:
         ids: IdVector,
         pooled_scores: Float64Array,
         ranked: Reranked,
+        options: SearchOptions,
         clock: _Clock,
         shortlist_recall: float | None = None,
     ) -> SearchResult:
@@ -249,6 +251,8 @@ class SearchEngine:
             exact=ranked.exact,
             seconds={**clock.seconds, **ranked.seconds},
             shortlist_recall=shortlist_recall,
+            wanted=options.k,
+            shortlist_wanted=None if options.exhaustive else options.shortlist,
         )
         return SearchResult(name, hits, stats)
 

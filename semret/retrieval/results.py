@@ -29,7 +29,8 @@ class Stats:
     `database` images were searched, `shortlist` of them were candidates; `solved` were matched to the optimum and
     `pruned` ruled out by an upper bound. `exact` says that the order is the one that solving every candidate would
     give. `seconds` holds wall time by stage: ``embed``, ``shortlist``, ``read``, ``match``. `shortlist_recall` is known
-    after an exhaustive search only: the share of its hits that a shortlist would have held.
+    after an exhaustive search only: the share of its hits that a shortlist would have held. `wanted` hits were asked
+    for, and `shortlist_wanted` candidates, None where that was left open: the answer holds what there is.
     """
 
     database: int
@@ -39,6 +40,8 @@ class Stats:
     exact: bool
     seconds: dict[str, float] = field(default_factory=dict)
     shortlist_recall: float | None = None
+    wanted: int | None = None
+    shortlist_wanted: int | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,6 +71,18 @@ class SearchResult:
         )
         lines = [f"  {hit.rank:>3}  {hit.score:.4f}  {hit.path!r} (id {hit.id})" for hit in self.hits]
         return "\n".join([f"<SearchResult {head}", *lines]) + ">"
+
+    @property
+    def notes(self) -> list[str]:
+        """What the answer could not hold of what was asked for, in sentences; most often nothing."""
+        stats, found = self.stats, []
+        if stats.wanted is not None and stats.wanted > len(self):
+            found.append(f"{stats.wanted} hits were asked for, there are {len(self)}")
+        if stats.shortlist_wanted is not None and stats.shortlist_wanted > stats.shortlist:
+            found.append(
+                f"a shortlist of {stats.shortlist_wanted} was asked for, there are {stats.shortlist} candidates"
+            )
+        return found
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the query beside its hits."""
