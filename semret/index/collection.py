@@ -169,7 +169,11 @@ class Collection:
 
     @property
     def _here(self) -> str:
-        here = str(absolute("."))
+        try:
+            here = str(absolute("."))
+        except ArgumentError:
+            # The current directory was deleted: nothing lies below it, so paths are shown from the root.
+            return os.sep * 2
         return here if here.endswith(os.sep) else here + os.sep
 
     def files(self) -> Iterator[tuple[str, int, int]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from semret.errors import ImageDecodeError, ImageSearchError
+from semret.index.location import absolute
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 """Endings (in any case) of the files that a walk takes for pictures; what they hold decides in the end."""
@@ -85,7 +86,7 @@ def find_images(
     ImageSearchError
         If one of `paths` does not exist; before anything is found.
     """
-    given = sorted({os.path.normpath(Path(path).absolute()) for path in paths})
+    given = sorted({str(absolute(path)) for path in paths})
     for path in given:
         if not os.path.lexists(path):
             raise ImageSearchError(f"there is no file or folder {path}; give the path of a picture or of a folder")

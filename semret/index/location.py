@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from semret.index.manifest import MANIFEST_NAME
 INDEX_NAME = ".semret"
 ENVIRONMENT = "SEMRET_INDEX"
 
+_REMEDY = "make one with semret index PATH, or name one with --index"
+
 PathLike = str | os.PathLike[str]
 
 
-def find_index(start: PathLike | None = None) -> Path:
+def find_index(start: PathLike | None = None, near: Sequence[PathLike] = ()) -> Path:
     """Return the directory of the index that a command means.
 
     Parameters
@@ -24,6 +27,9 @@ def find_index(start: PathLike | None = None) -> Path:
     start : path or None
         An index directory, or a folder: ``.semret`` in it or in the nearest folder above. None stands for
         ``SEMRET_INDEX`` where it is set, else for the current directory.
+    near : sequence of path
+        Pictures or folders that the command is about. Where nothing else names an index, it is looked for from the
+        current directory upward, then from each of these; the first one found is taken.
 
     Raises
     ------
@@ -31,18 +37,29 @@ def find_index(start: PathLike | None = None) -> Path:
         If there is none.
     """
     chosen = start if start is not None else os.environ.get(ENVIRONMENT) or None
-    folder = absolute(chosen if chosen is not None else ".")
+    if chosen is None:
+        return _search(near)
+    folder = absolute(chosen)
     if _is_index(folder):
         return folder
     # A mistyped name must not lead to another index somewhere above it.
     found = _search_upward(folder) if folder.is_dir() else None
     if found is None:
-        where = f"{folder} is no index, and" if chosen is not None else "there is"
-        raise IndexNotFoundError(
-            f"{where} no {INDEX_NAME} in {folder} or a folder above; "
-            "make one with semret index PATH, or name one with --index"
-        )
+        raise IndexNotFoundError(f"{folder} is no index, and no {INDEX_NAME} in {folder} or a folder above; {_REMEDY}")
     return found
+
+
+def _search(near: Sequence[PathLike]) -> Path:
+    """Return the nearest index above the current directory, or else above one of these paths."""
+    starts: list[Path] = []
+    for place in (".", *near):
+        with contextlib.suppress(ArgumentError):
+            starts.append(absolute(place))
+    for start in starts:
+        if found := _search_upward(start):
+            return found
+    places = ", ".join(dict.fromkeys(str(start) for start in starts)) or "the current folder, which does not exist"
+    raise IndexNotFoundError(f"there is no {INDEX_NAME} in {places} or a folder above; {_REMEDY}")
 
 
 def default_index_path(explicit: PathLike | None = None) -> Path:
@@ -63,8 +80,36 @@ def new_index_path(explicit: PathLike | None = None) -> Path:
 
 
 def absolute(path: PathLike) -> Path:
-    """Return a path from the root, without ``.`` and ``..``; links are kept as they are."""
-    return Path(os.path.normpath(Path(path).absolute()))
+    """Return a path from the root, without ``.`` and ``..``; links are kept as they are.
+
+    What follows a link to a folder and ``..`` lies beside what the link leads to, as everywhere in the system.
+
+    Raises
+    ------
+    ArgumentError
+        If the path is relative, and the current directory has been deleted.
+    """
+    try:
+        return Path(tidy(str(Path(path).absolute())))
+    except FileNotFoundError as error:
+        raise ArgumentError(
+            f"the current folder does not exist any more, and {os.fspath(path)!r} is relative to it; "
+            "change to another folder, or give absolute paths"
+        ) from error
+
+
+def tidy(path: str) -> str:
+    """Return an absolute path without ``.``, ``..`` and doubled separators, resolving ``..`` as the kernel does."""
+    if os.name == "nt" or f"{os.sep}.." not in path:
+        return os.path.normpath(path)
+    whole = os.sep
+    for part in Path(path).parts[1:]:
+        if part == "..":
+            # Only here does it matter where a link leads: its target's parent, not its own.
+            whole = os.path.dirname(os.path.realpath(whole) if os.path.islink(whole) else whole)  # noqa: PTH114, PTH120
+        else:
+            whole = os.path.join(whole, part)  # noqa: PTH118
+    return whole
 
 
 def _is_index(folder: Path) -> bool:
@@ -103,7 +148,11 @@ class Root:
 
     @classmethod
     def read(cls, index: Path, stored: str) -> Root:
-        """Return the root that the catalog of an index names."""
+        """Return the root that the catalog of an index names.
+
+        `at` goes up from the index by its name, and so does this: an index that was put on another disk and replaced
+        by a link is still that of the folder the link lies in.
+        """
         return cls(stored, Path(os.path.normpath(index / stored)))
 
     @classmethod
@@ -127,7 +176,7 @@ class Root:
 
     def to_path(self, stored: bytes) -> str:
         """Return the absolute path that was stored."""
-        return os.path.normpath(os.path.join(self.folder, stored.decode("utf-8", "surrogateescape")))  # noqa: PTH118
+        return tidy(os.path.join(self.folder, stored.decode("utf-8", "surrogateescape")))  # noqa: PTH118
 
 
 def lies_in(path: str, folders: Sequence[str]) -> bool:
