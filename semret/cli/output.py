@@ -31,6 +31,7 @@ class Format(StrEnum):
 Progress = Callable[[int, int], None]
 """Called with the number of items done and their total."""
 
+
 def printable(text: str) -> str:
     """Escape what does not show itself, so that a file name can neither steer the terminal nor hide anything in it."""
     return escaped(text)

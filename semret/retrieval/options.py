@@ -30,7 +30,10 @@ class SearchOptions:
     center : {"channel", "position", "none"}
         What is subtracted from all tokens: the database's channel mean, its mean at each position, or nothing.
     exhaustive : bool
-        Rerank the whole database instead of a shortlist, and report how many hits a shortlist would have held.
+        Rerank the whole database instead of a shortlist, and report which hits the shortlist would have missed.
+    exclude_self : bool or int
+        True leaves out the query itself: the image at its path, and every image with the content of its file. A number
+        leaves out the image with that id, and its copies.
     """
 
     k: int = 5
@@ -40,6 +43,7 @@ class SearchOptions:
     solver: str = "auction"
     center: str = "channel"
     exhaustive: bool = False
+    exclude_self: bool | int = False
 
     def check(self, database: int) -> int:
         """Return the length of the shortlist for a database of this many images, at least 1.
