@@ -125,6 +125,9 @@ def _of_json(value: Any, place: str) -> Iterator[Entry]:
         yield from _of_json(value["hits"], place)
     elif _is_path(value) or _is_id(value):
         yield Entry(place, (value,))
+    elif isinstance(value, dict) and (copies := _copies(value)):
+        for meanings in copies:
+            yield Entry(place, meanings)
     elif isinstance(value, dict):
         # Ids are of one index only; a path means the same picture in any. `path` first, then.
         meanings = tuple(
@@ -135,6 +138,16 @@ def _of_json(value: Any, place: str) -> Iterator[Entry]:
         yield Entry(place, meanings)
     else:
         raise ArgumentError(f"{place} is {value!r:.40}, expected an id, a path, or an object with one of them")
+
+
+def _copies(hit: dict[str, Any]) -> list[tuple[int | str, ...]]:
+    """Return path and id of each copy that a hit of semret lists; nothing for another object."""
+    paths, ids = hit.get("paths"), hit.get("ids")
+    if not (isinstance(paths, list) and isinstance(ids, list) and len(paths) == len(ids)):
+        return []
+    if not (all(map(_is_path, paths)) and all(map(_is_id, ids))):
+        return []
+    return list(zip(paths, ids, strict=True))
 
 
 def _is_path(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from semret.errors import StorageError
 if TYPE_CHECKING:
     from semret.retrieval.results import Hit, SearchResult
 
+_WIDTH = 79
 _COLUMNS = ("query", "rank", "id", "path", "score", "pooled_score", "in_shortlist")
 
 
@@ -73,9 +75,9 @@ def _write_tables(results: list[SearchResult]) -> None:
             for id_, path in zip(hit.ids[1:], hit.paths[1:], strict=True):
                 rows.append(["", "", "", str(id_), *["" for _ in mark], f"also {path}"])
         write_table(header, rows, right=frozenset({0, 1, 2, 3}))
-        typer.echo(str(result.stats))
+        typer.echo(textwrap.fill(str(result.stats), _WIDTH))
         if result.missed:
-            typer.echo(result.missed)
+            typer.echo(textwrap.fill(result.missed, _WIDTH))
 
 
 def _write_notes(results: list[SearchResult], *, missed: bool) -> None:

@@ -37,7 +37,9 @@ def error_of(result) -> str:
 
 def test_table_shows_the_picture_itself_first(run, picture):
     result = run("query", picture, "-k", 3)
-    header, first, *rest = result.stdout.splitlines()
+    header, first, *rest, counts, proven = result.stdout.splitlines()
+    assert counts.startswith("12 images searched · 12 candidates · ")
+    assert " ".join([counts, proven]).endswith("exact among the shortlist's candidates")
     assert header.split() == ["rank", "score", "pooled", "id", "path"]
     assert first.split()[:3] == ["1", "1.0000", "1.0000"]
     assert first.endswith(picture.name)
@@ -49,8 +51,12 @@ def test_json_has_the_documented_keys(run, picture):
     (answer,) = json.loads(run("query", picture, "-k", 3, "--format", "json").stdout)
     assert set(answer) == {"query", "hits", "stats"}
     assert [hit["rank"] for hit in answer["hits"]] == [1, 2, 3]
-    assert set(answer["hits"][0]) == {"rank", "id", "path", "score", "pooled_score"}
-    assert {"database", "shortlist", "solved", "pruned", "exact", "seconds"} <= set(answer["stats"])
+    assert set(answer["hits"][0]) == {
+        "rank", "id", "path", "score", "pooled_score", "ids", "paths", "in_shortlist",
+    }  # fmt: skip
+    assert {"database", "shortlist", "solved", "pruned", "exact", "exact_among_candidates", "seconds"} <= set(
+        answer["stats"]
+    )
     assert set(answer["stats"]["seconds"]) == {"embed", "shortlist", "read", "match"}
     scores = [hit["score"] for hit in answer["hits"]]
     assert scores == sorted(scores, reverse=True)
