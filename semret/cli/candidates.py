@@ -68,7 +68,7 @@ def read_candidates(file: Path, known: Callable[[int | str], int | None]) -> lis
         return [Entry(f"{file}, entry {n}", (path,)) for n, path in enumerate(paths, 1) if path]
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if (document := _document(text)) is not None:
-        return list(_of_json(document, str(file)))
+        return list(_of_json(document, str(file) if "\n" in text.strip() else f"{file}, line 1"))
     if _is_csv(lines[0]):
         return list(_of_csv(lines, str(file)))
     entries: list[Entry] = []

@@ -27,6 +27,8 @@ class Compared(NamedTuple):
         See `Stats`.
     excluded : ndarray of int64
         What may not be shown as a copy of a hit either.
+    among : ndarray of int64, ascending, or None
+        What alone may be shown as a copy; None allows all.
     shortlist : ndarray of int64 or None
         After an exhaustive search, what a shortlist would have held.
     counted : bool
@@ -37,6 +39,7 @@ class Compared(NamedTuple):
     pooled_scores: Float64Array
     source: str = "shortlist"
     excluded: IdVector = NOBODY
+    among: IdVector | None = None
     shortlist: IdVector | None = None
     counted: bool = True
 
@@ -68,7 +71,10 @@ def answer(
 
 def _hit(collection: Collection, copies: Copies, compared: Compared, rank: int, row: int, score: float) -> Hit:
     id_ = int(compared.ids[row])
-    ids = np.setdiff1d(copies.of(id_), compared.excluded)
+    ids = copies.of(id_)
+    ids = ids[~np.isin(ids, compared.excluded)]
+    if (among := compared.among) is not None:
+        ids = ids[among[np.minimum(np.searchsorted(among, ids), len(among) - 1)] == ids]
     paths = collection.paths(ids)
     # The product of two float32 vectors of length 1 may exceed 1 in the last digits.
     pooled = float(np.clip(compared.pooled_scores[row], -1.0, 1.0))

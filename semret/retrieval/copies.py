@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from semret.arrays import Float64Array, FloatArray, IdVector
+from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
 from semret.index.collection import Collection
 
 NOBODY: IdVector = np.zeros(0, dtype=np.int64)
 """No ids."""
+
+
+class _Groups(NamedTuple):
+    """Images by content: sorted by it, the number of each one's content, and where each begins in the order."""
+
+    order: IndexVector
+    numbers: IndexVector
+    starts: IndexVector
 
 
 class Copies:
@@ -26,22 +34,26 @@ class Copies:
         self._collection = collection
 
     @cached_property
-    def _places(self) -> NDArray[np.int64]:
-        return self._collection.places
-
-    def first_of_each(self, ids: IdVector) -> IdVector:
-        """Return the positions in `ids` (n,) at which a content comes for the first time, ascending."""
-        places = self._places[self._collection.rows(ids)]
-        # A stable sort: within a content the order is that of `ids`.
+    def _groups(self) -> _Groups:
+        places = self._collection.places
+        # A stable sort: within a content, images keep the order of their ids.
         order = np.lexsort((places[:, 1], places[:, 0]))
         new = np.ones(len(order), dtype=bool)
         new[1:] = np.any(np.diff(places[order], axis=0) != 0, axis=1)
-        return np.sort(order[new]).astype(np.int64)
+        numbers = np.empty(len(order), dtype=np.intp)
+        numbers[order] = np.cumsum(new) - 1
+        return _Groups(order, numbers, np.append(np.flatnonzero(new), len(order)))
+
+    def first_of_each(self, ids: IdVector) -> IndexVector:
+        """Return the positions in `ids` (n,) at which a content comes for the first time, ascending."""
+        numbers = self._groups.numbers[self._collection.rows(ids)]
+        return np.sort(np.unique(numbers, return_index=True)[1])
 
     def of(self, id_: int) -> IdVector:
         """Return the ids of all images with the content of this one, itself among them, ascending."""
-        place = self._places[self._collection.rows([id_])[0]]
-        return self._collection.ids[np.all(self._places == place, axis=1)]
+        groups = self._groups
+        number = groups.numbers[self._collection.rows([id_])[0]]
+        return self._collection.ids[groups.order[groups.starts[number] : groups.starts[number + 1]]]
 
     def nearest(self, pooled: FloatArray, length: int, excluded: IdVector = NOBODY) -> tuple[IdVector, Float64Array]:
         """Return the `length` contents nearest to a pooled embedding (D,), each by its lowest id not `excluded`.

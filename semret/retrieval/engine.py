@@ -188,8 +188,7 @@ class SearchEngine:
             allowed = np.setdiff1d(given, excluded)
             ids = allowed[self._copies.first_of_each(allowed)]
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
-        others = np.setdiff1d(self.collection.ids, allowed)
-        compared = Compared(ids, pooled_scores, "given", others, counted="k" in options)
+        compared = Compared(ids, pooled_scores, "given", among=allowed, counted="k" in options)
         return self._answer(seen, compared, self._rerank(seen, ids, settings), settings, clock)
 
     def find(self, candidate: Candidate) -> int | None:
