@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,9 +74,21 @@ def _write_tables(results: list[SearchResult]) -> None:
             for id_, path in zip(hit.ids[1:], hit.paths[1:], strict=True):
                 rows.append(["", "", "", str(id_), *["" for _ in mark], f"also {path}"])
         write_table(header, rows, right=frozenset({0, 1, 2, 3}))
-        typer.echo(textwrap.fill(str(result.stats), _WIDTH))
+        typer.echo(_folded(str(result.stats)))
         if result.missed:
-            typer.echo(textwrap.fill(result.missed, _WIDTH))
+            typer.echo(result.missed)
+
+
+def _folded(line: str) -> str:
+    """Break a line between its parts where it would be wider than a plain terminal."""
+    lines = [""]
+    for part in line.split(" · "):
+        longer = f"{lines[-1]} · {part}" if lines[-1] else part
+        if len(longer) > _WIDTH and lines[-1]:
+            lines.append(part)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _write_notes(results: list[SearchResult], *, missed: bool) -> None:

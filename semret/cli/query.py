@@ -49,7 +49,7 @@ def query(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGE...", help="Pictures to search with: files, http or https addresses, or - for stdin."
+            metavar="IMAGE", help="Pictures to search with: files, http or https addresses, or - for stdin."
         ),
     ] = None,
     text: Annotated[

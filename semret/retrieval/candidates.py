@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
+from semret.arrays import IdVector
+from semret.errors import ArgumentError
 from semret.index.collection import Collection
 from semret.names import unescaped
 
@@ -43,6 +45,26 @@ class Lookup:
                     return found
         # Where a name is composed in part only, or nobody knows how, all names are compared composed.
         return next((id_ for path in spellings if (id_ := self._find_composed(path)) is not None), None)
+
+    def resolve(self, candidates: Sequence[Candidate]) -> IdVector:
+        """Return the distinct ids that candidates stand for, ascending, at least one.
+
+        Raises
+        ------
+        ArgumentError
+            If there is none, or one is not in the collection.
+        """
+        ids: set[int] = set()
+        for candidate in candidates:
+            found = self.find(candidate)
+            if found is None:
+                raise ArgumentError(
+                    f"candidate {candidate} is not in the index {self._collection.path}; index it first or leave it out"
+                )
+            ids.add(found)
+        if not ids:
+            raise ArgumentError("there are no candidates; give at least one id or path")
+        return np.array(sorted(ids), dtype=np.int64)
 
     def _find_id(self, id_: int) -> int | None:
         ids = self._collection.ids

@@ -177,7 +177,7 @@ class SearchEngine:
             If the index holds no picture.
         """
         self.require_images()
-        given = self._resolve(candidates)
+        given = self._lookup.resolve(candidates)
         settings = replace(SearchOptions(**{"k": len(given), **options}), shortlist=None, exhaustive=False)
         self._check(settings, image)
         clock = _Clock()
@@ -275,20 +275,6 @@ class SearchEngine:
     ) -> SearchResult:
         timed = replace(ranked, seconds={**clock.seconds, **ranked.seconds})
         return answer(self.collection, self._copies, seen, compared, timed, options)
-
-    def _resolve(self, candidates: Sequence[Candidate]) -> IdVector:
-        """Return the distinct ids that candidates stand for, ascending."""
-        ids: set[int] = set()
-        for candidate in candidates:
-            found = self._lookup.find(candidate)
-            if found is None:
-                raise ArgumentError(
-                    f"candidate {candidate} is not in the index {self.collection.path}; index it first or leave it out"
-                )
-            ids.add(found)
-        if not ids:
-            raise ArgumentError("there are no candidates; give at least one id or path")
-        return np.array(sorted(ids), dtype=np.int64)
 
 
 class _Clock:

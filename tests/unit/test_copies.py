@@ -141,6 +141,23 @@ def test_exact_is_said_of_candidates(engine, photos):
     assert (stats["exact"], stats["exact_among_candidates"], stats["candidates"]) == (True, True, "shortlist")
 
 
+def test_sentences_fold_copies_too(engine, photos):
+    row = engine.collection.rows([engine.find(photos / "0.png")])[0]
+
+    class Reader:
+        def embed_text(self, sentences):
+            return np.stack([engine.collection.pooled[row] for _ in sentences])
+
+    engine._backbone = Reader()
+    result = engine.query_text("zero", k=7)
+    assert [len(hit.paths) for hit in result] == [len(hit.paths) for hit in engine.query_text("zero", k=6)]
+    assert sorted(names(result)[0]) == ["0 copy.png", "0.png", "zero.png"]
+    assert result[0].score == result[0].pooled_score == pytest.approx(1)
+    assert all(-1 <= hit.score <= 1 for hit in result)
+    assert result.stats.candidates == "all"
+    assert result.notes == ["7 hits were asked for, there are 6 (copies of a picture count once)"]
+
+
 def test_pooled_scores_stay_within_a_cosine(engine, photos):
     class Beyond:
         def __getattr__(self, name):
