@@ -160,13 +160,16 @@ def _is_id(value: Any) -> bool:
 
 def _of_line(line: str, place: str, known: Callable[[int | str], int | None]) -> Iterator[Entry]:
     entry = line.strip()
-    if entry.startswith("{") and known(line) is None:
+    if entry.startswith("{"):
         try:
             record = json.loads(entry)
         except (ValueError, RecursionError) as error:
-            reason = f"{error}" if isinstance(error, ValueError) else "too many brackets"
-            raise ArgumentError(f"{place} is no JSON object: {reason}") from error
-        yield from _of_json(record, place)
+            if known(line) is None:
+                reason = f"{error}" if isinstance(error, ValueError) else "too many brackets"
+                raise ArgumentError(f"{place} is no JSON object: {reason}") from error
+            yield Entry(place, (line,))
+        else:
+            yield from _of_json(record, place)
     elif entry.isdecimal() and len(entry) <= _DIGITS:
         yield Entry(place, (int(entry), line))
     else:

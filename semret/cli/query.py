@@ -92,6 +92,8 @@ def query(
     """
     if not images and not text:
         raise typer.BadParameter("give at least one IMAGE, or --text SENTENCE", param_hint="IMAGE")
+    if exclude_self and not images:
+        raise typer.BadParameter("a sentence is in no index; give an IMAGE too", param_hint="--exclude-self")
     if (images or []).count("-") > 1:
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
     with reported():

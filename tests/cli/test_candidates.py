@@ -218,6 +218,12 @@ def test_a_spreadsheet_sees_no_formula(run, photos, tmp_path, tiny_backbone, ord
     assert {"=cmd();=x.png", "'=quoted.png"} <= set(order(shown))
 
 
+def test_a_sentence_cannot_be_left_out(run):
+    found = run("query", "--text", "a mug", "--exclude-self")
+    assert found.exit_code == 2
+    assert "give an IMAGE too" in found.output
+
+
 def test_a_picture_from_standard_input(run, photos):
     data = (photos / "0.png").read_bytes()
     shown = run("query", "-", "-k", 1, "--format", "json", input=data)
