@@ -47,6 +47,10 @@ class IndexNotFoundError(SemretError):
     """No index was found where one was expected."""
 
 
+class IndexEmptyError(SemretError):
+    """An index holds no picture, so there is nothing to search."""
+
+
 class IndexCorruptError(SemretError):
     """A file of an index is damaged; the message names it and the command that repairs it."""
 

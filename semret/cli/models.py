@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semret.cli.output import Format, reported, write_json, write_table
+from semret.cli.output import Format, reported, write_csv, write_json, write_table
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import BackboneSpec
@@ -43,7 +43,7 @@ def models(
         for row in rows:
             typer.echo(row["name"])
     elif format_ is Format.csv:
-        _write_csv(rows)
+        write_csv(_COLUMNS, [_cells(row) for row in rows])
     else:
         write_table(list(_COLUMNS), [_cells(row) for row in rows], right=frozenset({3, 4}))
 
@@ -86,14 +86,3 @@ def _cells(row: dict[str, Any]) -> list[str]:
         text,
         present,
     ]
-
-
-def _write_csv(rows: list[dict[str, Any]]) -> None:
-    import csv
-    import io
-
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(_cells(row) for row in rows)
-    typer.echo(buffer.getvalue(), nl=False)

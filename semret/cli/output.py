@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
 import typer
 
 from semret.errors import SemretError
+from semret.names import escaped, spreadsheet_cell
 
 
 class Format(StrEnum):
@@ -29,12 +31,10 @@ class Format(StrEnum):
 Progress = Callable[[int, int], None]
 """Called with the number of items done and their total."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udcff]")
-
 
 def printable(text: str) -> str:
-    """Escape control characters and undecodable bytes, so that a file name cannot steer the terminal."""
-    return _CONTROL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+    """Escape what does not show itself, so that a file name can neither steer the terminal nor hide anything in it."""
+    return escaped(text)
 
 
 @contextlib.contextmanager
@@ -64,6 +64,18 @@ def write_path(path: str, *, zero: bool = False) -> None:
 def write_json(value: Any) -> None:
     """Print a JSON document on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a CSV document: text quoted and safe to open in a spreadsheet, numbers bare, None an empty cell."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    # Quotes around every text: programs that split at semicolons see no formula inside one either.
+    quoting = csv.writer(buffer, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerow(header)
+    for row in rows:
+        quoting.writerow([spreadsheet_cell(cell) if isinstance(cell, str) else cell for cell in row])
+    typer.echo(buffer.getvalue(), nl=False)
 
 
 def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semret.cli.candidates import read_candidates
+from semret.cli.hits import write_results
 from semret.cli.options import (
     Centering,
     DeviceOption,
@@ -21,18 +19,23 @@ from semret.cli.options import (
     KernelOption,
     SolverOption,
 )
-from semret.cli.output import Format, printable, reported, show_error, write_json, write_path, write_table
-from semret.errors import ArgumentError, ImageDecodeError, StorageError
+from semret.cli.output import Format, reported, show_error
+from semret.errors import ArgumentError, ImageDecodeError
 
 if TYPE_CHECKING:
-    from semret.retrieval.results import SearchResult
+    from semret.retrieval.engine import SearchEngine
+    from semret.retrieval.pictures import ImageLike
 
+_STALE_SHOWN = 5
 
 CenterOption = Annotated[Centering, typer.Option("--center", help="Mean of the database subtracted from all patches.")]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Checkpoint, if the index was made with one of your own.")
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the hits.")]
+ExcludeOption = Annotated[
+    bool, typer.Option("--exclude-self", help="Leave out the query's own picture and its copies, if they are indexed.")
+]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")]
 
 
@@ -43,7 +46,12 @@ def register(app: typer.Typer) -> None:
 
 
 def query(
-    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE...", help="Pictures to search with.")] = None,
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE", help="Pictures to search with: files, http or https addresses, or - for stdin."
+        ),
+    ] = None,
     text: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,7 +60,7 @@ def query(
             "may be repeated.",
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Hits per query.")] = 5,
+    k: Annotated[int, typer.Option("-k", help="Hits per query; at most what there is.")] = 5,
     shortlist: Annotated[
         int | None, typer.Option("--shortlist", help="Candidates to rerank; default: 100, or k if that is larger.")
     ] = None,
@@ -61,8 +69,12 @@ def query(
     solver: SolverOption = "auction",
     center: CenterOption = Centering.channel,
     exhaustive: Annotated[
-        bool, typer.Option("--exhaustive", help="Rerank the whole database instead of a shortlist.")
+        bool,
+        typer.Option(
+            "--exhaustive", help="Rerank the whole index, and mark the hits that the shortlist would have missed."
+        ),
     ] = False,
+    exclude_self: ExcludeOption = False,
     index: IndexOption = None,
     weights: WeightsOption = None,
     device: DeviceOption = None,
@@ -75,15 +87,20 @@ def query(
     """Find the indexed pictures most similar to IMAGE.
 
     A shortlist is drawn by the pooled embedding, then ordered by the best one-to-one matching of its patches with
-    those of IMAGE. A score of 1 (cosine) means the same patches, in any arrangement.
+    those of IMAGE. A score of 1 (cosine) means the same patches, in any arrangement. The order is exact among the
+    shortlist's candidates; --exhaustive makes it exact over the whole index. Copies of a picture are one hit.
     """
     if not images and not text:
         raise typer.BadParameter("give at least one IMAGE, or --text SENTENCE", param_hint="IMAGE")
+    if exclude_self and not images:
+        raise typer.BadParameter("a sentence is in no index; give an IMAGE too", param_hint="--exclude-self")
+    if (images or []).count("-") > 1:
+        raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
     with reported():
         from semret.retrieval.engine import open_index
         from semret.retrieval.options import SearchOptions
 
-        engine = open_index(index, weights=weights, device=device)
+        engine = open_index(index, near=_files(images or []), weights=weights, device=device)
         options = SearchOptions(
             k=k,
             shortlist=shortlist,
@@ -92,12 +109,13 @@ def query(
             solver=solver,
             center=center.value,
             exhaustive=exhaustive,
+            exclude_self=exclude_self,
         )
-        options.check(len(engine))
+        options.check(max(len(engine), 1))
         results, failures = [], []
-        for path in images or []:
+        for name in images or []:
             try:
-                results.append(engine.search(path, options))
+                results.append(engine.search(_picture(name), options))
             except ImageDecodeError as error:
                 failures.append(error)
         results += [engine.query_text(sentence, k=k) for sentence in text or []]
@@ -113,19 +131,23 @@ def query(
 
 
 def rerank(
-    query: Annotated[Path, typer.Option("--query", help="The picture to compare with.")],
+    query: Annotated[
+        str, typer.Option("--query", help="The picture to compare with: a file, http or https address, or - for stdin.")
+    ],
     candidates: Annotated[
         Path,
         typer.Option(
             "--candidates",
-            help="Paths or ids of indexed pictures, one a line, or JSON lines with an id or a path; - for stdin.",
+            help="Paths or ids of indexed pictures, one a line, or what semret query prints in any format but table; "
+            "- for stdin.",
         ),
     ],
-    k: Annotated[int | None, typer.Option("-k", help="Hits; default: all candidates.")] = None,
+    k: Annotated[int | None, typer.Option("-k", help="Hits; default, and at most: all candidates.")] = None,
     kernel: KernelOption = Kernel.cosine,
     invariance: InvarianceOption = Invariance.permutation,
     solver: SolverOption = "auction",
     center: CenterOption = Centering.channel,
+    exclude_self: ExcludeOption = False,
     index: IndexOption = None,
     weights: WeightsOption = None,
     device: DeviceOption = None,
@@ -135,105 +157,61 @@ def rerank(
     ] = False,
     html: HtmlOption = None,
 ) -> None:
-    """Order the candidates of your own first stage by similarity to a picture."""
+    """Order the candidates of your own first stage by similarity to a picture.
+
+    Paths may be relative to the current directory or to the root of the index, or absolute. What is not in the index
+    is reported and passed over.
+    """
+    if query == "-" and str(candidates) == "-":
+        raise typer.BadParameter("--query is - too, but standard input can be read once", param_hint="--candidates")
     with reported():
         from semret.retrieval.engine import open_index
 
-        engine = open_index(index, weights=weights, device=device)
-        chosen = read_candidates(candidates)
+        engine = open_index(index, near=_files([query]), weights=weights, device=device)
+        chosen = _choose(engine, candidates)
         result = engine.rerank(
-            query,
+            _picture(query),
             chosen,
             kernel=kernel.value,
             invariance=invariance.value,
             solver=solver,
             center=center.value,
+            exclude_self=exclude_self,
             **({} if k is None else {"k": k}),
         )
         settings = f"{len(chosen)} given candidates · {invariance.value} · {kernel.value} · centring {center.value}"
         write_results([result], format_, print0=print0, html=html, settings=settings)
 
 
-def read_candidates(file: Path) -> list[int | str]:
-    """Read ids and paths, one a line; a line that starts with a brace is a JSON object with ``id`` or ``path``."""
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise ArgumentError(f"cannot read candidates from {file}: {error.strerror}") from error
-    chosen: list[int | str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        entry = line.strip()
-        if not entry:
-            continue
-        if entry.startswith("{"):
-            chosen.append(_candidate_of(entry, f"{file}, line {number}"))
-        else:
-            chosen.append(int(entry) if entry.isdecimal() else entry)
+def _picture(name: str) -> ImageLike:
+    """Return a query as the engine takes it: a file by its path, anything else by its content."""
+    from semret.index.sources import STANDARD_INPUT, is_address, read_source
+    from semret.retrieval.pictures import EncodedImage
+
+    return EncodedImage(read_source(name), name) if name == STANDARD_INPUT or is_address(name) else name
+
+
+def _files(names: list[str]) -> list[str]:
+    """Return those of the queries that are files: an index is looked for above them."""
+    from semret.index.sources import STANDARD_INPUT, is_address
+
+    return [name for name in names if name != STANDARD_INPUT and not is_address(name)]
+
+
+def _choose(engine: SearchEngine, file: Path) -> list[int]:
+    """Return the ids that a list of candidates stands for; what is not in the index is reported and passed over."""
+    engine.require_images()
+    entries = read_candidates(file, engine.find)
+    found = [(entry, entry.find(engine.find)) for entry in entries]
+    chosen = [id_ for _, id_ in found if id_ is not None]
+    stale = [entry for entry, id_ in found if id_ is None]
+    if stale and not chosen:
+        which = "the only candidate" if len(stale) == 1 else f"none of the {len(stale)} candidates is known; the first"
+        raise ArgumentError(
+            f"{which}, {stale[0].place}: {stale[0]}, is not in the index {engine.collection.path}; index it first"
+        )
+    for entry in stale[:_STALE_SHOWN]:
+        show_error(ArgumentError(f"{entry.place}: {entry} is not in the index, passed over"))
+    if len(stale) > _STALE_SHOWN:
+        show_error(ArgumentError(f"{len(stale) - _STALE_SHOWN} more candidates are not in the index, passed over"))
     return chosen
-
-
-def _candidate_of(entry: str, place: str) -> int | str:
-    try:
-        record = json.loads(entry)
-    except json.JSONDecodeError as error:
-        raise ArgumentError(f"{place} is no JSON object: {error}") from error
-    for key, kind in (("id", int), ("path", str)):
-        if isinstance(record.get(key), kind):
-            value: int | str = record[key]
-            return value
-    raise ArgumentError(f'{place} has neither an integer "id" nor a "path"')
-
-
-def write_results(
-    results: list[SearchResult],
-    format_: Format,
-    *,
-    print0: bool = False,
-    html: Path | None = None,
-    settings: str = "",
-) -> None:
-    """Print results on stdout and, if asked, write the page."""
-    if format_ is Format.json:
-        write_json([result.as_json() for result in results])
-    elif format_ is Format.jsonl:
-        for result in results:
-            typer.echo(json.dumps(result.as_json(), allow_nan=False))
-    elif format_ is Format.csv:
-        _write_csv(results)
-    elif format_ is Format.paths:
-        for result in results:
-            for hit in result:
-                write_path(hit.path, zero=print0)
-    else:
-        _write_tables(results)
-    if html is not None:
-        _write_page(results, html, settings)
-
-
-def _write_csv(results: list[SearchResult]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["query", "rank", "id", "path", "score", "pooled_score"])
-    for result in results:
-        for hit in result:
-            writer.writerow(
-                [printable(result.query), hit.rank, hit.id, printable(hit.path), hit.score, hit.pooled_score]
-            )
-    typer.echo(buffer.getvalue(), nl=False)
-
-
-def _write_tables(results: list[SearchResult]) -> None:
-    for position, result in enumerate(results):
-        if len(results) > 1:
-            typer.echo(("\n" if position else "") + printable(result.query))
-        rows = [[str(hit.rank), f"{hit.score:.4f}", f"{hit.pooled_score:.4f}", str(hit.id), hit.path] for hit in result]
-        write_table(["rank", "score", "pooled", "id", "path"], rows, right=frozenset({0, 1, 2, 3}))
-
-
-def _write_page(results: list[SearchResult], file: Path, settings: str) -> None:
-    from semret.retrieval.page import render_page
-
-    try:
-        file.write_text(render_page(results, settings=settings), encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from contextlib import nullcontext
 from enum import StrEnum
@@ -13,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from semret.cli.options import Centering, Invariance, Kernel, SolverOption
-from semret.cli.output import printable, progress_bar, reported, write_json, write_table
+from semret.cli.output import progress_bar, reported, write_csv, write_json, write_table
 
 
 class Layout(StrEnum):
@@ -163,11 +161,7 @@ def _write(rows: list[dict[str, Any]], format_: ValueFormat, *, one: bool = Fals
         for row in rows:
             typer.echo(json.dumps(row, allow_nan=False))
     elif format_ is ValueFormat.csv:
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-        typer.echo(buffer.getvalue(), nl=False)
+        write_csv(list(rows[0]), [list(row.values()) for row in rows])
     else:
         header = list(rows[0])
         numbers = frozenset(i for i, name in enumerate(header) if not isinstance(rows[0][name], str))
@@ -176,10 +170,6 @@ def _write(rows: list[dict[str, Any]], format_: ValueFormat, *, one: bool = Fals
             [[_short(value) for value in row.values()] for row in rows],
             right=numbers,
         )
-
-
-def _cell(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
 
 
 def _short(value: Any) -> str:

@@ -6,27 +6,26 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector
-from semret.errors import ArgumentError
+from semret.arrays import IdVector
+from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
-from semret.index.location import find_index
+from semret.index.location import PathLike, find_index
 from semret.index.manifest import check_compatible
+from semret.retrieval.answers import Compared, answer
+from semret.retrieval.candidates import Candidate, Lookup
+from semret.retrieval.copies import NOBODY, Copies
 from semret.retrieval.options import SearchOptions
+from semret.retrieval.pictures import UNSEEN, EncodedImage, ImageLike, Seen, identify, pixels
 from semret.retrieval.rerank import Query, Reranked, rerank
-from semret.retrieval.results import Hit, SearchResult, Stats
+from semret.retrieval.results import SearchResult
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from semret.index.backbones.spec import Backbone
-
-ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[np.uint8]"
 
 
 class SearchEngine:
@@ -49,6 +48,8 @@ class SearchEngine:
         self, collection: Collection, *, weights: str | os.PathLike[str] | None = None, device: str | None = None
     ) -> None:
         self.collection = collection
+        self._copies = Copies(collection)
+        self._lookup = Lookup(collection)
         self._weights = weights
         self._device = device
         self._backbone: Backbone | None = None
@@ -72,25 +73,30 @@ class SearchEngine:
         solver: str = "auction",
         center: str = "channel",
         exhaustive: bool = False,
+        exclude_self: bool | int = False,
     ) -> SearchResult:
         """Find the `k` images most similar to a picture.
+
+        Images of the same content, copies, are one hit that lists all their paths.
 
         Parameters
         ----------
         image : path, PIL image, or ndarray of shape (H, W, 3), uint8
             A file whose content is in the index is answered from the index, without loading a network.
-        k, shortlist, kernel, invariance, solver, center, exhaustive
+        k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self
             See `SearchOptions`.
 
         Returns
         -------
         SearchResult
-            Best first; equal scores are ordered by id.
+            Best first; equal scores are ordered by id. Shorter than `k` where there are fewer pictures.
 
         Raises
         ------
         ArgumentError, UnknownNameError
             If an option does not fit.
+        IndexEmptyError
+            If the index holds no picture.
         ImageDecodeError
             If the picture cannot be read.
         IncompatibleIndexError, WeightsNotFoundError
@@ -104,25 +110,28 @@ class SearchEngine:
             solver=solver,
             center=center,
             exhaustive=exhaustive,
+            exclude_self=exclude_self,
         )
         return self.search(image, options)
 
     def search(self, image: ImageLike, options: SearchOptions) -> SearchResult:
         """Do what `query` does, with the options as one value."""
-        length = options.check(len(self))
+        length = self._check(options, image)
         clock = _Clock()
         with clock("embed"):
             seen = self._represent(image)
+        excluded = self._left_out(seen, options.exclude_self)
         with clock("shortlist"):
-            found = self.collection.shortlist(seen.pooled[None], length)
-            ids, pooled_scores = found.ids[0], found.scores[0].astype(np.float64)
+            ids, pooled_scores = self._copies.nearest(seen.pooled, length, excluded)
         if not options.exhaustive:
-            return self._answer(seen.name, ids, pooled_scores, self._rerank(seen, ids, options), clock)
-        everything = self.collection.ids
+            ranked = self._rerank(seen, ids, options)
+            return self._answer(seen, Compared(ids, pooled_scores, excluded=excluded), ranked, options, clock)
+        allowed = np.setdiff1d(self.collection.ids, excluded)
+        everything = allowed[self._copies.first_of_each(allowed)]
         ranked = self._rerank(seen, everything, options)
         pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
-        recall = float(np.isin(everything[ranked.rows], ids).mean())
-        return self._answer(seen.name, everything, pooled_scores, ranked, clock, recall)
+        compared = Compared(everything, pooled_scores, "all", excluded, shortlist=ids)
+        return self._answer(seen, compared, ranked, options, clock)
 
     def query_text(self, sentence: str, *, k: int = 5) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
@@ -134,45 +143,62 @@ class SearchEngine:
         BackboneError
             If the backbone of the index has no text tower.
         """
-        length = SearchOptions(k=k, invariance="pooled").check(len(self))
+        options = SearchOptions(k=k, invariance="pooled")
+        self._check(options, None)
         clock = _Clock()
         with clock("embed"):
             embedding = self.backbone().embed_text([sentence])
         with clock("shortlist"):
-            found = self.collection.shortlist(embedding, min(length, k))
-        ids, scores = found.ids[0], found.scores[0].astype(np.float64)
+            ids, found = self._copies.nearest(embedding[0], k)
+        scores = np.clip(found, -1.0, 1.0)
         order = np.lexsort((ids, -scores))
         nothing_matched = {"read": 0.0, "match": 0.0}
         ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds=nothing_matched)
-        return self._answer(sentence, ids, scores, ranked, clock)
+        seen = Seen(UNSEEN, embedding[0], sentence)
+        return self._answer(seen, Compared(ids, scores, "all"), ranked, options, clock)
 
-    def rerank(
-        self, image: ImageLike, candidates: Sequence[int | str | os.PathLike[str]], **options: Any
-    ) -> SearchResult:
+    def rerank(self, image: ImageLike, candidates: Sequence[Candidate], **options: Any) -> SearchResult:
         """Order candidates of your own first stage by similarity to a picture.
 
         Parameters
         ----------
         image : see `query`
         candidates : sequence of int or path
-            Ids of the index, or paths of indexed files; repeats count once.
+            Ids of the index, or paths of indexed files, relative to the current directory or to the root of the index,
+            or absolute; repeats and copies count once. A hit lists the copies that are candidates.
         **options
-            `k` (default: all candidates), `kernel`, `invariance`, `solver`, `center`.
+            `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`.
 
         Raises
         ------
         ArgumentError
             If there is no candidate, or one is not in the index.
+        IndexEmptyError
+            If the index holds no picture.
         """
-        ids = self._resolve(candidates)
-        settings = SearchOptions(**{"k": len(ids), **options, "shortlist": len(ids)})
-        settings.check(len(ids))
+        self.require_images()
+        given = self._lookup.resolve(candidates)
+        settings = replace(SearchOptions(**{"k": len(given), **options}), shortlist=None, exhaustive=False)
+        self._check(settings, image)
         clock = _Clock()
         with clock("embed"):
             seen = self._represent(image)
         with clock("shortlist"):
+            excluded = self._left_out(seen, settings.exclude_self)
+            allowed = np.setdiff1d(given, excluded)
+            ids = allowed[self._copies.first_of_each(allowed)]
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
-        return self._answer(seen.name, ids, pooled_scores, self._rerank(seen, ids, settings), clock)
+        compared = Compared(ids, pooled_scores, "given", among=allowed, counted="k" in options)
+        return self._answer(seen, compared, self._rerank(seen, ids, settings), settings, clock)
+
+    def find(self, candidate: Candidate) -> int | None:
+        """Return the id of the image that an id or a path stands for, as `rerank` understands it; None without one."""
+        return self._lookup.find(candidate)
+
+    def require_images(self) -> None:
+        """Raise IndexEmptyError if the index holds no picture."""
+        if not len(self):
+            raise IndexEmptyError(f"the index {self.collection.path} is empty; run semret index PATH to fill it")
 
     def backbone(self) -> Backbone:
         """Return the network that made the index, loading it once.
@@ -192,28 +218,48 @@ class SearchEngine:
             self._backbone = loaded
         return self._backbone
 
-    def _represent(self, image: ImageLike) -> _Seen:
-        if isinstance(image, (str, os.PathLike)):
-            from semret.index.files import hash_file
+    def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
+        """Refuse what cannot be answered before anything is done; return the length of the shortlist."""
+        length = options.check(max(len(self), 1))
+        if options.exclude_self is True and not isinstance(image, (str, os.PathLike, EncodedImage)):
+            raise ArgumentError(
+                "exclude_self is True, but the query is pixels, which no file can be told by; "
+                "give the path of its file, or the id to leave out"
+            )
+        self.require_images()
+        chosen = options.exclude_self
+        if not isinstance(chosen, bool) and (not isinstance(chosen, (int, np.integer)) or self.find(chosen) is None):
+            raise ArgumentError(f"exclude_self is {chosen!r}, expected True, False, or an id that is in the index")
+        return length
 
-            path = Path(image)
-            stored = self.collection.find_hash(hash_file(path))
-            if stored is not None:
-                row = self.collection.rows([stored])[0]
-                tokens = self.collection.tokens([stored])[0]
-                return _Seen(tokens, np.asarray(self.collection.pooled[row]), os.fspath(image))
-        from semret.index.images import as_rgb
+    def _left_out(self, seen: Seen, what: bool | int) -> IdVector:
+        """Return the ids that may not be among the hits, ascending."""
+        if not isinstance(what, bool):
+            return self._copies.of(what)
+        if not what:
+            return NOBODY
+        stored = None if seen.content is None else self.collection.find_hash(seen.content)
+        same = NOBODY if stored is None else self._copies.of(stored)
+        # The file may have changed since it was indexed: what the index has of it is still the query itself.
+        there = None if seen.path is None else self.collection.find_path(seen.path)
+        return same if there is None else np.union1d(same, np.array([there], dtype=np.int64))
 
+    def _represent(self, image: ImageLike) -> Seen:
+        seen = identify(image)
+        stored = None if seen.content is None else self.collection.find_hash(seen.content)
+        if stored is not None:
+            row = self.collection.rows([stored])[0]
+            tokens = self.collection.tokens([stored])[0]
+            return seen._replace(tokens=tokens, pooled=np.asarray(self.collection.pooled[row]))
         # Large photos are decoded at a reduced size, as they are when indexed.
-        picture = as_rgb(image, reduce_to=self.collection.manifest.identity.preprocessing.size)
+        picture = pixels(image, self.collection.manifest.identity.preprocessing.size)
         backbone = self.backbone()
         features = backbone.embed(backbone.prepare(picture)[None])
         # Rounded as stored tokens are, so that an image scores the same whether it comes from a file or the index.
         tokens = features.tokens[0].astype(self.collection.manifest.dtype)
-        name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "<image>"
-        return _Seen(tokens, features.pooled[0], name)
+        return seen._replace(tokens=tokens, pooled=features.pooled[0])
 
-    def _rerank(self, seen: _Seen, ids: IdVector, options: SearchOptions) -> Reranked:
+    def _rerank(self, seen: Seen, ids: IdVector, options: SearchOptions) -> Reranked:
         return rerank(
             Query(tokens=seen.tokens, pooled=seen.pooled),
             self.collection.source(ids),
@@ -225,59 +271,10 @@ class SearchEngine:
         )
 
     def _answer(
-        self,
-        name: str,
-        ids: IdVector,
-        pooled_scores: Float64Array,
-        ranked: Reranked,
-        clock: _Clock,
-        shortlist_recall: float | None = None,
+        self, seen: Seen, compared: Compared, ranked: Reranked, options: SearchOptions, clock: _Clock
     ) -> SearchResult:
-        chosen = ids[ranked.rows]
-        paths = self.collection.paths(chosen)
-        hits = tuple(
-            Hit(rank=rank, id=int(id_), path=path, score=float(score), pooled_score=float(pooled))
-            for rank, (id_, path, score, pooled) in enumerate(
-                zip(chosen, paths, ranked.scores, pooled_scores[ranked.rows], strict=True), start=1
-            )
-        )
-        stats = Stats(
-            database=len(self),
-            shortlist=len(ids),
-            solved=ranked.solved,
-            pruned=ranked.pruned,
-            exact=ranked.exact,
-            seconds={**clock.seconds, **ranked.seconds},
-            shortlist_recall=shortlist_recall,
-        )
-        return SearchResult(name, hits, stats)
-
-    def _resolve(self, candidates: Sequence[int | str | os.PathLike[str]]) -> IdVector:
-        """Return the distinct ids that candidates stand for, ascending."""
-        known = set(self.collection.ids.tolist())
-        ids: set[int] = set()
-        for candidate in candidates:
-            found = (
-                candidate
-                if isinstance(candidate, (int, np.integer))
-                else self.collection.find_path(os.fspath(candidate))
-            )
-            if found is None or int(found) not in known:
-                raise ArgumentError(
-                    f"candidate {candidate} is not in the index {self.collection.path}; index it first or leave it out"
-                )
-            ids.add(int(found))
-        if not ids:
-            raise ArgumentError("there are no candidates; give at least one id or path")
-        return np.array(sorted(ids), dtype=np.int64)
-
-
-class _Seen(NamedTuple):
-    """What a query image looks like to the network: tokens (S, C), pooled embedding (D,), and the image's name."""
-
-    tokens: FloatArray
-    pooled: Float32Array
-    name: str
+        timed = replace(ranked, seconds={**clock.seconds, **ranked.seconds})
+        return answer(self.collection, self._copies, seen, compared, timed, options)
 
 
 class _Clock:
@@ -296,6 +293,7 @@ class _Clock:
 def open_index(
     path: str | os.PathLike[str] | None = None,
     *,
+    near: Sequence[PathLike] = (),
     weights: str | os.PathLike[str] | None = None,
     device: str | None = None,
 ) -> SearchEngine:
@@ -306,6 +304,8 @@ def open_index(
     path : path or None
         The index directory, or a folder in or above which one is found as git finds ``.git``. None starts from
         ``SEMRET_INDEX`` or the current directory.
+    near : sequence of path
+        Pictures above which an index is looked for where there is none above the current directory either.
     weights, device
         See `SearchEngine`.
 
@@ -316,4 +316,4 @@ def open_index(
     IndexCorruptError, IncompatibleIndexError
         If the index is damaged or of a newer format.
     """
-    return SearchEngine(open_collection(find_index(path)), weights=weights, device=device)
+    return SearchEngine(open_collection(find_index(path, near)), weights=weights, device=device)

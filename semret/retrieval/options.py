@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 from semret.errors import ArgumentError
@@ -18,9 +19,10 @@ class SearchOptions:
     Attributes
     ----------
     k : int
-        Hits returned, from 1 to the number of images.
+        Hits wanted, at least 1; where there are fewer pictures, all of them are returned.
     shortlist : int or None
-        Candidates that are reranked; None stands for 100, or `k` where that is larger.
+        Candidates that are reranked, at least `k`; None stands for 100, or `k` where that is larger. Where there are
+        fewer pictures, all of them are candidates.
     kernel : {"cosine", "linear", "rbf"}
     invariance : {"permutation", "none", "maxsim", "pooled"}
     solver : str
@@ -28,7 +30,10 @@ class SearchOptions:
     center : {"channel", "position", "none"}
         What is subtracted from all tokens: the database's channel mean, its mean at each position, or nothing.
     exhaustive : bool
-        Rerank the whole database instead of a shortlist, and report how many hits a shortlist would have held.
+        Rerank the whole database instead of a shortlist, and report which hits the shortlist would have missed.
+    exclude_self : bool or int
+        True leaves out the query itself: the image at its path, and every image with the content of its file. A number
+        leaves out the image with that id, and its copies.
     """
 
     k: int = 5
@@ -38,23 +43,32 @@ class SearchOptions:
     solver: str = "auction"
     center: str = "channel"
     exhaustive: bool = False
+    exclude_self: bool | int = False
 
     def check(self, database: int) -> int:
-        """Return the length of the shortlist for a database of this many images.
+        """Return the length of the shortlist for a database of this many images, at least 1.
 
         Raises
         ------
         ArgumentError
-            If `k` or `shortlist` does not fit.
+            If `k` is no whole number of at least 1, or the shortlist is too short for it.
         UnknownNameError
             If a mode or solver has no such name.
         """
         check_modes(self.kernel, self.invariance, self.center, self.solver)
-        if not 1 <= self.k <= database:
-            raise ArgumentError(f"k is {self.k}, expected 1 to {database}, the number of images in the index")
-        shortlist = max(SHORTLIST, self.k) if self.shortlist is None else self.shortlist
-        if shortlist < self.k:
+        k = _whole("k", self.k)
+        if k < 1:
+            raise ArgumentError(f"k is {k}, expected at least 1")
+        shortlist = max(SHORTLIST, k) if self.shortlist is None else _whole("shortlist", self.shortlist)
+        if min(shortlist, database) < min(k, database):
             raise ArgumentError(
-                f"the shortlist has {shortlist} candidates but k is {self.k}; ask for a shortlist of at least k"
+                f"the shortlist has {shortlist} candidates but k is {k}; ask for a shortlist of at least k"
             )
         return min(shortlist, database)
+
+
+def _whole(name: str, value: int) -> int:
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise ArgumentError(f"{name} is {value!r}, expected a whole number") from error

@@ -9,10 +9,23 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Hit:
-    """One retrieved image.
+    """One retrieved picture.
 
-    `rank` counts from 1. `score` is the similarity that ordered the list, `pooled_score` the cosine of the centred
-    pooled embeddings that the shortlist was drawn by.
+    Attributes
+    ----------
+    rank : int
+        Counts from 1.
+    id, path : int, str
+        Of the picture; of the copy with the lowest id, where there are copies.
+    score : float
+        The similarity that ordered the list.
+    pooled_score : float
+        Cosine of the centred pooled embeddings that the shortlist was drawn by, from -1 to 1.
+    ids, paths : tuple of int, tuple of str
+        Of all images of the index with this very content, in the order of ids: `id` and `path` come first. A file and
+        its copies are one hit.
+    in_shortlist : bool or None
+        Known after an exhaustive search only: whether a search of the shortlist would have seen it.
     """
 
     rank: int
@@ -20,37 +33,89 @@ class Hit:
     path: str
     score: float
     pooled_score: float
+    ids: tuple[int, ...] = ()
+    paths: tuple[str, ...] = ()
+    in_shortlist: bool | None = None
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            object.__setattr__(self, "paths", (self.path,))
+        if not self.ids:
+            object.__setattr__(self, "ids", (self.id,))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
     """How an answer came about.
 
-    `database` images were searched, `shortlist` of them were candidates; `solved` were matched to the optimum and
-    `pruned` ruled out by an upper bound. `exact` says that the order is the one that solving every candidate would
-    give. `seconds` holds wall time by stage: ``embed``, ``shortlist``, ``read``, ``match``. `shortlist_recall` is known
-    after an exhaustive search only: the share of its hits that a shortlist would have held.
+    Attributes
+    ----------
+    database : int
+        Images in the index.
+    shortlist : int
+        Candidates that were compared by their tokens; copies of one content count once.
+    solved, pruned : int
+        Candidates matched to the optimum, and ruled out by an upper bound.
+    exact_among_candidates : bool
+        Whether the hits are those, in that order, that solving *every candidate* would give. What the shortlist did
+        not hold was never compared: unless `candidates` is ``all``, this says nothing of the rest of the index.
+    seconds : dict
+        Wall time by stage: ``embed``, ``shortlist``, ``read``, ``match``.
+    shortlist_recall : float or None
+        Known after an exhaustive search only: the share of its hits that the shortlist would have held.
+    wanted, shortlist_wanted : int or None
+        Hits and candidates that were asked for, None where that was left open: the answer holds what there is.
+    candidates : {"shortlist", "given", "all"}
+        What was compared: a shortlist drawn by the pooled embedding, the caller's own candidates, or the whole index.
+    shortlist_tried : int or None
+        Known after an exhaustive search only: the length of the shortlist that its hits were looked for in.
     """
 
     database: int
     shortlist: int
     solved: int
     pruned: int
-    exact: bool
+    exact_among_candidates: bool
     seconds: dict[str, float] = field(default_factory=dict)
     shortlist_recall: float | None = None
+    wanted: int | None = None
+    shortlist_wanted: int | None = None
+    candidates: str = "shortlist"
+    shortlist_tried: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """The same as `exact_among_candidates`, by its former name."""
+        return self.exact_among_candidates
+
+    def __str__(self) -> str:
+        """Return the counts and what they prove, as one line."""
+        parts = [f"{self.database} images searched", f"{self.shortlist} candidates"]
+        if self.solved or self.pruned:
+            parts.append(f"{self.solved} matched, {self.pruned} ruled out by a bound")
+        proven = _PROVEN[self.candidates]
+        parts.append(f"exact {proven}" if self.exact_among_candidates else f"not exact {proven}: approximate solver")
+        return " · ".join(parts)
+
+
+_PROVEN = {
+    "shortlist": "among the shortlist's candidates",
+    "given": "among the given candidates",
+    "all": "over the whole index",
+}
 
 
 @dataclass(frozen=True, repr=False)
 class SearchResult:
     """The answer to one query: a sequence of hits, best first (ties: score, then id).
 
-    In a notebook it shows itself as pictures.
+    In a notebook it shows itself as pictures. `picture` is the content of a query that came from no file.
     """
 
     query: str
     hits: tuple[Hit, ...]
     stats: Stats
+    picture: bytes | None = field(default=None, compare=False)
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -66,8 +131,32 @@ class SearchResult:
         head = (
             f"{self.query!r}: {len(self)} of {stats.database} images, {stats.solved} matched, {stats.pruned} ruled out"
         )
-        lines = [f"  {hit.rank:>3}  {hit.score:.4f}  {hit.path!r} (id {hit.id})" for hit in self.hits]
+        lines = [f"  {hit.rank:>3}  {hit.score:.4f}  {hit.path!r} (id {hit.id}){_copies(hit)}" for hit in self.hits]
         return "\n".join([f"<SearchResult {head}", *lines]) + ">"
+
+    @property
+    def notes(self) -> list[str]:
+        """What the answer could not hold of what was asked for, in sentences; most often nothing."""
+        stats, found = self.stats, []
+        if stats.wanted is not None and stats.wanted > len(self):
+            folded = " (copies of a picture count once)" if any(len(hit.paths) > 1 for hit in self.hits) else ""
+            found.append(f"{stats.wanted} hits were asked for, there are {len(self)}{folded}")
+        if stats.shortlist_wanted is not None and stats.shortlist_wanted > stats.shortlist:
+            found.append(
+                f"a shortlist of {stats.shortlist_wanted} was asked for, there are {stats.shortlist} candidates"
+            )
+        return found
+
+    @property
+    def missed(self) -> str | None:
+        """What the shortlist would have missed, in one sentence; known after an exhaustive search only."""
+        if self.stats.shortlist_tried is None:
+            return None
+        ranks = [str(hit.rank) for hit in self.hits if hit.in_shortlist is False]
+        which = (
+            f"{len(ranks)} of the {len(self)} hits: rank {', '.join(ranks)}" if ranks else f"none of {len(self)} hits"
+        )
+        return f"a shortlist of {self.stats.shortlist_tried} would have missed {which}"
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the query beside its hits."""
@@ -77,4 +166,9 @@ class SearchResult:
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object of ``semret query --format json``."""
-        return asdict(self)
+        stats = {**asdict(self.stats), "exact": self.stats.exact}
+        return {"query": self.query, "hits": [asdict(hit) for hit in self.hits], "stats": stats}
+
+
+def _copies(hit: Hit) -> str:
+    return "".join(f", also {path!r}" for path in hit.paths[1:])

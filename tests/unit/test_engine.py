@@ -108,8 +108,9 @@ def test_rerank_refuses_what_is_not_there(engine, picture, candidates):
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"k": 0}, ArgumentError, "k is 0, expected 1 to 12"),
-        ({"k": 13}, ArgumentError, "k is 13, expected 1 to 12"),
+        ({"k": 0}, ArgumentError, "k is 0, expected at least 1"),
+        ({"k": 2.5}, ArgumentError, "k is 2.5, expected a whole number"),
+        ({"shortlist": "9"}, ArgumentError, "shortlist is '9', expected a whole number"),
         ({"k": 5, "shortlist": 4}, ArgumentError, "4 candidates but k is 5"),
         ({"kernel": "cosin"}, UnknownNameError, "did you mean cosine"),
         ({"invariance": "all"}, UnknownNameError, "permutation"),
@@ -120,6 +121,30 @@ def test_rerank_refuses_what_is_not_there(engine, picture, candidates):
 def test_options_are_checked_before_anything_is_done(engine, options, error, words):
     with pytest.raises(error, match=words):
         engine.query("this file does not exist.jpg", **options)
+
+
+def test_more_hits_than_there_are_gives_all(engine, picture):
+    result = engine.query(picture, k=100, shortlist=1000)
+    assert ids(result) == ids(engine.query(picture, k=12))
+    assert (result.stats.wanted, result.stats.shortlist_wanted, result.stats.shortlist) == (100, 1000, 12)
+    assert result.notes == [
+        "100 hits were asked for, there are 12",
+        "a shortlist of 1000 was asked for, there are 12 candidates",
+    ]
+    assert engine.query(picture, k=12).notes == []
+
+
+def test_more_hits_than_candidates_gives_all(engine, picture):
+    result = engine.rerank(picture, [1, 2, 3, 4], k=9)
+    assert len(result) == 4
+    assert result.notes == ["9 hits were asked for, there are 4"]
+    assert engine.rerank(picture, [1, 2]).notes == []
+
+
+def test_a_shortlist_is_compared_with_k_as_far_as_there_are_pictures():
+    assert SearchOptions(k=100, shortlist=90).check(85) == 85
+    with pytest.raises(ArgumentError, match="90 candidates but k is 100"):
+        SearchOptions(k=100, shortlist=90).check(91)
 
 
 def test_the_default_shortlist_grows_with_k():

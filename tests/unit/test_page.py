@@ -3,14 +3,16 @@
 import base64
 import io
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from semret.retrieval.page import HIT_EDGE, render_page
+from semret.retrieval.page import HIT_EDGE, render_fragment, render_page
 from semret.retrieval.results import Hit, SearchResult, Stats
 
-STATS = Stats(database=9, shortlist=4, solved=2, pruned=2, exact=True)
+STATS = Stats(database=9, shortlist=4, solved=2, pruned=2, exact_among_candidates=True)
 
 
 @pytest.fixture
@@ -45,6 +47,56 @@ def test_names_are_escaped(picture):
     assert "&lt;img src=x" in page
     assert "<h1>&lt;Hits&gt;</h1>" in page
     assert "a &amp; b.png" in page
+
+
+def test_a_page_runs_and_fetches_nothing(picture):
+    page = page_of(picture, Hit(1, 7, picture, 0.5, 0.25))
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page
+    assert page.startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ('" onerror="alert(1)', "&#34; onerror=&#34;alert(1)"),
+        ("' x='", "&#39; x=&#39;"),
+        ("\x1b[2J.png", "\\x1b[2J.png"),
+        ("gpj\u202egnp.exe", "gpj\\u202egnp.exe"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("back\\x1b", "back\\\\x1b"),
+        ("{{ 7 * 7 }}", "{{ 7 * 7 }}"),
+    ],
+)
+def test_names_neither_steer_nor_hide(picture, name, shown):
+    hit = Hit(1, 7, name, 0.5, 0.25, ids=(7, 8), paths=(name, name))
+    page = render_page([SearchResult(name, (hit,), STATS)], title=name, settings=name)
+    assert page.count(shown) >= 5
+    assert name == shown or name not in page
+    assert shown in render_fragment(SearchResult(name, (hit,), STATS))
+
+
+def test_copies_and_what_the_shortlist_missed_are_shown(picture):
+    stats = replace(STATS, candidates="all", shortlist_tried=1, shortlist_recall=0.5, wanted=9)
+    hits = (
+        Hit(1, 7, picture, 0.5, 0.25, ids=(7, 9), paths=(picture, "copy.png"), in_shortlist=True),
+        Hit(2, 8, picture, 0.4, 0.25, in_shortlist=False),
+    )
+    page = render_page([SearchResult(picture, hits, stats)])
+    assert "also copy.png" in page
+    assert page.count("not in the shortlist") == 1
+    assert "a shortlist of 1 would have missed 1 of the 2 hits: rank 2" in page
+    assert "exact over the whole index" in page
+    assert "9 hits were asked for, there are 2 (copies of a picture count once)" in page
+
+
+def test_exactness_is_said_of_the_candidates_only(picture):
+    assert "exact among the shortlist&#39;s candidates" in page_of(picture, Hit(1, 7, picture, 0.5, 0.25))
+
+
+def test_a_query_that_came_from_no_file_is_shown(picture):
+    result = SearchResult("-", (), STATS, Path(picture).read_bytes())
+    assert render_page([result]).count("data:image/jpeg") == 1
+    assert "picture" not in result.as_json()
 
 
 def test_undecodable_bytes_of_a_name_do_not_stop_the_page(picture):

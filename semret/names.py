@@ -1,0 +1,58 @@
+"""Names as people see them: nothing in a file's name may steer a terminal, hide, or run in a spreadsheet."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""What has no shape though Unicode counts it among marks, letters and symbols."""
+
+_VARIATIONS = range(0xE0100, 0xE01F0)
+"""Invisible too: any bytes can be written in them behind a single letter."""
+
+_ESCAPE = re.compile(r"\\(?:([\\tnr])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
+_SHORT = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
+
+
+def escaped(text: str) -> str:
+    r"""Return a name with everything that does not show itself written as Python would write it.
+
+    Control and format characters (directions, joiners, zero widths), line and paragraph separators, undecodable bytes,
+    and what is private, unassigned or invisible become ``\n``, ``\x1b``, ``\u202e``, ``\U000e0001``; a backslash
+    becomes two. So two names never look alike for what cannot be seen, and `unescaped` gives back the name.
+    """
+    if text.isprintable() and text.isascii() and "\\" not in text:
+        return text
+    return "".join(map(_shown, text))
+
+
+def unescaped(text: str) -> str:
+    """Return the name that `escaped` wrote; what is no escape of it stays as it is."""
+    return _ESCAPE.sub(_meant, text)
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Return a name as the text of a CSV cell: escaped, and behind ``'`` where a spreadsheet would see a formula.
+
+    That is the advice of OWASP for what begins with ``= + - @`` (also in full width), a tab or the end of a line. What
+    begins with ``'`` gets another one, so taking one away gives back the text.
+    """
+    shown = escaped(text)
+    return f"'{shown}" if text.startswith(_FORMULA) else shown
+
+
+def _shown(character: str) -> str:
+    hidden = character == "\\" or character in _INVISIBLE or ord(character) in _VARIATIONS
+    if not hidden and (character.isprintable() or unicodedata.category(character) == "Zs"):
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _meant(match: re.Match[str]) -> str:
+    short, *numbers = match.groups()
+    if short is not None:
+        return _SHORT[short]
+    code = int(next(number for number in numbers if number is not None), 16)
+    return chr(code) if code < 0x110000 else match.group()

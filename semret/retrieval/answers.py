@@ -1,0 +1,82 @@
+"""From the order of candidates to the hits that are shown."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from semret.arrays import Float64Array, IdVector
+from semret.index.collection import Collection
+from semret.retrieval.copies import NOBODY, Copies
+from semret.retrieval.options import SearchOptions
+from semret.retrieval.pictures import Seen
+from semret.retrieval.rerank import Reranked
+from semret.retrieval.results import Hit, SearchResult, Stats
+
+
+class Compared(NamedTuple):
+    """What a query was compared with.
+
+    Attributes
+    ----------
+    ids : ndarray of shape (K,), int64
+        One for each content.
+    pooled_scores : ndarray of shape (K,)
+    source : {"shortlist", "given", "all"}
+        See `Stats`.
+    excluded : ndarray of int64
+        What may not be shown as a copy of a hit either.
+    among : ndarray of int64, ascending, or None
+        What alone may be shown as a copy; None allows all.
+    shortlist : ndarray of int64 or None
+        After an exhaustive search, what a shortlist would have held.
+    counted : bool
+        Whether `k` was asked for, or is only as large as the candidates are many.
+    """
+
+    ids: IdVector
+    pooled_scores: Float64Array
+    source: str = "shortlist"
+    excluded: IdVector = NOBODY
+    among: IdVector | None = None
+    shortlist: IdVector | None = None
+    counted: bool = True
+
+
+def answer(
+    collection: Collection, copies: Copies, seen: Seen, compared: Compared, ranked: Reranked, options: SearchOptions
+) -> SearchResult:
+    """Return the result that shows what was found: hits with all their copies, and how they came about."""
+    best = zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True)
+    hits = tuple(
+        _hit(collection, copies, compared, rank, row, score) for rank, (row, score) in enumerate(best, start=1)
+    )
+    short = compared.shortlist
+    stats = Stats(
+        database=len(collection),
+        shortlist=len(compared.ids),
+        solved=ranked.solved,
+        pruned=ranked.pruned,
+        exact_among_candidates=ranked.exact,
+        seconds=ranked.seconds,
+        shortlist_recall=None if short is None else float(np.mean([hit.in_shortlist for hit in hits] or [True])),
+        wanted=options.k if compared.counted else None,
+        shortlist_wanted=None if options.exhaustive else options.shortlist,
+        candidates=compared.source,
+        shortlist_tried=None if short is None else len(short),
+    )
+    return SearchResult(seen.name, hits, stats, seen.picture)
+
+
+def _hit(collection: Collection, copies: Copies, compared: Compared, rank: int, row: int, score: float) -> Hit:
+    id_ = int(compared.ids[row])
+    ids = copies.of(id_)
+    ids = ids[~np.isin(ids, compared.excluded)]
+    if (among := compared.among) is not None:
+        ids = ids[among[np.minimum(np.searchsorted(among, ids), len(among) - 1)] == ids]
+    paths = collection.paths(ids)
+    # The product of two float32 vectors of length 1 may exceed 1 in the last digits.
+    pooled = float(np.clip(compared.pooled_scores[row], -1.0, 1.0))
+    found = None if compared.shortlist is None else bool(np.isin(id_, compared.shortlist))
+    return Hit(rank, id_, paths[0], score, pooled, tuple(ids.tolist()), tuple(paths), found)

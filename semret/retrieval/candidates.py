@@ -1,0 +1,112 @@
+"""What somebody else's list of candidates means here: ids and paths, written in whatever way."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from semret.arrays import IdVector
+from semret.errors import ArgumentError
+from semret.index.collection import Collection
+from semret.names import unescaped
+
+Candidate: TypeAlias = "int | str | os.PathLike[str]"
+
+
+class Lookup:
+    """Finds images of a collection by id, or by a path in any of the ways in which people and programs write it.
+
+    A path is looked for relative to the current directory, then to the root of the index; as it stands, with the
+    escapes of a printed list undone, and with its accents composed or not: macOS takes names apart, others do not.
+
+    Parameters
+    ----------
+    collection : Collection
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    def find(self, candidate: Candidate) -> int | None:
+        """Return the id of the image that is meant; None if it is not in the collection."""
+        if isinstance(candidate, (int, np.integer)):
+            return self._find_id(int(candidate))
+        path = os.fsdecode(candidate)
+        spellings = list(_spellings(path))
+        for spelling in spellings:
+            for place in self._places(spelling):
+                found = self._collection.find_path(place)
+                if found is not None:
+                    return found
+        # Where a name is composed in part only, or nobody knows how, all names are compared composed.
+        return next((id_ for path in spellings if (id_ := self._find_composed(path)) is not None), None)
+
+    def resolve(self, candidates: Sequence[Candidate]) -> IdVector:
+        """Return the distinct ids that candidates stand for, ascending, at least one.
+
+        Raises
+        ------
+        ArgumentError
+            If there is none, or one is not in the collection.
+        """
+        ids: set[int] = set()
+        for candidate in candidates:
+            found = self.find(candidate)
+            if found is None:
+                raise ArgumentError(
+                    f"candidate {candidate} is not in the index {self._collection.path}; index it first or leave it out"
+                )
+            ids.add(found)
+        if not ids:
+            raise ArgumentError("there are no candidates; give at least one id or path")
+        return np.array(sorted(ids), dtype=np.int64)
+
+    def _find_id(self, id_: int) -> int | None:
+        ids = self._collection.ids
+        if not -(2**63) <= id_ < 2**63:
+            return None
+        row = int(np.searchsorted(ids, id_))
+        return id_ if row < len(ids) and ids[row] == id_ else None
+
+    def _places(self, path: str) -> Iterator[str]:
+        if path and "\0" not in path:
+            yield path
+            yield os.path.join(self._collection.root.folder, path)  # noqa: PTH118 - keeps undecodable names
+
+    def _find_composed(self, path: str) -> int | None:
+        if path.isascii():
+            return None
+        for place in self._places(path):
+            found = self._composed.get(_compose(os.path.abspath(place)))  # noqa: PTH100 - links stay as they are
+            if found is not None:
+                return found
+        return None
+
+    @cached_property
+    def _composed(self) -> dict[str, int]:
+        """Ids by composed path, of the names that are not ASCII; the lowest where two become the same."""
+        pairs = zip(self._collection.files(), self._collection.ids.tolist(), strict=True)
+        found: dict[str, int] = {}
+        for (path, _, _), id_ in pairs:
+            if not path.isascii():
+                found.setdefault(_compose(path), id_)
+        return found
+
+
+def _spellings(path: str) -> Iterator[str]:
+    plain = unescaped(path)
+    for text in dict.fromkeys([path, path.strip(), plain, plain.strip()]):
+        yield text
+        for form in ("NFC", "NFD"):
+            other = unicodedata.normalize(form, text)
+            if other != text:
+                yield other
+
+
+def _compose(path: str) -> str:
+    return unicodedata.normalize("NFC", path)

@@ -1,0 +1,77 @@
+"""Which pictures of a collection are copies of one another: those whose files have the same content."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
+from semret.index.collection import Collection
+
+NOBODY: IdVector = np.zeros(0, dtype=np.int64)
+"""No ids."""
+
+
+class _Groups(NamedTuple):
+    """Images by content: sorted by it, the number of each one's content, and where each begins in the order."""
+
+    order: IndexVector
+    numbers: IndexVector
+    starts: IndexVector
+
+
+class Copies:
+    """The copies in a collection: images that share their place in the segments, and so every feature.
+
+    Parameters
+    ----------
+    collection : Collection
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    @cached_property
+    def _groups(self) -> _Groups:
+        places = self._collection.places
+        # A stable sort: within a content, images keep the order of their ids.
+        order = np.lexsort((places[:, 1], places[:, 0]))
+        new = np.ones(len(order), dtype=bool)
+        new[1:] = np.any(np.diff(places[order], axis=0) != 0, axis=1)
+        numbers = np.empty(len(order), dtype=np.intp)
+        numbers[order] = np.cumsum(new) - 1
+        return _Groups(order, numbers, np.append(np.flatnonzero(new), len(order)))
+
+    def first_of_each(self, ids: IdVector) -> IndexVector:
+        """Return the positions in `ids` (n,) at which a content comes for the first time, ascending."""
+        numbers = self._groups.numbers[self._collection.rows(ids)]
+        return np.sort(np.unique(numbers, return_index=True)[1])
+
+    def of(self, id_: int) -> IdVector:
+        """Return the ids of all images with the content of this one, itself among them, ascending."""
+        groups = self._groups
+        number = groups.numbers[self._collection.rows([id_])[0]]
+        return self._collection.ids[groups.order[groups.starts[number] : groups.starts[number + 1]]]
+
+    def nearest(self, pooled: FloatArray, length: int, excluded: IdVector = NOBODY) -> tuple[IdVector, Float64Array]:
+        """Return the `length` contents nearest to a pooled embedding (D,), each by its lowest id not `excluded`.
+
+        Returns
+        -------
+        ids : ndarray of shape (K,), int64
+            Best first; equal scores in the order of ids. All there are where these are fewer than `length`.
+        scores : ndarray of shape (K,), float64
+            As `Collection.shortlist` gives them.
+        """
+        wanted = length + len(excluded)
+        while True:
+            found = self._collection.shortlist(pooled[None], wanted)
+            ids, scores = found.ids[0], found.scores[0].astype(np.float64)
+            admitted = np.flatnonzero(~np.isin(ids, excluded))
+            chosen = admitted[self.first_of_each(ids[admitted])]
+            # Copies score alike, so the first contents of any longer list are those of this one.
+            if len(chosen) >= length or wanted >= len(self._collection):
+                return ids[chosen[:length]], scores[chosen[:length]]
+            wanted *= 2

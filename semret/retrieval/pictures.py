@@ -1,0 +1,95 @@
+"""The picture of a query, in whatever form it comes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import FloatArray
+from semret.errors import ImageDecodeError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """The content of a picture's file that came from elsewhere, and the name it is to be called by."""
+
+    data: bytes
+    name: str
+
+
+ImageLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
+
+UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
+"""Stands for tokens and embeddings of what the network has not seen."""
+
+
+class Seen(NamedTuple):
+    """What a picture is told by, and what it looks like to the network.
+
+    Attributes
+    ----------
+    tokens : ndarray of shape (S, C)
+    pooled : ndarray of shape (D,)
+    name : str
+        What the picture is called.
+    path : str or None
+        Its file.
+    content : str or None
+        SHA-256 of its file, hexadecimal; None for pixels.
+    picture : bytes or None
+        Its content, if it came from no file.
+    """
+
+    tokens: FloatArray
+    pooled: FloatArray
+    name: str
+    path: str | None = None
+    content: str | None = None
+    picture: bytes | None = None
+
+
+def identify(image: ImageLike) -> Seen:
+    """Return what a picture is told by, without decoding it; tokens and pooled embedding are yet to come.
+
+    Raises
+    ------
+    ImageDecodeError
+        If its file cannot be read.
+    """
+    if isinstance(image, EncodedImage):
+        content = hashlib.sha256(image.data).hexdigest()
+        return Seen(UNSEEN, UNSEEN, image.name, content=content, picture=image.data)
+    if isinstance(image, (str, os.PathLike)):
+        from semret.index.files import hash_file
+
+        path = os.fspath(image)
+        return Seen(UNSEEN, UNSEEN, path, path=path, content=hash_file(path))
+    return Seen(UNSEEN, UNSEEN, "<image>")
+
+
+def pixels(image: ImageLike, size: tuple[int, int]) -> Image.Image:
+    """Return a picture as RGB, reduced as far as an input of this height and width allows.
+
+    Raises
+    ------
+    ImageDecodeError
+        If it cannot be read; the message is ``NAME: REASON``.
+    ShapeError
+        If it is an array of another shape or dtype than a picture has.
+    """
+    from semret.index.images import as_rgb, decode_image
+
+    if not isinstance(image, EncodedImage):
+        return as_rgb(image, reduce_to=size)
+    try:
+        return decode_image(image.data, reduce_to=size)
+    except ImageDecodeError as error:
+        raise ImageDecodeError(f"{image.name}: {error}") from error
