@@ -14,7 +14,8 @@ from typing import IO
 
 from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, Catalog, digest_line
+from semret.index.catalog import Catalog, digest_line
+from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME
 from semret.index.collection import open_collection
 from semret.index.location import PathLike, Root, absolute
 from semret.index.manifest import MANIFEST_NAME, parse_manifest

@@ -21,7 +21,8 @@ from semret.errors import (
     IndexNotFoundError,
     StorageError,
 )
-from semret.index.catalog import CATALOG_NAME, Catalog
+from semret.index.catalog import Catalog
+from semret.index.catalog_file import CATALOG_NAME
 from semret.index.collection import Collection
 from semret.index.images import hash_file, reason_of
 from semret.index.location import Root, absolute, default_index_path, find_index

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from semret.errors import IndexCorruptError, IndexNotFoundError
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, Catalog
+from semret.index.catalog import Catalog
+from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.collection import open_collection
 from semret.index.location import Root
 from semret.index.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared

@@ -9,8 +9,12 @@ import pytest
 
 from semret.errors import IndexCorruptError, StorageError
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, SCHEMA, Catalog, digest_line, read_digest
+from semret.index.catalog import Catalog, digest_line, read_digest
+from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.collection import open_collection
+from semret.index.schema import SCHEMA
+from semret.index.verify import verify
+from semret.index.writer import IndexWriter
 
 META = {"root": "..", "style": "relative", "manifest": "{}"}
 
@@ -194,27 +198,17 @@ def interrupted(tiny_index):
     return tiny_index
 
 
-def test_an_interrupted_commit_is_undone_by_the_next_reader(interrupted):
-    with open_collection(interrupted) as collection:
-        assert len(collection) == 6
-    assert not (interrupted / JOURNAL_NAME).exists()
-
-
-def test_an_interrupted_commit_on_read_only_media_is_undone_in_a_copy(interrupted, monkeypatch):
-    from semret.index import catalog
-
-    opened = catalog._open
-
-    def read_only(path, mode):
-        if path.parent == interrupted:
-            raise sqlite3.OperationalError("attempt to write a readonly database")
-        return opened(path, mode)
-
-    monkeypatch.setattr(catalog, "_open", read_only)
+def test_an_interrupted_commit_is_undone_for_a_reader_in_a_copy_and_by_a_writer_in_place(interrupted):
     before = {file: file.read_bytes() for file in interrupted.glob("*") if file.is_file()}
+    assert verify(interrupted).sound
     with open_collection(interrupted) as collection:
         assert len(collection) == 6
-    assert {file: file.read_bytes() for file in before} == before
+    assert {file: file.read_bytes() for file in interrupted.glob("*") if file.is_file()} == before
+    with IndexWriter(interrupted):
+        pass
+    assert not (interrupted / JOURNAL_NAME).exists()
+    with open_collection(interrupted) as collection:
+        assert len(collection) == 6
 
 
 def test_a_copied_index_opens_elsewhere(tiny_index, tmp_path):
