@@ -26,7 +26,7 @@ import semret.retrieval.engine  # noqa: E402, F401
 from semret.cli import app, output  # noqa: E402
 from semret.index.build import SyncOptions, sync  # noqa: E402
 
-MEMORY = 3 * 2**30
+MEMORY = 10 * 2**30
 SECONDS = 60
 
 

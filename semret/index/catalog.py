@@ -29,7 +29,8 @@ from semret.index.catalog_file import (
     check_companions,
     copy_with_journal,
 )
-from semret.index.guarded_sqlite import GuardedConnection, open_guarded, sqlite_reported
+from semret.index.entries import CONDITIONS, read_segment
+from semret.index.guarded_sqlite import GuardedConnection, open_guarded, sqlite_reported, text_bytes
 from semret.index.manifest import FORMAT_VERSION
 from semret.index.members import read_member
 from semret.index.schema import SCHEMA, has_schema
@@ -37,7 +38,8 @@ from semret.index.segments import Segment
 
 _APPLICATION = 0x53454D52
 _ATTEMPTS = 5
-_DIGEST_BYTES = 1024
+_META = "(?, CAST(? AS TEXT))"
+DIGEST_BYTES = 1024
 _REPAIR = "run semret verify --repair"
 
 
@@ -72,6 +74,7 @@ class Catalog:
             with self.reading():
                 self._check_schema()
                 self._check_digest(thoroughly=writable)
+                self._check_entries()
             if writable and not self._has_digest():
                 self.write_digest()
         except BaseException:
@@ -94,7 +97,8 @@ class Catalog:
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id={_APPLICATION}")
                 db.execute(f"PRAGMA user_version={FORMAT_VERSION}")
-                db.executemany("INSERT INTO meta VALUES (?, ?)", {"generation": "0", **meta}.items())
+                values = [(key, text_bytes(value)) for key, value in {"generation": "0", **meta}.items()]
+                db.executemany(f"INSERT INTO meta VALUES {_META}", values)
                 db.execute("COMMIT")
         durable.checkpoint("catalog:created")
         return cls(index, writable=True)
@@ -167,7 +171,10 @@ class Catalog:
     @property
     def generation(self) -> int:
         """Number of the state that the catalog shows."""
-        return int(self.meta("generation"))
+        found = self.meta("generation")
+        if not re.fullmatch(r"[0-9]{1,18}", found):
+            raise IndexCorruptError(f"{self.path} is damaged: its generation is no number; {_REPAIR}")
+        return int(found)
 
     def meta(self, key: str) -> str:
         """Return one of: ``generation``, ``root``, ``style``, ``manifest``."""
@@ -178,14 +185,14 @@ class Catalog:
 
     def set_meta(self, key: str, value: str) -> None:
         """Change a value of `meta` inside a `transaction`."""
-        self.change("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+        self.change(f"INSERT OR REPLACE INTO meta VALUES {_META}", key, text_bytes(value))
 
     def segments(self, *, retired: bool = False) -> dict[int, Segment]:
         """Return the segments in use, or those that are not any more and wait for their deletion, by number."""
         condition = "IS NOT NULL" if retired else "IS NULL"
         rows = self.select(f"SELECT number, rows, bytes, sha256, offsets, sums FROM segments WHERE retired {condition}")
         try:
-            return {row[0]: _segment(row) for row in rows}
+            return {row[0]: read_segment(row) for row in rows}
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise IndexCorruptError(f"{self.path} is damaged: a segment's entry is no entry; {_REPAIR}") from error
 
@@ -209,10 +216,14 @@ class Catalog:
         """Return an id that no image ever had."""
         return 1 + int((self.select("SELECT seq FROM sqlite_sequence WHERE name = 'images'") or [(0,)])[0][0])
 
-    def backup(self, target: Path) -> None:
-        """Copy one state of the catalog to a new file."""
-        with self._reported(), contextlib.closing(sqlite3.connect(target)) as copy:
-            self._db.backup(copy)
+    @property
+    def size(self) -> int:
+        """Length of the file in bytes."""
+        return self._files[-1].size
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the content of the file, in pieces; of one state within `reading`."""
+        return self._files[-1].chunks()
 
     def problems(self) -> list[str]:
         """Return what SQLite finds wrong with the file's structure; nothing for a sound one."""
@@ -229,7 +240,7 @@ class Catalog:
     def _hash(self) -> str:
         digest = hashlib.sha256()
         with durable.storage(f"read {self.path}"):
-            for chunk in self._files[-1].chunks():
+            for chunk in self.chunks():
                 digest.update(chunk)
         return digest.hexdigest()
 
@@ -256,6 +267,15 @@ class Catalog:
         version = self.select("PRAGMA user_version")[0][0]
         if version != FORMAT_VERSION or not has_schema(self._db):
             raise IndexCorruptError(f"{self.path} is damaged: its tables are not those of semret; {_REPAIR}")
+
+    def _check_entries(self) -> None:
+        for table, condition in CONDITIONS.items():
+            wrong = self.select(f"SELECT count(*) FROM {table} WHERE ({condition}) IS NOT TRUE")[0][0]
+            if wrong:
+                raise IndexCorruptError(f"{self.path} is damaged: {wrong} of its {table} are not valid; {_REPAIR}")
+        twice = self.select("SELECT count(*) - count(DISTINCT name) FROM sqlite_sequence")[0][0]
+        if twice:
+            raise IndexCorruptError(f"{self.path} is damaged: its numbers are not valid; {_REPAIR}")
 
     def _connect(self, writable: bool) -> GuardedConnection:
         for _ in range(_ATTEMPTS):
@@ -284,14 +304,6 @@ class Catalog:
             yield
 
 
-def _segment(row: tuple[Any, ...]) -> Segment:
-    number, rows, size, sha256, offsets, sums = row
-    if not all(type(value) is int and 0 < value < 2**62 for value in (number, rows, size)):
-        raise ValueError("a number is out of range")
-    maps = [{str(key): int(value) for key, value in json.loads(text).items()} for text in (offsets, sums)]
-    return Segment(number=number, rows=rows, bytes=size, sha256=str(sha256), offsets=maps[0], sums=maps[1])
-
-
 def digest_line(generation: int, digest: str) -> bytes:
     """Return the content of the file beside the catalog: generation, SHA-256, and a CRC of these two."""
     text = f"{generation} {digest}"
@@ -307,7 +319,7 @@ def read_digest(path: Path) -> tuple[int, str] | None:
         If it is not as `digest_line` made it.
     """
     try:
-        raw = read_member(path, most=_DIGEST_BYTES)
+        raw = read_member(path, most=DIGEST_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:

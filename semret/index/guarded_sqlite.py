@@ -63,7 +63,13 @@ def open_guarded(path: Path, mode: str) -> GuardedConnection:
 
 
 def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+    # As Python does with file names: the folder of an index may have one that is no UTF-8.
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def text_bytes(text: str) -> bytes:
+    """Return what to store for a text that may be a path; it has to be cast to TEXT."""
+    return text.encode("utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager

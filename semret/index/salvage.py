@@ -31,6 +31,7 @@ from semret.index.catalog_file import (
     check_journal,
     write_chunks,
 )
+from semret.index.entries import LONGEST_PATH, MOST
 from semret.index.guarded_sqlite import GuardedConnection, open_guarded
 from semret.index.location import Root
 from semret.index.manifest import Manifest
@@ -39,6 +40,7 @@ from semret.index.schema import SCHEMA
 from semret.index.segments import (
     CHECKED_ROWS,
     FOLDER,
+    SEGMENT_BYTES,
     Rows,
     Segment,
     SegmentReader,
@@ -61,6 +63,7 @@ _TABLES = {
 }
 _MANY = 10**9
 _GUESSES = 8
+_BATCHES = 64
 # The second is what Python makes of a message of SQLite that quotes damaged text.
 _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 _HEADER_BYTES = 24
@@ -104,6 +107,8 @@ def rebuild_catalog(index: Path, manifest: Manifest) -> tuple[int, int]:
     workshop = index / _WORKSHOP
     shutil.rmtree(workshop, ignore_errors=True)
     with durable.storage(f"create {workshop}"):
+        if os.path.lexists(workshop):
+            workshop.unlink()
         workshop.mkdir()
     try:
         segments = list(_find_segments(index, manifest, workshop))
@@ -198,7 +203,7 @@ def _read_tables(db: GuardedConnection, remains: Remains, size: int) -> None:
     if isinstance(generation, bytes) and re.fullmatch(rb"\d{1,15}", generation):
         remains.generation = max(remains.generation, int(generation))
     root, style = meta.get(b"root"), meta.get(b"style")
-    remains.root = root.decode("utf-8", "replace") if isinstance(root, bytes) else None
+    remains.root = root.decode("utf-8", "surrogateescape") if isinstance(root, bytes) and b"\0" not in root else None
     remains.style = "relative" if style == b"relative" else "absolute"
     known: dict[int, tuple[int, bytes, int, bytes]] = {}
     for order in ("ASC", "DESC"):
@@ -208,7 +213,7 @@ def _read_tables(db: GuardedConnection, remains: Remains, size: int) -> None:
                 known[row[0]] = row
     remains.images = [known[id_] for id_ in sorted(known)]
     for name, last in _readable(db, size, "SELECT name, seq FROM sqlite_sequence"):
-        if isinstance(last, int) and 0 <= last < 2**62:
+        if isinstance(last, int) and 0 <= last < MOST:
             if name == b"images":
                 remains.last_id = last
             elif name == b"segments":
@@ -226,11 +231,12 @@ def _is_image(row: tuple[Any, ...]) -> bool:
     id_, path, size, sha256 = row
     return (
         isinstance(id_, int)
-        and 0 < id_ < 2**62
+        and 0 < id_ < MOST
         and isinstance(path, bytes)
-        and len(path) > 0
+        and 0 < len(path) <= LONGEST_PATH
         and b"\0" not in path
         and isinstance(size, int)
+        and -1 <= size < MOST
         and isinstance(sha256, bytes)
         and len(sha256) == 32
     )
@@ -262,8 +268,8 @@ def _describe(
     were wrong, no row would have its checksum.
     """
     try:
-        digest, size = digest_file(segment_path(index, number))
-    except OSError:
+        digest, size = digest_file(segment_path(index, number), most=_most_bytes(manifest))
+    except (OSError, IndexCorruptError):
         return None
     fixed, each = _bytes(manifest, 0), _bytes(manifest, 1) - _bytes(manifest, 0)
     rows = (size - fixed) // each
@@ -284,6 +290,11 @@ def _bytes(manifest: Manifest, rows: int) -> int:
     return sum(column.bytes for column in columns(manifest, rows).values())
 
 
+def _most_bytes(manifest: Manifest) -> int:
+    """Return a length that no segment has: one is closed after `SEGMENT_BYTES` of tokens, with a batch too many."""
+    return 8 * SEGMENT_BYTES + _BATCHES * _bytes(manifest, 1)
+
+
 def _zeros(manifest: Manifest, rows: int) -> Rows:
     layout = columns(manifest, rows)
     fields = Rows.__dataclass_fields__
@@ -293,7 +304,7 @@ def _zeros(manifest: Manifest, rows: int) -> Rows:
 def _sums(index: Path, segment: Segment, manifest: Manifest) -> dict[str, int]:
     """Return the checksums that the small datasets have as they are."""
     found = {}
-    with segment_path(index, segment.number).open("rb") as stream:
+    with open_member(segment_path(index, segment.number), most=segment.bytes) as stream:
         for name, column in columns(manifest, segment.rows).items():
             if name not in CHECKED_ROWS:
                 stream.seek(segment.offsets[name])
@@ -346,5 +357,6 @@ def _place_contents(segments: list[tuple[Segment, SegmentReader, Any]]) -> dict[
     for segment, reader, sound in segments:
         hashes, ids = reader.whole("sha256"), reader.whole("ids")
         for row in np.flatnonzero(sound).tolist():
-            places.setdefault(hashes[row].tobytes(), _Place(segment.number, row, int(ids[row])))
+            first = int(ids[row]) if ids[row] < MOST else 0
+            places.setdefault(hashes[row].tobytes(), _Place(segment.number, row, first))
     return places

@@ -21,6 +21,7 @@ import pytest
 from semret.index import durable
 from semret.index.catalog import digest_line
 from semret.index.catalog_file import MOST_BYTES
+from semret.index.collection import open_collection
 from semret.index.verify import verify
 
 READERS = ("info", "verify", "files", "query", "rerank", "export")
@@ -84,7 +85,7 @@ def state_of(folder: Path) -> dict[str, tuple]:
             content = path.read_bytes()
         elif stat.S_ISLNK(info.st_mode):
             content = os.fsencode(path.readlink())
-        found[str(path.relative_to(folder))] = (stat.S_IFMT(info.st_mode), info.st_size, info.st_nlink, content)
+        found[str(path.relative_to(folder))] = (stat.S_IFMT(info.st_mode), info.st_size, content)
     return found
 
 
@@ -255,3 +256,120 @@ def test_a_schema_of_traps_is_refused_before_anything_in_it_runs(trap, commands,
     for name, (status, output) in run_all(commands, home).items():
         assert (status == 0) == (name == "repair"), (name, output)
         assert "its tables are not those of semret" in output or name == "repair"
+
+
+# -- anything in the place of a file
+
+PLACES = (
+    "manifest.json",
+    "catalog.sqlite",
+    "catalog.sqlite-journal",
+    "catalog.sha256",
+    "lock",
+    "shortlist.faiss",
+    "segments",
+    "segments/000001.h5",
+    "segments/000002.h5.tmp",
+    "catalog.sha256.tmp",
+    "shortlist.faiss.tmp",
+    "repair",
+)
+HUGE = 20 * 2**30
+
+
+def plant(kind: str, place: Path, victim: Path) -> None:
+    """Put something in the place of a file of an index, or where there is none."""
+    original = place.with_name(place.name + ".original")
+    if place.is_dir():
+        place.rename(original)
+    elif place.exists():
+        original.write_bytes(place.read_bytes())
+        place.unlink()
+    if kind == "link to itself elsewhere":
+        if original.exists():
+            shutil.move(original, victim / "original")
+        place.symlink_to(victim / "original")
+    elif kind == "link to a file":
+        place.symlink_to(victim / "precious")
+    elif kind == "hard link":
+        place.hardlink_to(victim / "precious")
+    elif kind == "link to a device":
+        place.symlink_to("/dev/zero")
+    elif kind == "link to nothing":
+        place.symlink_to(victim / "new")
+    elif kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        try:
+            os.mknod(place, stat.S_IFCHR | 0o666, os.makedev(1, 5))
+        except PermissionError:
+            pytest.skip("only root makes devices")
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "sparse":
+        head = original.read_bytes() if original.is_file() else b""
+        with place.open("wb") as stream:
+            stream.write(head)
+            stream.truncate(HUGE)
+    if original.is_dir():
+        shutil.rmtree(original)
+    else:
+        original.unlink(missing_ok=True)
+
+
+OTHERS = ("link to itself elsewhere", "link to a file", "link to a device", "link to nothing", "hard link")
+KINDS = ("pipe", *(pytest.param(kind, marks=pytest.mark.slow) for kind in (*OTHERS, "device", "folder", "sparse")))
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_in_the_place_of_a_file_does_harm(kind, place, commands, home):
+    plant(kind, home / ".semret" / place, home.parent / "victim")
+    run_all(commands, home, ("info", "verify", "query", "export", "index", "repair"))
+
+
+# -- a folder whose name is no text
+
+
+def test_every_command_works_below_a_folder_whose_name_is_no_utf8(commands, home, tmp_path):
+    above = tmp_path / os.fsdecode(b"bad\xff")
+    above.mkdir()
+    home = home.rename(above / "home")
+    index, picture = home / ".semret", home / "photos" / "0.png"
+    for name in ("info", "files", "query", "rerank", "export", "index", "repair", "remove", "compact"):
+        status, output = commands(*words_of(name, home))
+        assert (status, "Traceback" in output) == (0, False), (name, output)
+    # With the index elsewhere, the root that is stored has the name in it.
+    shutil.rmtree(index)
+    index = tmp_path / "other" / "index"
+    assert commands("index", index, home / "photos")[0] == 0
+    root = os.fsencode(home / "photos")
+    db = sqlite3.connect(index / "catalog.sqlite")
+    db.text_factory = bytes
+    assert db.execute("SELECT value FROM meta WHERE key = 'root'").fetchone()[0] == root
+    db.close()
+    given = ["--index", index]
+    for words in (
+        ["info", *given],
+        ["info", "--format", "json", *given],
+        ["verify", "--files", *given],
+        ["query", picture, "--invariance", "pooled", "-k", "2", *given],
+        ["query", picture, "--invariance", "pooled", "-k", "2", "--format", "json", *given],
+        ["export", above / "x.tar", *given],
+        ["import", above / "x.tar", "--index", above / "imported"],
+        ["import", above / "x.tar", "--index", tmp_path / "there", "--root", home / "photos"],
+        ["verify", "--files", "--index", above / "imported"],
+        ["verify", "--files", "--index", tmp_path / "there"],
+        ["index", index, home / "photos"],
+    ):
+        status, output = commands(*words)
+        assert (status, "Traceback" in output) == (0, False), (words, output)
+    # A rebuilt catalog knows it still.
+    raw = bytearray((index / "catalog.sqlite").read_bytes())
+    raw[20:40] = b"x" * 20
+    (index / "catalog.sqlite").write_bytes(raw)
+    assert commands("verify", "--repair", *given)[0] == 0
+    with open_collection(index) as collection:
+        assert os.fsencode(collection.root.folder) == root
+        assert os.fsencode(collection.paths([1])[0]) == root + b"/0.png"
+    assert commands("remove", picture, *given)[0] == 0

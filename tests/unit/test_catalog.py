@@ -25,7 +25,7 @@ def index(tmp_path):
     return tmp_path
 
 
-def put(catalog, path, sha=b"x"):
+def put(catalog, path, sha=b"x" * 32):
     return catalog.change("INSERT INTO images (path, size, mtime_ns, sha256) VALUES (?, 1, 2, ?)", path, sha)
 
 
