@@ -1,7 +1,8 @@
 """The catalog: which image is where. One SQLite file; every change is one transaction and a new generation.
 
 It runs with a rollback journal, so that readers need no shared memory and no right to write. After each commit the
-digest of the whole file is put beside it, which makes any damage visible at the next opening.
+digest of the whole file is put beside it, which makes any damage visible at the next opening. A reader writes nothing:
+what a killed writer has begun is undone in a private copy, and in place by the next writer alone.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
 import sqlite3
 import tempfile
 import zlib
@@ -20,39 +20,27 @@ from typing import Any
 
 from semret.errors import IndexCorruptError, StorageError
 from semret.index import durable
+from semret.index.catalog_file import (
+    CATALOG_NAME,
+    DIGEST_NAME,
+    JOURNAL_NAME,
+    STRANGE_NAMES,
+    CatalogFile,
+    check_companions,
+    copy_with_journal,
+)
+from semret.index.entries import CONDITIONS, read_segment
+from semret.index.guarded_sqlite import GuardedConnection, open_guarded, sqlite_reported, text_bytes
 from semret.index.manifest import FORMAT_VERSION
+from semret.index.members import read_member
+from semret.index.schema import SCHEMA, has_schema
 from semret.index.segments import Segment
 
-CATALOG_NAME = "catalog.sqlite"
-DIGEST_NAME = "catalog.sha256"
-JOURNAL_NAME = CATALOG_NAME + "-journal"
-
 _APPLICATION = 0x53454D52
-_WAIT = 60.0
+_ATTEMPTS = 5
+_META = "(?, CAST(? AS TEXT))"
+DIGEST_BYTES = 1024
 _REPAIR = "run semret verify --repair"
-_FULL_CODES = frozenset({"SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM"})
-
-SCHEMA = {
-    "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) WITHOUT ROWID",
-    "segments": (
-        "CREATE TABLE segments (number INTEGER PRIMARY KEY AUTOINCREMENT, rows INTEGER NOT NULL,"
-        " bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, offsets TEXT NOT NULL, sums TEXT NOT NULL, retired REAL)"
-    ),
-    "contents": (
-        "CREATE TABLE contents (sha256 BLOB PRIMARY KEY NOT NULL, segment INTEGER NOT NULL, row INTEGER NOT NULL,"
-        " former_id INTEGER) WITHOUT ROWID"
-    ),
-    "images": (
-        "CREATE TABLE images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE, size INTEGER NOT NULL,"
-        " mtime_ns INTEGER NOT NULL, sha256 BLOB NOT NULL)"
-    ),
-    "images_by_content": "CREATE INDEX images_by_content ON images (sha256)",
-    "skipped": (
-        "CREATE TABLE skipped (path BLOB PRIMARY KEY NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,"
-        " reason TEXT NOT NULL, decoder TEXT NOT NULL) WITHOUT ROWID"
-    ),
-}
-"""What the file holds, and all that it may hold: a catalog with a trigger or a view more is refused."""
 
 
 class Catalog:
@@ -77,14 +65,16 @@ class Catalog:
         self.path = index / CATALOG_NAME
         self._digest_path = index / DIGEST_NAME
         self._copy: tempfile.TemporaryDirectory[str] | None = None
-        if not self.path.is_file():
-            raise IndexCorruptError(f"{self.path} is missing; {_REPAIR}")
-        with self._reported():
-            self._db = self._connect(writable)
+        self._files = [CatalogFile(self.path, writable=writable)]
         try:
+            with self._reported():
+                self._db = self._connect(writable)
+            if not self._files[0].is_in_place:
+                raise IndexCorruptError(f"{self.path} was exchanged while it was opened; try again")
             with self.reading():
                 self._check_schema()
                 self._check_digest(thoroughly=writable)
+                self._check_entries()
             if writable and not self._has_digest():
                 self.write_digest()
         except BaseException:
@@ -95,9 +85,9 @@ class Catalog:
     def create(cls, index: Path, meta: dict[str, str]) -> Catalog:
         """Make an empty catalog in a directory that holds no index yet, and open it for writing."""
         path = index / CATALOG_NAME
-        for leftover in (path, index / JOURNAL_NAME, index / DIGEST_NAME):
-            durable.discard(leftover)
-        with _sqlite_reported(path):
+        for name in (CATALOG_NAME, JOURNAL_NAME, DIGEST_NAME, *STRANGE_NAMES):
+            durable.discard(index / name)
+        with sqlite_reported(path):
             db = sqlite3.connect(path, isolation_level=None)
             with contextlib.closing(db):
                 db.execute("PRAGMA journal_mode=DELETE")
@@ -107,7 +97,8 @@ class Catalog:
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id={_APPLICATION}")
                 db.execute(f"PRAGMA user_version={FORMAT_VERSION}")
-                db.executemany("INSERT INTO meta VALUES (?, ?)", {"generation": "0", **meta}.items())
+                values = [(key, text_bytes(value)) for key, value in {"generation": "0", **meta}.items()]
+                db.executemany(f"INSERT INTO meta VALUES {_META}", values)
                 db.execute("COMMIT")
         durable.checkpoint("catalog:created")
         return cls(index, writable=True)
@@ -116,6 +107,8 @@ class Catalog:
         """Close the file."""
         if hasattr(self, "_db"):
             self._db.close()
+        while self._files:
+            self._files.pop().close()
         if self._copy is not None:
             self._copy.cleanup()
             self._copy = None
@@ -132,7 +125,8 @@ class Catalog:
         with self._reported():
             self._db.execute("BEGIN")
             try:
-                self._db.execute("SELECT 1 FROM meta").fetchone()
+                # Of the schema, because it takes the lock as well and is not yet known to hold tables alone.
+                self._db.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone()
                 yield
             finally:
                 self._db.execute("ROLLBACK")
@@ -159,22 +153,28 @@ class Catalog:
     def select(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
         with self._reported():
+            self._db.allow(self._files[-1].size)
             return self._db.execute(statement, values).fetchall()
 
     def change(self, statement: str, *values: Any) -> int:
         """Execute one statement inside a `transaction`; return the row id of an insertion."""
         with self._reported():
+            self._db.allow(self._files[-1].size, changes=True)
             return int(self._db.execute(statement, values).lastrowid or 0)
 
     def change_many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         """Execute one statement for many rows inside a `transaction`."""
         with self._reported():
+            self._db.allow(self._files[-1].size, changes=True)
             self._db.executemany(statement, rows)
 
     @property
     def generation(self) -> int:
         """Number of the state that the catalog shows."""
-        return int(self.meta("generation"))
+        found = self.meta("generation")
+        if not re.fullmatch(r"[0-9]{1,18}", found):
+            raise IndexCorruptError(f"{self.path} is damaged: its generation is no number; {_REPAIR}")
+        return int(found)
 
     def meta(self, key: str) -> str:
         """Return one of: ``generation``, ``root``, ``style``, ``manifest``."""
@@ -185,14 +185,14 @@ class Catalog:
 
     def set_meta(self, key: str, value: str) -> None:
         """Change a value of `meta` inside a `transaction`."""
-        self.change("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, value)
+        self.change(f"INSERT OR REPLACE INTO meta VALUES {_META}", key, text_bytes(value))
 
     def segments(self, *, retired: bool = False) -> dict[int, Segment]:
         """Return the segments in use, or those that are not any more and wait for their deletion, by number."""
         condition = "IS NOT NULL" if retired else "IS NULL"
         rows = self.select(f"SELECT number, rows, bytes, sha256, offsets, sums FROM segments WHERE retired {condition}")
         try:
-            return {row[0]: _segment(row) for row in rows}
+            return {row[0]: read_segment(row) for row in rows}
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise IndexCorruptError(f"{self.path} is damaged: a segment's entry is no entry; {_REPAIR}") from error
 
@@ -216,10 +216,14 @@ class Catalog:
         """Return an id that no image ever had."""
         return 1 + int((self.select("SELECT seq FROM sqlite_sequence WHERE name = 'images'") or [(0,)])[0][0])
 
-    def backup(self, target: Path) -> None:
-        """Copy one state of the catalog to a new file."""
-        with self._reported(), contextlib.closing(sqlite3.connect(target)) as copy:
-            self._db.backup(copy)
+    @property
+    def size(self) -> int:
+        """Length of the file in bytes."""
+        return self._files[-1].size
+
+    def chunks(self) -> Iterator[bytes]:
+        """Give the content of the file, in pieces; of one state within `reading`."""
+        return self._files[-1].chunks()
 
     def problems(self) -> list[str]:
         """Return what SQLite finds wrong with the file's structure; nothing for a sound one."""
@@ -234,9 +238,11 @@ class Catalog:
         durable.write_file(self._digest_path, digest_line(self.generation, self._hash()), "digest")
 
     def _hash(self) -> str:
-        # Through SQLite and not by opening the file: closing it would drop the locks of this whole process (POSIX).
-        with self._reported():
-            return hashlib.sha256(self._db.serialize()).hexdigest()
+        digest = hashlib.sha256()
+        with durable.storage(f"read {self.path}"):
+            for chunk in self.chunks():
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def _has_digest(self) -> bool:
         found = read_digest(self._digest_path)
@@ -246,8 +252,7 @@ class Catalog:
         """Compare the file with its digest; where a killed writer left none for this generation, ask SQLite."""
         found, generation = read_digest(self._digest_path), self.generation
         pages, page = self.select("PRAGMA page_count")[0][0], self.select("PRAGMA page_size")[0][0]
-        file = Path(self.select("PRAGMA database_list")[0][2])
-        if file.stat().st_size != pages * page:
+        if self._files[-1].size != pages * page:
             # SQLite fills a page that is cut off with zeros, and says nothing.
             raise IndexCorruptError(f"{self.path} is damaged: it is cut off, or too long; {_REPAIR}")
         if found is not None and found[0] > generation:
@@ -260,81 +265,43 @@ class Catalog:
 
     def _check_schema(self) -> None:
         version = self.select("PRAGMA user_version")[0][0]
-        found = self.select("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
-        if version != FORMAT_VERSION or dict(found) != SCHEMA or len(found) != len(SCHEMA):
+        if version != FORMAT_VERSION or not has_schema(self._db):
             raise IndexCorruptError(f"{self.path} is damaged: its tables are not those of semret; {_REPAIR}")
 
-    def _connect(self, writable: bool) -> sqlite3.Connection:
-        if writable:
-            return _open(self.path, "rw")
-        try:
-            return _open(self.path, "ro")
-        except sqlite3.OperationalError:
-            if not self.path.with_name(JOURNAL_NAME).exists():
-                raise
-        # A writer was killed in the middle of a commit: what it began has to be undone before anything can be read.
-        try:
-            return _open(self.path, "rw")
-        except sqlite3.OperationalError:
-            return _open(self._copy_aside(), "rw")
+    def _check_entries(self) -> None:
+        for table, condition in CONDITIONS.items():
+            wrong = self.select(f"SELECT count(*) FROM {table} WHERE ({condition}) IS NOT TRUE")[0][0]
+            if wrong:
+                raise IndexCorruptError(f"{self.path} is damaged: {wrong} of its {table} are not valid; {_REPAIR}")
+        twice = self.select("SELECT count(*) - count(DISTINCT name) FROM sqlite_sequence")[0][0]
+        if twice:
+            raise IndexCorruptError(f"{self.path} is damaged: its numbers are not valid; {_REPAIR}")
 
-    def _copy_aside(self) -> Path:
-        """Copy catalog and journal to where they may be written, for an interrupted commit on read-only media."""
-        self._copy = tempfile.TemporaryDirectory(prefix="semret-")
-        with durable.storage(f"copy {self.path} to a temporary folder"):
-            for name in (CATALOG_NAME, JOURNAL_NAME):
-                shutil.copyfile(self.path.with_name(name), Path(self._copy.name) / name)
-        return Path(self._copy.name) / CATALOG_NAME
+    def _connect(self, writable: bool) -> GuardedConnection:
+        for _ in range(_ATTEMPTS):
+            check_companions(self.path)
+            try:
+                return open_guarded(self.path, "rw" if writable else "ro")
+            except sqlite3.OperationalError as error:
+                if writable or not str(getattr(error, "sqlite_errorname", "")).startswith("SQLITE_READONLY"):
+                    raise
+            # A writer was killed in the middle of a commit: what it began has to be undone before anything can be read.
+            if copy := self._copy_aside():
+                return open_guarded(copy, "rw")
+        raise StorageError(f"cannot read {self.path}: it is being changed all the time; try again later")
+
+    def _copy_aside(self) -> Path | None:
+        """Copy catalog and journal to where they may be written; None if a writer has put things right meanwhile."""
+        self._copy = self._copy or tempfile.TemporaryDirectory(prefix="semret-")
+        copy = copy_with_journal(self._files[0], self.path.with_name(JOURNAL_NAME), Path(self._copy.name))
+        if copy is not None:
+            self._files.append(CatalogFile(copy, writable=True))
+        return copy
 
     @contextlib.contextmanager
     def _reported(self) -> Iterator[None]:
-        with _sqlite_reported(self.path):
+        with sqlite_reported(self.path):
             yield
-
-
-def _open(path: Path, mode: str) -> sqlite3.Connection:
-    db = sqlite3.connect(
-        f"{path.as_uri()}?mode={mode}", uri=True, timeout=_WAIT, isolation_level=None, check_same_thread=False
-    )
-    try:
-        for pragma in ("trusted_schema=OFF", "cell_size_check=ON", "synchronous=EXTRA", "mmap_size=0"):
-            db.execute(f"PRAGMA {pragma}")
-        db.text_factory = _text
-        db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
-
-
-@contextlib.contextmanager
-def _sqlite_reported(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into a StorageError or an IndexCorruptError with the remedy."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "") or ""
-        if name.startswith("SQLITE_IOERR") or any(name.startswith(code) for code in _FULL_CODES):
-            raise StorageError(
-                f"cannot use {path}: {error}; what was committed before is intact; "
-                "make room or give access, and run the command again"
-            ) from error
-        raise IndexCorruptError(f"{path} is damaged: {error}; {_REPAIR}") from error
-    except UnicodeDecodeError as error:
-        # SQLite's own message quotes damaged text, and sqlite3 cannot decode it.
-        raise IndexCorruptError(f"{path} is damaged: its text is no UTF-8; {_REPAIR}") from error
-
-
-def _segment(row: tuple[Any, ...]) -> Segment:
-    number, rows, size, sha256, offsets, sums = row
-    if not all(type(value) is int and 0 < value < 2**62 for value in (number, rows, size)):
-        raise ValueError("a number is out of range")
-    maps = [{str(key): int(value) for key, value in json.loads(text).items()} for text in (offsets, sums)]
-    return Segment(number=number, rows=rows, bytes=size, sha256=str(sha256), offsets=maps[0], sums=maps[1])
 
 
 def digest_line(generation: int, digest: str) -> bytes:
@@ -352,7 +319,7 @@ def read_digest(path: Path) -> tuple[int, str] | None:
         If it is not as `digest_line` made it.
     """
     try:
-        raw = path.read_bytes()[:1024]
+        raw = read_member(path, most=DIGEST_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:

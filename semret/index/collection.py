@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError, IndexCorruptError, UnknownNameError
-from semret.index.catalog import CATALOG_NAME, Catalog
+from semret.index.catalog import Catalog
+from semret.index.catalog_file import CATALOG_NAME
 from semret.index.location import Root, absolute, default_index_path, find_index
 from semret.index.lock import ReaderLock
 from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest

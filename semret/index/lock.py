@@ -6,54 +6,126 @@ left behind by a killed process means nothing and is recognised as stale.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import platform
+import stat
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from semret.errors import IndexLockedError
+from semret.errors import IndexCorruptError, IndexLockedError
 from semret.index.durable import storage
+from semret.index.members import open_member
 
 LOCK_NAME = "lock"
 
-# A link in place of the lock would have another file emptied.
-_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+# A link in place of the lock would have another file emptied, a pipe would have us wait.
+_FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_ATTEMPTS = 100
+_LONGEST_NAME = 200
 
 
 class WriterLock:
     """The right to write to an index, for the length of a ``with`` block.
 
+    It is held only while the path of the lock leads to the file that is locked: whoever gives an index up that was
+    never made removes the lock file, and nobody else may hold on to that one.
+
     Parameters
     ----------
     index : Path
-        Index directory; it must exist.
+        Index directory.
+    make_folder : bool
+        Whether the directory is made where it is missing.
+
+    Attributes
+    ----------
+    made_folder : bool
+        Whether it was.
 
     Raises
     ------
     IndexLockedError
         On entering, if another process writes; the message says which, and since when.
+    IndexCorruptError
+        On entering, if what stands in the place of the lock file is another file.
     """
 
-    def __init__(self, index: Path) -> None:
+    def __init__(self, index: Path, *, make_folder: bool = False) -> None:
         self._path = index / LOCK_NAME
+        self._make_folder = make_folder
         self._descriptor: int | None = None
+        self.made_folder = False
 
     def __enter__(self) -> WriterLock:
-        with storage(f"lock {self._path.parent} for writing"):
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
-        if not _try_lock(descriptor, exclusive=True):
-            owner = _read_owner(descriptor)
+        try:
+            self._acquire()
+        except BaseException:
+            self._give_up()
+            raise
+        return self
+
+    def _acquire(self) -> None:
+        for _ in range(_ATTEMPTS):
+            descriptor = self._open()
+            if descriptor is None:
+                continue
+            if not _try_lock(descriptor, exclusive=True):
+                owner = _read_owner(descriptor)
+                os.close(descriptor)
+                raise IndexLockedError(f"{self._path.parent} is being written by {owner}; wait until it has finished")
+            if self._leads_to(descriptor):
+                self._descriptor = descriptor
+                self._sign(descriptor)
+                return
+            # Its holder has removed it in the meantime: it is the lock of nothing.
             os.close(descriptor)
-            raise IndexLockedError(f"{self._path.parent} is being written by {owner}; wait until it has finished")
-        self._descriptor = descriptor
+        raise IndexLockedError(
+            f"{self._path.parent} is being made and given up by others; wait until they have finished"
+        )
+
+    def _open(self) -> int | None:
+        """Open the lock file; None if the directory was taken away just now."""
+        with storage(f"lock {self._path.parent} for writing"):
+            if self._make_folder:
+                self.made_folder |= not self._path.parent.exists()
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _check_lock_file(self._path)
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o644)
+            except FileNotFoundError:
+                if self._make_folder:
+                    return None
+                raise
+        return descriptor
+
+    def _give_up(self) -> None:
+        """Leave no trace of a lock that could not be had, and take nobody else's away."""
+        with contextlib.suppress(OSError):
+            if self.made_folder and self._descriptor is not None:
+                self._path.unlink()
+            if self.made_folder:
+                # Which does nothing as long as there is anything in it.
+                self._path.parent.rmdir()
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _leads_to(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.lstat())
+        except OSError:
+            return False
+
+    def _sign(self, descriptor: int) -> None:
         record = {"pid": os.getpid(), "host": platform.node(), "since": time.time()}
         with storage(f"write {self._path}"):
             os.ftruncate(descriptor, 0)
             os.write(descriptor, json.dumps(record).encode())
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -72,18 +144,18 @@ class ReaderLock:
     """
 
     def __init__(self, manifest: Path) -> None:
-        self._descriptor: int | None = None
-        descriptor = os.open(manifest, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        if _try_lock(descriptor, exclusive=False, wait=True):
-            self._descriptor = descriptor
+        self._stream: io.FileIO | None = None
+        stream = open_member(manifest)
+        if _try_lock(stream.fileno(), exclusive=False, wait=True):
+            self._stream = stream
         else:
-            os.close(descriptor)
+            stream.close()
 
     def release(self) -> None:
         """Give the lock back; a second time does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
 
 class NoReaders:
@@ -94,22 +166,22 @@ class NoReaders:
 
     def __init__(self, manifest: Path) -> None:
         self._manifest = manifest
-        self._descriptor: int | None = None
+        self._stream: io.FileIO | None = None
 
     def __enter__(self) -> bool:
-        descriptor = os.open(self._manifest, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        if _try_lock(descriptor, exclusive=True):
-            self._descriptor = descriptor
+        stream = open_member(self._manifest)
+        if _try_lock(stream.fileno(), exclusive=True):
+            self._stream = stream
         else:
-            os.close(descriptor)
-        return self._descriptor is not None
+            stream.close()
+        return self._stream is not None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
 
 
 def locks_are_shared() -> bool:
@@ -144,12 +216,22 @@ def _try_lock_windows(descriptor: int) -> bool:
     return True
 
 
+def _check_lock_file(path: Path) -> None:
+    """Refuse what would be emptied or written to in place of a lock file; that there is none is no matter."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        raise IndexCorruptError(f"{path} is a link or no file, expected a regular file of its own; take it away")
+
+
 def _read_owner(descriptor: int) -> str:
     """Describe who holds the lock, as well as the lock file tells."""
     try:
         owner = json.loads(os.pread(descriptor, 4096, 0) if hasattr(os, "pread") else os.read(descriptor, 4096))
         age = max(0, round(time.time() - float(owner["since"])))
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(owner["since"])))
-        return f"process {int(owner['pid'])} on {owner['host']} since {since} ({age} s)"
+        return f"process {int(owner['pid'])} on {str(owner['host'])[:_LONGEST_NAME]} since {since} ({age} s)"
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "another process"

@@ -16,13 +16,14 @@ import numpy as np
 from semret._version import __version__
 from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
 from semret.index.backbones.spec import Identity, Preprocessing
+from semret.index.members import read_member
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 DTYPES = ("float16", "float32")
 """How tokens may be stored."""
 
-_LIMIT = 2**20
+MANIFEST_BYTES = 2**20
 _REPAIR = "restore it from a copy, or run semret verify --repair"
 
 
@@ -85,8 +86,7 @@ def read_manifest(index: Path) -> Manifest:
     """
     path = index / MANIFEST_NAME
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(_LIMIT)
+        raw = read_member(path, most=MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IndexNotFoundError(f"{index} is no index: it holds no {MANIFEST_NAME}") from error
     except OSError as error:

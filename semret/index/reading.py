@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from semret.errors import IndexCorruptError
 from semret.index.layout import CHECKED_ROWS, REPAIR, Column, Segment, checksum, columns, row_checksums, segment_path
 from semret.index.manifest import Manifest
+from semret.index.members import open_member, require_folder
+
+_CHUNK = 2**20
 
 
 class SegmentReader:
@@ -85,9 +89,19 @@ class SegmentReader:
         self.read(name, rows, out)
         return out
 
+    def chunks(self) -> Iterator[bytes]:
+        """Give the whole file as it is, in pieces, unchecked but for its size."""
+        with self._open() as stream:
+            piece = np.empty(_CHUNK, dtype=np.uint8)
+            for start in range(0, self.segment.bytes, _CHUNK):
+                part = piece[: min(_CHUNK, self.segment.bytes - start)]
+                self._fill(stream, start, part)
+                yield part.tobytes()
+
     def _open(self) -> io.FileIO:
         try:
-            stream = self.path.open("rb", buffering=0)
+            require_folder(self.path.parent)
+            stream = open_member(self.path)
         except FileNotFoundError as error:
             raise self._damaged("the file is missing") from error
         except OSError as error:

@@ -17,11 +17,12 @@ import numpy as np
 
 from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, Catalog, read_digest
+from semret.index.catalog import Catalog, read_digest
+from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
 from semret.index.location import absolute
 from semret.index.lock import WriterLock
 from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.salvage import rebuild_catalog
+from semret.index.salvage import DAMAGED_SUFFIX, rebuild_catalog, set_aside
 from semret.index.segments import Rows, Segment, SegmentReader, columns, segment_path
 from semret.index.soundness import Defect, check_segment, examine_rows
 from semret.index.vectors import SHORTLIST_NAME
@@ -66,16 +67,31 @@ def repair(
         return [], report
     actions: list[str] = []
     with WriterLock(index):
+        _repair_companions(index, actions)
         _repair_digest(index, actions)
         _repair_manifest(index, actions)
         _repair_catalog(index, actions)
-    if _is_writable(index):
+        writable = _is_writable(index)
+    if writable:
         with IndexWriter(index) as writer:
             _repair_segments(writer, actions)
             _repair_shortlist(writer, report, actions)
     for action in actions:
         _log.info("%s", action)
     return actions, verify(index, progress=progress)
+
+
+def _repair_companions(index: Path, actions: list[str]) -> None:
+    """Take away what lies beside the catalog and would have SQLite do what no writer of semret asked for."""
+    strange = [name for name in STRANGE_NAMES if os.path.lexists(index / name)]
+    try:
+        check_journal(index / JOURNAL_NAME)
+    except IndexCorruptError:
+        strange.append(JOURNAL_NAME)
+    for name in strange:
+        with durable.storage(f"rename {index / name}"):
+            set_aside(index / name)
+        actions.append(f"set aside {name}, which semret did not write, as {name}{DAMAGED_SUFFIX}")
 
 
 def _repair_digest(index: Path, actions: list[str]) -> None:

@@ -7,6 +7,7 @@ so that the next ``semret index`` reads every file again, which costs no embeddi
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import sqlite3
@@ -20,12 +21,26 @@ import numpy as np
 
 from semret.errors import IndexCorruptError, SemretError
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, SCHEMA, Catalog, read_digest
+from semret.index.catalog import Catalog, read_digest
+from semret.index.catalog_file import (
+    CATALOG_NAME,
+    DIGEST_NAME,
+    JOURNAL_NAME,
+    MOST_BYTES,
+    STRANGE_NAMES,
+    check_journal,
+    write_chunks,
+)
+from semret.index.entries import LONGEST_PATH, MOST
+from semret.index.guarded_sqlite import GuardedConnection, open_guarded
 from semret.index.location import Root
 from semret.index.manifest import Manifest
+from semret.index.members import open_member
+from semret.index.schema import SCHEMA
 from semret.index.segments import (
     CHECKED_ROWS,
     FOLDER,
+    SEGMENT_BYTES,
     Rows,
     Segment,
     SegmentReader,
@@ -41,8 +56,14 @@ DAMAGED_SUFFIX = ".damaged"
 
 _WORKSHOP = "repair"
 _SEGMENT_NAME = re.compile(r"(\d{6,18})\.h5")
+_TABLES = {
+    b"meta": SCHEMA["meta"].encode(),
+    b"images": SCHEMA["images"].encode(),
+    b"sqlite_sequence": b"CREATE TABLE sqlite_sequence(name,seq)",
+}
 _MANY = 10**9
 _GUESSES = 8
+_BATCHES = 64
 # The second is what Python makes of a message of SQLite that quotes damaged text.
 _UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 _HEADER_BYTES = 24
@@ -86,6 +107,8 @@ def rebuild_catalog(index: Path, manifest: Manifest) -> tuple[int, int]:
     workshop = index / _WORKSHOP
     shutil.rmtree(workshop, ignore_errors=True)
     with durable.storage(f"create {workshop}"):
+        if os.path.lexists(workshop):
+            workshop.unlink()
         workshop.mkdir()
     try:
         segments = list(_find_segments(index, manifest, workshop))
@@ -101,9 +124,8 @@ def _exchange(index: Path, workshop: Path) -> None:
     """Put the new catalog in the place of the old one; a kill in between leaves one that can be rebuilt again."""
     durable.checkpoint("repair:begun")
     durable.discard(index / DIGEST_NAME)
-    for name in (CATALOG_NAME, JOURNAL_NAME):
-        if (index / name).exists():
-            (index / name).replace(index / (name + DAMAGED_SUFFIX))
+    for name in (CATALOG_NAME, JOURNAL_NAME, *STRANGE_NAMES):
+        set_aside(index / name)
     durable.checkpoint("repair:set aside")
     (workshop / CATALOG_NAME).replace(index / CATALOG_NAME)
     durable.checkpoint("repair:exchanged")
@@ -112,27 +134,53 @@ def _exchange(index: Path, workshop: Path) -> None:
     durable.checkpoint("repair:durable")
 
 
+def set_aside(path: Path) -> None:
+    """Rename a file, or whatever stands in its place, out of the way; that it is missing is no matter."""
+    if os.path.lexists(path):
+        path.replace(path.with_name(path.name + DAMAGED_SUFFIX))
+
+
 def read_remains(index: Path) -> Remains:
     """Read what a damaged catalog still gives away, from a copy of it."""
     remains = Remains()
     with contextlib.suppress(SemretError):
         found = read_digest(index / DIGEST_NAME)
         remains.generation = found[0] if found else 0
-    source = index / CATALOG_NAME
-    if not source.exists():
-        source = index / (CATALOG_NAME + DAMAGED_SUFFIX)
-    if not source.exists():
-        return remains
     with tempfile.TemporaryDirectory(prefix="semret-") as folder, contextlib.suppress(*_UNREADABLE):
-        copy = Path(folder) / CATALOG_NAME
-        with durable.storage(f"copy {source} to a temporary folder"):
-            shutil.copyfile(source, copy)
-            if (index / JOURNAL_NAME).exists():
-                shutil.copyfile(index / JOURNAL_NAME, copy.with_name(JOURNAL_NAME))
-        _restore_header(copy)
-        with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as db:
-            _read_tables(db, remains)
+        copy = _copy_catalog(index, Path(folder))
+        if copy is not None:
+            _restore_header(copy)
+            with contextlib.closing(open_guarded(copy, "rw")) as db:
+                _read_tables(db, remains, copy.stat().st_size)
     return remains
+
+
+def _copy_catalog(index: Path, folder: Path) -> Path | None:
+    """Copy a damaged catalog, and its journal unless that is none of semret's; None if there is nothing to copy."""
+    copy = folder / CATALOG_NAME
+    for source in (index / CATALOG_NAME, index / (CATALOG_NAME + DAMAGED_SUFFIX)):
+        if _copy_member(source, copy):
+            break
+    else:
+        return None
+    with contextlib.suppress(IndexCorruptError):
+        check_journal(index / JOURNAL_NAME)
+        _copy_member(index / JOURNAL_NAME, copy.with_name(JOURNAL_NAME))
+        check_journal(copy.with_name(JOURNAL_NAME))
+        return copy
+    durable.discard(copy.with_name(JOURNAL_NAME))
+    return copy
+
+
+def _copy_member(source: Path, target: Path) -> bool:
+    """Copy a file of the index; return whether it was there, and was a file of a possible length."""
+    with durable.storage(f"copy {source} to a temporary folder"):
+        try:
+            with open_member(source, most=MOST_BYTES) as stream:
+                write_chunks(target, iter(lambda: stream.read(2**20), b""))
+        except (FileNotFoundError, IndexCorruptError):
+            return False
+    return True
 
 
 def _restore_header(copy: Path) -> None:
@@ -144,38 +192,38 @@ def _restore_header(copy: Path) -> None:
         stream.write(header)
 
 
-def _read_tables(db: sqlite3.Connection, remains: Remains) -> None:
-    db.execute("PRAGMA trusted_schema=OFF")
+def _read_tables(db: GuardedConnection, remains: Remains, size: int) -> None:
     db.text_factory = bytes
-    for name, sql in db.execute("SELECT name, sql FROM sqlite_schema"):
-        if name in (b"meta", b"images") and sql != SCHEMA[name.decode()].encode():
+    for name, sql in _readable(db, size, "SELECT name, sql FROM sqlite_schema"):
+        if not isinstance(name, bytes) or sql != _TABLES.get(name.lower(), sql):
             # A view, or a table made to be read at a price: nothing in it is ours.
             return
-    meta = dict(_readable(db, "SELECT key, value FROM meta"))
-    generation = meta.get(b"generation", b"")
-    if re.fullmatch(rb"\d{1,15}", generation):
+    meta = dict(_readable(db, size, "SELECT key, value FROM meta"))
+    generation = meta.get(b"generation")
+    if isinstance(generation, bytes) and re.fullmatch(rb"\d{1,15}", generation):
         remains.generation = max(remains.generation, int(generation))
     root, style = meta.get(b"root"), meta.get(b"style")
-    remains.root = root.decode("utf-8", "replace") if isinstance(root, bytes) else None
+    remains.root = root.decode("utf-8", "surrogateescape") if isinstance(root, bytes) and b"\0" not in root else None
     remains.style = "relative" if style == b"relative" else "absolute"
     known: dict[int, tuple[int, bytes, int, bytes]] = {}
     for order in ("ASC", "DESC"):
         # What lies behind a damaged page is reached from the other end.
-        for row in _readable(db, f"SELECT id, path, size, sha256 FROM images ORDER BY id {order}"):
+        for row in _readable(db, size, f"SELECT id, path, size, sha256 FROM images ORDER BY id {order}"):
             if _is_image(row):
                 known[row[0]] = row
     remains.images = [known[id_] for id_ in sorted(known)]
-    for name, last in _readable(db, "SELECT name, seq FROM sqlite_sequence"):
-        if isinstance(last, int) and 0 <= last < 2**62:
+    for name, last in _readable(db, size, "SELECT name, seq FROM sqlite_sequence"):
+        if isinstance(last, int) and 0 <= last < MOST:
             if name == b"images":
                 remains.last_id = last
             elif name == b"segments":
                 remains.last_segment = min(last, _MANY)
 
 
-def _readable(db: sqlite3.Connection, statement: str) -> Iterator[tuple[Any, ...]]:
+def _readable(db: GuardedConnection, size: int, statement: str) -> Iterator[tuple[Any, ...]]:
     """Give the rows of a query until the damage."""
     with contextlib.suppress(*_UNREADABLE):
+        db.allow(size)
         yield from db.execute(statement)
 
 
@@ -183,11 +231,12 @@ def _is_image(row: tuple[Any, ...]) -> bool:
     id_, path, size, sha256 = row
     return (
         isinstance(id_, int)
-        and 0 < id_ < 2**62
+        and 0 < id_ < MOST
         and isinstance(path, bytes)
-        and len(path) > 0
+        and 0 < len(path) <= LONGEST_PATH
         and b"\0" not in path
         and isinstance(size, int)
+        and -1 <= size < MOST
         and isinstance(sha256, bytes)
         and len(sha256) == 32
     )
@@ -219,8 +268,8 @@ def _describe(
     were wrong, no row would have its checksum.
     """
     try:
-        digest, size = digest_file(segment_path(index, number))
-    except OSError:
+        digest, size = digest_file(segment_path(index, number), most=_most_bytes(manifest))
+    except (OSError, IndexCorruptError):
         return None
     fixed, each = _bytes(manifest, 0), _bytes(manifest, 1) - _bytes(manifest, 0)
     rows = (size - fixed) // each
@@ -241,6 +290,11 @@ def _bytes(manifest: Manifest, rows: int) -> int:
     return sum(column.bytes for column in columns(manifest, rows).values())
 
 
+def _most_bytes(manifest: Manifest) -> int:
+    """Return a length that no segment has: one is closed after `SEGMENT_BYTES` of tokens, with a batch too many."""
+    return 8 * SEGMENT_BYTES + _BATCHES * _bytes(manifest, 1)
+
+
 def _zeros(manifest: Manifest, rows: int) -> Rows:
     layout = columns(manifest, rows)
     fields = Rows.__dataclass_fields__
@@ -250,7 +304,7 @@ def _zeros(manifest: Manifest, rows: int) -> Rows:
 def _sums(index: Path, segment: Segment, manifest: Manifest) -> dict[str, int]:
     """Return the checksums that the small datasets have as they are."""
     found = {}
-    with segment_path(index, segment.number).open("rb") as stream:
+    with open_member(segment_path(index, segment.number), most=segment.bytes) as stream:
         for name, column in columns(manifest, segment.rows).items():
             if name not in CHECKED_ROWS:
                 stream.seek(segment.offsets[name])
@@ -303,5 +357,6 @@ def _place_contents(segments: list[tuple[Segment, SegmentReader, Any]]) -> dict[
     for segment, reader, sound in segments:
         hashes, ids = reader.whole("sha256"), reader.whole("ids")
         for row in np.flatnonzero(sound).tolist():
-            places.setdefault(hashes[row].tobytes(), _Place(segment.number, row, int(ids[row])))
+            first = int(ids[row]) if ids[row] < MOST else 0
+            places.setdefault(hashes[row].tobytes(), _Place(segment.number, row, first))
     return places

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
-import re
+import os
 import shutil
-import sqlite3
+import stat
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
-from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError
+from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError, StorageError
+from semret.foreign import UnfitFileError, open_regular
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, Catalog, digest_line
+from semret.index.archive import add_member, end_archive, read_members, write_to
+from semret.index.catalog import DIGEST_BYTES, Catalog, digest_line
+from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
 from semret.index.collection import open_collection
 from semret.index.location import PathLike, Root, absolute
-from semret.index.manifest import MANIFEST_NAME, parse_manifest
-from semret.index.segments import FOLDER, segment_path
-from semret.index.vectors import SHORTLIST_NAME
+from semret.index.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
+from semret.index.segments import FOLDER, SegmentReader
+from semret.index.verify import verify
 from semret.index.writer import IndexWriter, require_index
 
-_ALLOWED = re.compile(
-    "|".join(map(re.escape, (MANIFEST_NAME, CATALOG_NAME, DIGEST_NAME, SHORTLIST_NAME))) + rf"|{FOLDER}/\d{{6,18}}\.h5"
-)
-"""Names that an archive may hold; the first is always the manifest."""
+_LIMITS = {MANIFEST_NAME: MANIFEST_BYTES, CATALOG_NAME: MOST_BYTES, DIGEST_NAME: DIGEST_BYTES}
+"""Files that every archive holds, before the segments that the catalog names, and what they may have of bytes."""
 
 Progress = Callable[[int, int], None]
 
@@ -56,20 +58,14 @@ def export_index(index: Path, target: PathLike, *, progress: Progress | None = N
     """
     require_index(index)
     path = absolute(target)
-    if path.is_dir() or not path.parent.is_dir():
-        raise ArgumentError(f"cannot export to {path}; give the name of a file in an existing folder")
     partial = durable.temporary(path)
     try:
+        with durable.storage(f"write {path}"):
+            _check_target(path)
         # While a collection is open no segment is deleted, whether it or a later generation names it.
         with open_collection(index), durable.storage(f"write {path}"):
-            with partial.open("wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                tar.add(index / MANIFEST_NAME, MANIFEST_NAME, filter=_anonymous)
-                numbers = _add_catalog(index, path, tar)
-                for done, number in enumerate(sorted(numbers), start=1):
-                    tar.add(segment_path(index, number), f"{FOLDER}/{number:06d}.h5", filter=_anonymous)
-                    if progress is not None:
-                        progress(done, len(numbers))
-                tar.close()
+            with io.BufferedRandom(durable.create_temporary(path)) as stream:
+                _write_archive(index, stream, progress)
                 stream.flush()
                 durable.flush_file(stream.fileno())
             durable.put_in_place(path, "export")
@@ -79,31 +75,36 @@ def export_index(index: Path, target: PathLike, *, progress: Progress | None = N
     return path
 
 
-def _add_catalog(index: Path, target: Path, tar: tarfile.TarFile) -> set[int]:
-    """Add a copy of the catalog as it is now; return the segments it names."""
-    copy = target.with_name(target.name + ".catalog" + durable.TEMPORARY_SUFFIX)
+def _check_target(path: Path) -> None:
+    """Refuse to put an export in the place of a folder, or of a device. Raises OSError if the name cannot be."""
     try:
-        with Catalog(index) as catalog:
-            catalog.backup(copy)
-        with contextlib.closing(sqlite3.connect(copy)) as db:
-            generation = int(db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0])
-            numbers = {int(number) for (number,) in db.execute("SELECT number FROM segments WHERE retired IS NULL")}
-        tar.add(copy, CATALOG_NAME, filter=_anonymous)
-        digest = digest_line(generation, durable.digest_of(copy)[0])
-        member = tarfile.TarInfo(DIGEST_NAME)
-        member.size = len(digest)
-        tar.addfile(member, io.BytesIO(digest))
-    finally:
-        durable.discard(copy)
-    return numbers
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    if not path.parent.is_dir() or not stat.S_ISREG(mode):
+        raise ArgumentError(f"cannot export to {path}; give the name of a file in an existing folder")
 
 
-def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Leave out whose files these are."""
-    member.uid = member.gid = 0
-    member.uname = member.gname = ""
-    member.mode = 0o644
-    return member
+def _write_archive(index: Path, out: BinaryIO, progress: Progress | None) -> None:
+    manifest = read_manifest(index).as_bytes()
+    add_member(out, MANIFEST_NAME, len(manifest), iter([manifest]))
+    with Catalog(index) as catalog, catalog.reading():
+        segments, generation, digest = catalog.segments(), catalog.generation, hashlib.sha256()
+        add_member(out, CATALOG_NAME, catalog.size, _hashed(catalog.chunks(), digest))
+    line = digest_line(generation, digest.hexdigest())
+    add_member(out, DIGEST_NAME, len(line), iter([line]))
+    for done, (number, segment) in enumerate(sorted(segments.items()), start=1):
+        name = f"{FOLDER}/{number:06d}.h5"
+        add_member(out, name, segment.bytes, SegmentReader(index, segment, read_manifest(index)).chunks())
+        if progress is not None:
+            progress(done, len(segments))
+    end_archive(out)
+
+
+def _hashed(chunks: Iterator[bytes], digest: hashlib._Hash) -> Iterator[bytes]:
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
 
 
 def import_index(
@@ -138,16 +139,13 @@ def import_index(
         If it is no export, or damaged; nothing is made then.
     """
     path = absolute(source)
-    if not path.is_file():
-        raise IndexNotFoundError(f"there is no file {path} to import")
-    if index.exists():
+    if os.path.lexists(index):
         raise ArgumentError(f"{index} exists; import into a directory that does not, with --index")
     partial = index.with_name(index.name + ".import" + durable.TEMPORARY_SUFFIX)
     try:
-        with durable.storage(f"import {path} into {index}"), _readable(path):
-            shutil.rmtree(partial, ignore_errors=True)
-            (partial / FOLDER).mkdir(parents=True)
-            _extract(path, partial, progress)
+        with _opened(path) as stream, durable.storage(f"import {path} into {index}"), _readable(path, partial):
+            _make_staging(partial)
+            _extract(stream, partial, progress)
             _settle(partial, index, root)
             partial.rename(index)
             durable.flush_folder(index.parent)
@@ -158,54 +156,77 @@ def import_index(
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _opened(path: Path) -> Iterator[io.FileIO]:
+    try:
+        stream = open_regular(path)
+    except FileNotFoundError as error:
+        raise IndexNotFoundError(f"there is no file {path} to import") from error
+    except UnfitFileError as error:
+        raise IndexNotFoundError(f"cannot import {path}: it {error.strerror}") from error
+    except OSError as error:
+        raise StorageError(durable.describe(error, f"read {path}")) from error
+    with stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _readable(path: Path, partial: Path) -> Iterator[None]:
+    """Name the archive for whatever is wrong with it, and not the folder that it is unpacked in."""
     try:
         yield
-    except (tarfile.TarError, EOFError, UnicodeError) as error:
-        raise IndexCorruptError(f"{path} is no export of semret, or damaged ({error}); export it again") from error
+    except IncompatibleIndexError as error:
+        raise IncompatibleIndexError(str(error).replace(str(partial), str(path))) from error
+    except (tarfile.TarError, EOFError, ValueError, IndexCorruptError, IndexNotFoundError) as error:
+        reason = str(error).replace(f"{partial}{os.sep}", "").split(";")[0]
+        raise IndexCorruptError(f"{path} is no export of semret, or damaged ({reason}); export it again") from error
 
 
-def _extract(path: Path, partial: Path, progress: Progress | None) -> None:
-    total = path.stat().st_size
+def _make_staging(partial: Path) -> None:
+    """Make the folder to unpack into, in place of one left by a killed import, but through no link."""
+    if partial.is_symlink() or partial.is_file():
+        partial.unlink()
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    partial.mkdir()
+    (partial / FOLDER).mkdir()
+
+
+def _extract(stream: io.FileIO, partial: Path, progress: Progress | None) -> None:
+    total = os.fstat(stream.fileno()).st_size
+    sizes: dict[str, int] | None = None
     taken: set[str] = set()
-    with tarfile.open(path, mode="r:") as tar:
-        for member in tar:
-            if not member.isreg() or not _ALLOWED.fullmatch(member.name) or member.name in taken:
-                raise tarfile.TarError(f"it holds {member.name!r}")
-            stream = tar.extractfile(member)
-            if stream is None:
-                raise tarfile.TarError(f"{member.name} cannot be read")
-            _copy(stream, partial / member.name, member.size)
-            taken.add(member.name)
-            if progress is not None:
-                progress(min(tar.offset, total), total)
+    for member in read_members(stream):
+        if sizes is None and {MANIFEST_NAME, CATALOG_NAME, DIGEST_NAME} <= taken:
+            sizes = _segment_sizes(partial)
+        most = {**_LIMITS, **(sizes or {})}.get(member.name)
+        if most is None or member.name in taken:
+            raise tarfile.TarError(f"it holds {member.name[:100]!r}")
+        if member.size > most:
+            raise tarfile.TarError(f"{member.name} has {member.size} bytes, expected at most {most}")
+        with write_to(partial / member.name, member.chunks()) as out:
+            durable.flush_file(out.fileno())
+        taken.add(member.name)
+        if progress is not None:
+            progress(min(stream.tell(), total), total)
     if not {MANIFEST_NAME, CATALOG_NAME, DIGEST_NAME} <= taken:
         raise tarfile.TarError("it holds no index")
 
 
-def _copy(stream: IO[bytes], target: Path, size: int) -> None:
-    with target.open("xb") as out:
-        shutil.copyfileobj(stream, out, 2**20)
-        if out.tell() != size:
-            raise tarfile.TarError(f"{target.name} is cut off")
-        out.flush()
-        durable.flush_file(out.fileno())
+def _segment_sizes(partial: Path) -> dict[str, int]:
+    """Return the segments that the extracted catalog names, and their sizes; only these are taken."""
+    with Catalog(partial) as catalog:
+        return {f"{FOLDER}/{number:06d}.h5": segment.bytes for number, segment in catalog.segments().items()}
 
 
 def _settle(partial: Path, index: Path, root: PathLike | None) -> None:
-    """Check what was extracted, and set the root for where it will lie."""
-    manifest = parse_manifest((partial / MANIFEST_NAME).read_bytes(), partial / MANIFEST_NAME)
+    """Refuse what `verify` condemns, and set the root for where the index will lie."""
+    for defect in verify(partial).defects:
+        raise IndexCorruptError(f"{defect.object}: {defect.detail}".replace(";", ","))
     with IndexWriter(partial) as writer:
-        for number, segment in writer.catalog.segments().items():
-            if durable.digest_of(segment_path(partial, number)) != (segment.sha256, segment.bytes):
-                raise IndexCorruptError(f"segment {number} of the export is damaged; export it again")
         if root is not None:
             stored = Root.at(index, root).stored
             with writer.catalog.transaction():
                 writer.catalog.set_meta("root", stored)
         writer.refresh_shortlist()
-    with open_collection(partial) as collection:
-        if collection.manifest != manifest:
-            raise IndexCorruptError("the export's manifest and catalog do not belong together; export it again")
     durable.flush_folder(partial / FOLDER)
     durable.flush_folder(partial)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, require_ndim
 from semret.errors import ArgumentError, ShapeError
+from semret.foreign import open_regular
 from semret.index import durable
 from semret.index.segments import checksum
 
@@ -204,7 +205,7 @@ def read_shortlist(path: Path, shape: tuple[int, int], mark: bytes) -> Float32Ar
     head = _header(*shape)
     size = shape[0] * shape[1] * 4
     try:
-        with path.open("rb", buffering=0) as stream:
+        with open_regular(path, most=len(head) + size + _TRAILER.size, follow=False) as stream:
             if os.fstat(stream.fileno()).st_size != len(head) + size + _TRAILER.size:
                 return None
             if stream.read(len(head)) != head:
@@ -222,6 +223,56 @@ def read_shortlist(path: Path, shape: tuple[int, int], mark: bytes) -> Float32Ar
     return vectors
 
 
+def examine_shortlist(path: Path, dimension: int, most: int) -> tuple[bytes, int] | None:
+    """Return mark and number of rows of a shortlist of any state of an index, without keeping it in memory.
+
+    Parameters
+    ----------
+    path : Path
+    dimension : int
+        Of its vectors.
+    most : int
+        Rows beyond which it cannot be one.
+
+    Returns
+    -------
+    (bytes, int) or None
+        None if it is damaged in any byte.
+
+    Raises
+    ------
+    UnfitFileError
+        If it is no regular file, or too long.
+    OSError
+        If it is missing or cannot be read.
+    """
+    length = len(_header(0, dimension))
+    with open_regular(path, most=length + 4 * dimension * most + _TRAILER.size, follow=False) as stream:
+        rows, rest = divmod(os.fstat(stream.fileno()).st_size - length - _TRAILER.size, 4 * dimension)
+        if rest or rows < 0 or (head := stream.read(length)) != _header(rows, dimension):
+            return None
+        total, left = 0, 4 * dimension * rows
+        while left and (chunk := _read_fully(stream, min(left, 2**20))):
+            total += checksum(np.frombuffer(chunk, dtype=np.uint8))
+            left -= len(chunk)
+        trailer = stream.read(_TRAILER.size)
+    if left or len(trailer) != _TRAILER.size:
+        return None
+    magic, mark, found = _TRAILER.unpack(trailer)
+    return (mark, rows) if magic == _MAGIC and found == (total + _sum_of_rest(head, mark)) % 2**64 else None
+
+
+def _read_fully(stream: io.FileIO, size: int) -> bytes:
+    parts = []
+    while size and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
 def _sum(head: bytes, vectors: Float32Array, mark: bytes) -> int:
-    parts = checksum(vectors), checksum(np.frombuffer(head + mark, dtype=np.uint8))
-    return sum(parts) % 2**64
+    return (checksum(vectors) + _sum_of_rest(head, mark)) % 2**64
+
+
+def _sum_of_rest(head: bytes, mark: bytes) -> int:
+    return checksum(np.frombuffer(head + mark, dtype=np.uint8))

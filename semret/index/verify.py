@@ -6,13 +6,13 @@ is no damage: the next writer clears it away. Segments are read by offset as eve
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semret.errors import (
     ImageDecodeError,
@@ -21,7 +21,9 @@ from semret.errors import (
     IndexNotFoundError,
     StorageError,
 )
-from semret.index.catalog import CATALOG_NAME, Catalog
+from semret.foreign import UnfitFileError
+from semret.index.catalog import Catalog
+from semret.index.catalog_file import CATALOG_NAME
 from semret.index.collection import Collection
 from semret.index.images import hash_file, reason_of
 from semret.index.location import Root, absolute, default_index_path, find_index
@@ -29,7 +31,7 @@ from semret.index.lock import ReaderLock
 from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.segments import Segment
 from semret.index.soundness import BY_INDEX, BY_REPAIR, Defect, check_segment
-from semret.index.vectors import SHORTLIST_NAME, read_shortlist
+from semret.index.vectors import SHORTLIST_NAME, examine_shortlist, read_shortlist
 
 Progress = Callable[[int, int], None]
 
@@ -58,6 +60,7 @@ class Content:
     segments: dict[int, Segment]
     contents: list[tuple[bytes, int, int]]
     images: list[tuple[int, bytes, int, int, bytes]]
+    next_id: int
     problems: list[str] = field(default_factory=list)
 
 
@@ -93,9 +96,12 @@ def verify(path: str | os.PathLike[str], *, files: bool = False, progress: Progr
         If a file may not be read.
     """
     index = absolute(path)
-    if not (index / MANIFEST_NAME).exists() and not (index / CATALOG_NAME).exists():
+    if not os.path.lexists(index / MANIFEST_NAME) and not os.path.lexists(index / CATALOG_NAME):
         raise IndexNotFoundError(f"{index} is no index: it holds neither {MANIFEST_NAME} nor {CATALOG_NAME}")
-    lock = ReaderLock(index / MANIFEST_NAME) if (index / MANIFEST_NAME).exists() else None
+    lock = None
+    with contextlib.suppress(OSError, IndexCorruptError):
+        # Without a manifest that can be locked there is no writer either.
+        lock = ReaderLock(index / MANIFEST_NAME)
     try:
         return _verify(index, files, progress)
     finally:
@@ -134,7 +140,7 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
             if progress is not None:
                 progress(done, total)
         if not defects:
-            defects += _check_shortlist(index)
+            defects += _check_shortlist(index, content.next_id)
     if files:
         defects += _check_files(content, len(content.segments), progress)
     return Report(index=str(index), images=len(content.images), segments=len(content.segments), defects=tuple(defects))
@@ -154,8 +160,9 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
                 images=catalog.select(
                     "SELECT id, path, size, mtime_ns, sha256 FROM images WHERE path IS NOT NULL ORDER BY id"
                 ),
+                next_id=catalog.next_id(),
             )
-            problems += _check_references(content, catalog.next_id())
+            problems += _check_references(content)
     except (IndexCorruptError, UnicodeDecodeError) as error:
         # The second is what Python makes of a message of SQLite that quotes damaged text.
         defects.append(Defect("catalog", path, str(error).split(";")[0], BY_REPAIR))
@@ -164,7 +171,7 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
     return content
 
 
-def _check_references(content: Content, next_id: int) -> Iterator[str]:
+def _check_references(content: Content) -> Iterator[str]:
     """Tell which entries of a catalog lead nowhere, or to the same place."""
     taken: set[tuple[int, int]] = set()
     known = set()
@@ -179,7 +186,7 @@ def _check_references(content: Content, next_id: int) -> Iterator[str]:
     for id_, path, _, _, sha256 in content.images:
         if sha256 not in known:
             yield f"image {id_} ({os.fsdecode(path)}) has no features"
-        if not 0 < id_ < next_id:
+        if not 0 < id_ < content.next_id:
             yield f"image {id_} has an id that was never given"
 
 
@@ -214,40 +221,30 @@ def rows_by_segment(content: Content) -> dict[int, dict[int, bytes]]:
     return found
 
 
-def _check_shortlist(index: Path) -> list[Defect]:
-    """Check the shortlist: intact of whatever state, and for the present state what the segments give."""
+def _check_shortlist(index: Path, most: int) -> list[Defect]:
+    """Check the shortlist: intact of whatever state, and for the present state what the segments give.
+
+    `most` is a number of images that no state had.
+    """
     path = index / SHORTLIST_NAME
-    if not path.exists():
+    if not os.path.lexists(path):
         return []
-    stored = _read_any_shortlist(path)
-    if stored is None:
-        return [Defect("shortlist", str(path), "it is truncated or does not have its checksum", BY_REPAIR)]
-    mark, vectors = stored
     with Collection(index) as collection:
-        if mark != collection.mark:
+        dimension = collection.manifest.identity.pooled_dim
+        try:
+            state = examine_shortlist(path, dimension, most)
+        except UnfitFileError as error:
+            return [Defect("shortlist", str(path), f"it {error.strerror}", BY_REPAIR)]
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
+        if state is None:
+            return [Defect("shortlist", str(path), "it is truncated or does not have its checksum", BY_REPAIR)]
+        if state[0] != collection.mark:
             return []
-        if vectors.shape == (len(collection), collection.manifest.identity.pooled_dim) and np.array_equal(
-            vectors, collection.make_vectors()
-        ):
+        vectors = read_shortlist(path, (len(collection), dimension), collection.mark)
+        if vectors is not None and np.array_equal(vectors, collection.make_vectors()):
             return []
     return [Defect("shortlist", str(path), "it is not made of the pooled embeddings in the segments", BY_REPAIR)]
-
-
-def _read_any_shortlist(path: Path) -> tuple[bytes, NDArray[np.float32]] | None:
-    """Return mark and vectors of a shortlist of any state of the index; None if it is not intact."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(16)
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - 40))
-            mark = stream.read(32)
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
-    dimension, rows = int.from_bytes(head[4:8], "little"), int.from_bytes(head[8:16], "little")
-    if dimension * rows * 4 > size:
-        return None
-    vectors = read_shortlist(path, (rows, dimension), mark)
-    return None if vectors is None else (mark, vectors)
 
 
 def _check_files(content: Content, done: int, progress: Progress | None) -> Iterator[Defect]:

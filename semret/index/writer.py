@@ -10,11 +10,13 @@ from pathlib import Path
 
 from semret.errors import IndexCorruptError, IndexNotFoundError
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, Catalog
+from semret.index.catalog import Catalog
+from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.collection import open_collection
 from semret.index.location import Root
 from semret.index.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared
 from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.members import require_folder
 from semret.index.segments import FOLDER, Rows, Segment, segment_path, write_segment
 from semret.index.vectors import SHORTLIST_NAME, read_shortlist, write_shortlist
 
@@ -52,19 +54,17 @@ class IndexWriter:
     def __init__(self, index: Path, *, may_create: bool = False) -> None:
         self.index = index
         self._may_create = may_create
-        self._made_folder = False
+        self._lock = WriterLock(index, make_folder=may_create)
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> IndexWriter:
         if not self._may_create:
             read_manifest(self.index)
-        with durable.storage(f"create {self.index}"):
-            self._made_folder = not self.index.exists()
-            self.index.mkdir(parents=True, exist_ok=True)
+        require_folder(self.index / FOLDER)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._lock)
+            # Left before the lock: what is cleaned up must not be another writer's already.
             stack.callback(self._forget_unmade)
-            self._refuse_links()
-            stack.enter_context(WriterLock(self.index))
             if self.exists:
                 self._open(stack)
             else:
@@ -90,14 +90,6 @@ class IndexWriter:
         self.root = Root.read(self.index, self.catalog.meta("root"))
         self.clean()
 
-    def _refuse_links(self) -> None:
-        """Refuse an index whose parts lie elsewhere: what is written or cleaned up must lie inside it."""
-        for name in (FOLDER, CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, LOCK_NAME):
-            if (self.index / name).is_symlink():
-                raise IndexCorruptError(
-                    f"{self.index / name} is a link; an index holds its own files: replace the link by what it leads to"
-                )
-
     def _refuse_lost_manifest(self) -> None:
         """Refuse to make an index where one with segments has merely lost its manifest."""
         if any((self.index / FOLDER).glob("*.h5")):
@@ -114,8 +106,9 @@ class IndexWriter:
 
     def _forget_unmade(self) -> None:
         """Remove what is left of an index that was never made."""
-        if self.exists or not self._made_folder:
+        if self.exists or not self._lock.made_folder:
             return
+        # The lock goes last: from then on another writer may begin.
         for name in (CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, LOCK_NAME):
             durable.discard(self.index / name)
         with contextlib.suppress(OSError):

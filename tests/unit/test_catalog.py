@@ -4,13 +4,18 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from semret.errors import IndexCorruptError, StorageError
 from semret.index import durable
-from semret.index.catalog import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, SCHEMA, Catalog, digest_line, read_digest
+from semret.index.catalog import Catalog, digest_line, read_digest
+from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.collection import open_collection
+from semret.index.schema import SCHEMA
+from semret.index.verify import verify
+from semret.index.writer import IndexWriter
 
 META = {"root": "..", "style": "relative", "manifest": "{}"}
 
@@ -21,7 +26,7 @@ def index(tmp_path):
     return tmp_path
 
 
-def put(catalog, path, sha=b"x"):
+def put(catalog, path, sha=b"x" * 32):
     return catalog.change("INSERT INTO images (path, size, mtime_ns, sha256) VALUES (?, 1, 2, ?)", path, sha)
 
 
@@ -194,27 +199,67 @@ def interrupted(tiny_index):
     return tiny_index
 
 
-def test_an_interrupted_commit_is_undone_by_the_next_reader(interrupted):
-    with open_collection(interrupted) as collection:
-        assert len(collection) == 6
-    assert not (interrupted / JOURNAL_NAME).exists()
-
-
-def test_an_interrupted_commit_on_read_only_media_is_undone_in_a_copy(interrupted, monkeypatch):
-    from semret.index import catalog
-
-    opened = catalog._open
-
-    def read_only(path, mode):
-        if path.parent == interrupted:
-            raise sqlite3.OperationalError("attempt to write a readonly database")
-        return opened(path, mode)
-
-    monkeypatch.setattr(catalog, "_open", read_only)
+def test_an_interrupted_commit_is_undone_for_a_reader_in_a_copy_and_by_a_writer_in_place(interrupted):
     before = {file: file.read_bytes() for file in interrupted.glob("*") if file.is_file()}
+    assert verify(interrupted).sound
     with open_collection(interrupted) as collection:
         assert len(collection) == 6
-    assert {file: file.read_bytes() for file in before} == before
+    assert {file: file.read_bytes() for file in interrupted.glob("*") if file.is_file()} == before
+    with IndexWriter(interrupted):
+        pass
+    assert not (interrupted / JOURNAL_NAME).exists()
+    with open_collection(interrupted) as collection:
+        assert len(collection) == 6
+
+
+WRITER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0.2)
+db.execute("PRAGMA cache_size=1")
+try:
+    db.execute(sys.argv[2])
+    db.execute("UPDATE meta SET value = '77' WHERE key = 'generation'")
+    if "stay" in sys.argv:
+        print("held", flush=True)
+        sys.stdin.readline()
+    db.execute("COMMIT")
+    print("committed", flush=True)
+except sqlite3.OperationalError as error:
+    print(error, flush=True)
+"""
+
+
+@pytest.mark.parametrize("begin", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_reader_beside_a_writer_in_the_middle_of_a_commit_sees_one_state(begin, tiny_index, monkeypatch):
+    command = [sys.executable, "-c", WRITER, str(tiny_index / CATALOG_NAME), begin, "stay"]
+    writer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "held\n"
+    # Nothing is copied and nothing undone for a writer that lives.
+    monkeypatch.setattr(Catalog, "_copy_aside", lambda _: pytest.fail("copied"))
+    released = threading.Timer(1.0, lambda: (writer.stdin.write("\n"), writer.stdin.flush()))
+    released.start()
+    with Catalog(tiny_index) as catalog:
+        assert catalog.generation in (1, 77)
+        assert len(catalog.select("SELECT id FROM images")) == 6
+    released.join()
+    assert writer.communicate(timeout=30)[0] == "committed\n"
+
+
+def test_a_catalog_that_is_closed_leaves_the_locks_of_others_in_this_process_alone(tiny_index):
+    with Catalog(tiny_index) as reader, reader.reading():
+        before = reader.generation
+        Catalog(tiny_index).close()
+        command = [sys.executable, "-c", WRITER, str(tiny_index / CATALOG_NAME), "BEGIN IMMEDIATE"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == "database is locked\n"
+        assert reader.generation == before
+
+
+def test_a_catalog_with_another_name_elsewhere_is_read_but_not_written(tiny_index, tmp_path):
+    (tmp_path / "other").hardlink_to(tiny_index / CATALOG_NAME)
+    Catalog(tiny_index).close()
+    with pytest.raises(IndexCorruptError, match="has another name elsewhere"):
+        Catalog(tiny_index, writable=True)
 
 
 def test_a_copied_index_opens_elsewhere(tiny_index, tmp_path):

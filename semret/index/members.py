@@ -1,0 +1,57 @@
+"""The files that an index consists of, opened as what they can be and nothing else.
+
+An index may come from somebody else: a name in it may be a link out of it, a pipe that nobody writes to, a device, or
+longer than anything that semret writes.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+from pathlib import Path
+
+from semret.errors import IndexCorruptError
+from semret.foreign import UnfitFileError, open_regular, read_regular
+
+ADVICE = "an index holds its own files: put the right one in its place, or run semret verify --repair"
+
+
+def open_member(path: Path, *, most: int | None = None) -> io.FileIO:
+    """Open a file of an index for reading: never a link, never waiting.
+
+    Raises
+    ------
+    IndexCorruptError
+        If it is no regular file, or longer than `most`.
+    OSError
+        If it is missing or cannot be opened.
+    """
+    try:
+        return open_regular(path, most=most, follow=False)
+    except UnfitFileError as error:
+        raise unfit(path, error) from error
+
+
+def read_member(path: Path, *, most: int) -> bytes:
+    """Return the content of a small file of an index. Raises as `open_member`."""
+    try:
+        return read_regular(path, most=most, follow=False)
+    except UnfitFileError as error:
+        raise unfit(path, error) from error
+
+
+def unfit(path: Path, error: UnfitFileError) -> IndexCorruptError:
+    """Return what to raise for a file of an index that is not what it can be."""
+    return IndexCorruptError(f"{path} {error.strerror}; {ADVICE}")
+
+
+def require_folder(path: Path) -> None:
+    """Raise IndexCorruptError if this folder of an index lies elsewhere or is none; that it is missing is no matter."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if stat.S_ISLNK(mode):
+        raise IndexCorruptError(f"{path} is a link; an index holds its own files: replace it by what it leads to")
+    if not stat.S_ISDIR(mode):
+        raise IndexCorruptError(f"{path} is no folder; {ADVICE}")
