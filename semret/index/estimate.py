@@ -14,9 +14,10 @@ from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.build import Survey, look
 from semret.index.collection import default_index_path, open_collection
+from semret.index.loading import Loaded, Loader, load_files
 from semret.index.location import PathLike
 from semret.index.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
-from semret.index.pipeline import Embedder, Loaded, Loader, load_in_order
+from semret.index.pipeline import Embedder
 from semret.index.report import BATCH_SIZE
 from semret.index.segments import SEGMENT_ROWS, columns
 
@@ -130,8 +131,8 @@ def _measure(network: Backbone, survey: Survey, pending: list[int], batch_size: 
     loader = Loader(lambda: network, lambda _: False)
     passes = [(0, time.perf_counter())]
     with Embedder(lambda: network, _count, batch_size=batch_size, is_known=lambda _: False) as embedder:
-        files = load_in_order(loader, chosen, workers=workers, ahead=2 * batch_size)
-        ready = itertools.chain.from_iterable(map(embedder.add, files))
+        files = load_files(loader, chosen, workers=workers, ahead=2 * batch_size)
+        ready = itertools.chain.from_iterable(embedder.add(file) for file in files if file is not None)
         for embedded in itertools.chain(ready, embedder.rest()):
             if embedded.result:
                 passes.append((passes[-1][0] + embedded.result, time.perf_counter()))

@@ -14,9 +14,9 @@ import PIL
 from semret.errors import BackboneError
 from semret.index import durable
 from semret.index.backbones.spec import Features
+from semret.index.loading import Loaded
 from semret.index.location import lies_in
 from semret.index.manifest import Manifest
-from semret.index.pipeline import Loaded
 from semret.index.segments import SEGMENT_BYTES, Rows
 from semret.index.writer import IndexWriter
 
