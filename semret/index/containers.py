@@ -7,9 +7,11 @@ and what cannot be left out is bounded; the orientation, which lies there too, i
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from semret.errors import ImageDecodeError
@@ -19,6 +21,9 @@ MAX_PROLOGUE = 2**24
 
 MAX_PARTS = 2**17
 """Parts (segments, chunks, blocks, entries) that are looked at in one file."""
+
+MAX_FILLING = 2**17
+"""Bytes 0xFF in a row within a JPEG; no segment holds as many."""
 
 _MAX_EXIF = 2**20
 _MAX_TAGS_BYTES = 2**24
@@ -114,7 +119,9 @@ def _jpeg(data: bytes) -> Plain:
         code, start = data[marker.end() - 1], marker.end()
         if code == _START_OF_SCAN:
             kept.append(b"\xff")
-            return Plain("JPEG", b"".join([*kept, memoryview(data)[start - 1 :]]), orientation_of(exif, xmp))
+            plain = b"".join([*kept, memoryview(data)[start - 1 :]])
+            _check_filling(plain)
+            return Plain("JPEG", plain, orientation_of(exif, xmp))
         if code == _END_OF_IMAGE:
             raise ImageDecodeError("is damaged: it ends before the picture begins")
         position = start if code in _WITHOUT_LENGTH else start + max(2, int.from_bytes(data[start : start + 2], "big"))
@@ -149,18 +156,32 @@ def count_scans(data: bytes, enough: int) -> int:
     Markers are followed as a decoder does, so that a preview within the metadata, or what a telephone appends behind
     the picture, counts for nothing. A file of more than `MAX_PARTS` markers counts as one of `enough` scans.
     """
-    scans, position, markers = 0, 2, 0
-    while scans < enough and (marker := _JPEG_MARKER.search(data, position)):
-        code, position = data[marker.end() - 1], marker.end()
-        markers += 1
-        if code == _END_OF_IMAGE:
+    scans = 0
+    for number, (code, _) in enumerate(_markers(data)):
+        scans = enough if number > MAX_PARTS else scans + (code == _START_OF_SCAN)
+        if scans >= enough or code == _END_OF_IMAGE:
             break
-        if markers > MAX_PARTS:
-            return enough
-        scans += code == _START_OF_SCAN
+    return scans
+
+
+def _markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Give the code and the place of each marker, without those of restarts."""
+    position = 2
+    while marker := _JPEG_MARKER.search(data, position):
+        code, position = data[marker.end() - 1], marker.end()
+        yield code, marker.start()
         if code not in _WITHOUT_LENGTH:
             position += int.from_bytes(data[position : position + 2], "big")
-    return scans
+
+
+def _check_filling(data: bytes) -> None:
+    """Refuse filling within the picture; a decoder that is fed piece by piece begins again with each piece."""
+    filling = data.find(b"\xff" * MAX_FILLING)
+    if filling < 0:
+        return
+    markers = itertools.islice(_markers(data), MAX_PARTS)
+    if filling < next((place for code, place in markers if code == _END_OF_IMAGE), len(data)):
+        raise ImageDecodeError(f"has more than {MAX_FILLING} bytes of filling within the picture; save it again")
 
 
 # -- PNG
