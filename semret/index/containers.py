@@ -25,6 +25,10 @@ MAX_PARTS = 2**17
 MAX_FILLING = 2**17
 """Bytes 0xFF in a row within a JPEG; no segment holds as many."""
 
+MAX_RUNS = 2**24
+"""Bytes of a BMP in run lengths, which are decoded one by one."""
+
+_BMP_RUNS = (1, 2)
 _MAX_EXIF = 2**20
 _MAX_TAGS_BYTES = 2**24
 _ORIENTATION = 0x0112
@@ -74,6 +78,8 @@ def cut_down(data: bytes) -> Plain | None:
         _check_tiff(data)
         return Plain("TIFF", data, 1)  # turned where it is decoded
     if data.startswith(b"BM"):
+        if int.from_bytes(data[30:34], "little") in _BMP_RUNS and len(data) > MAX_RUNS:
+            raise ImageDecodeError(f"has more than {MAX_RUNS} bytes of run lengths; save it as PNG")
         return Plain("BMP", data, 1)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return Plain("WEBP", data, size=_webp_size(data))

@@ -217,6 +217,15 @@ def test_a_webp_with_a_huge_canvas_is_refused_before_memory_is_taken_for_it():
         decode_image(lie)
 
 
+def test_a_long_bmp_in_run_lengths_is_refused():
+    header = struct.pack("<IIIIiiHHIIiiII", 0, 0, 1078, 40, 2, 1, 1, 8, 1, 0, 0, 0, 256, 0)
+    palette = b"".join(bytes([level, level, level, 0]) for level in range(256))
+    short = b"BM" + header + palette + b"\1\7\1\x09\0\1"
+    assert np.asarray(decode_image(short))[0, :, 0].tolist() == [7, 9]
+    with pytest.raises(ImageDecodeError, match="bytes of run lengths"):
+        decode_image(short[:-2] + b"\0\2\0\0" * 5_000_000)
+
+
 # -- TIFF
 
 
