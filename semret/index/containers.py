@@ -7,37 +7,22 @@ and what cannot be left out is bounded; the orientation, which lies there too, i
 
 from __future__ import annotations
 
-import itertools
 import re
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from semret.errors import ImageDecodeError
-
-MAX_PROLOGUE = 2**24
-"""Bytes of a JPEG or GIF before the picture itself begins: metadata, previews, filling."""
-
-MAX_PARTS = 2**17
-"""Parts (segments, chunks, blocks, entries) that are looked at in one file."""
-
-MAX_FILLING = 2**17
-"""Bytes 0xFF in a row within a JPEG; no segment holds as many."""
+from semret.index.jpeg import MAX_PARTS, MAX_PROLOGUE, cut_down_jpeg, refuse_unless_short
+from semret.index.orientation import MAX_METADATA, orientation_of
 
 MAX_RUNS = 2**24
 """Bytes of a BMP in run lengths, which are decoded one by one."""
 
 _BMP_RUNS = (1, 2)
-_MAX_EXIF = 2**20
 _MAX_TAGS_BYTES = 2**24
-_ORIENTATION = 0x0112
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
-_WITHOUT_LENGTH = (0x01, 0xD8)
 _GIF_BLOCK = re.compile(rb"[!,;]")
-_XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
-_XMP_IN_JPEG, _XMP_IN_PNG = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp\0"
+_XMP_IN_PNG = b"XML:com.adobe.xmp\0"
 _EXIF_IN_PNG = b"Raw profile type exif\0"
 _TIFF = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -69,7 +54,7 @@ def cut_down(data: bytes) -> Plain | None:
         With the reason alone, if what surrounds the picture is more than any real picture has.
     """
     if data.startswith(b"\xff\xd8\xff"):
-        return _jpeg(data)
+        return Plain("JPEG", *cut_down_jpeg(data))
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return _png(data)
     if data.startswith((b"GIF87a", b"GIF89a")):
@@ -88,108 +73,6 @@ def cut_down(data: bytes) -> Plain | None:
     return None
 
 
-# -- orientation
-
-
-def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
-    """Return the orientation that EXIF data, or else XMP data, ask for: 1 to 8; damaged data count for nothing."""
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    try:
-        if order is not None:
-            (start,) = struct.unpack_from(order + "I", tiff, 4)
-            (count,) = struct.unpack_from(order + "H", tiff, start)
-            for place in range(start + 2, start + 2 + 12 * count, 12):
-                tag, kind, _ = struct.unpack_from(order + "HHI", tiff, place)
-                if tag == _ORIENTATION:
-                    (value,) = struct.unpack_from(order + {1: "B", 3: "H", 4: "I"}.get(kind, "H"), tiff, place + 8)
-                    return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    found = _XMP.search(xmp, 0, _MAX_EXIF)
-    return int(found[1]) if found else 1
-
-
-# -- JPEG
-
-
-def _jpeg(data: bytes) -> Plain:
-    """Keep tables, frame and scans; drop filling, comments and what applications add."""
-    kept, exif, xmp = [data[:2]], b"", b""
-    position = 2
-    for _ in range(MAX_PARTS):
-        marker = _JPEG_MARKER.search(data, position, MAX_PROLOGUE)
-        if marker is None:
-            _refuse_unless_short(data, position)
-            raise ImageDecodeError("is damaged: it is truncated before the picture begins")
-        code, start = data[marker.end() - 1], marker.end()
-        if code == _START_OF_SCAN:
-            kept.append(b"\xff")
-            plain = b"".join([*kept, memoryview(data)[start - 1 :]])
-            _check_filling(plain)
-            return Plain("JPEG", plain, orientation_of(exif, xmp))
-        if code == _END_OF_IMAGE:
-            raise ImageDecodeError("is damaged: it ends before the picture begins")
-        position = start if code in _WITHOUT_LENGTH else start + max(2, int.from_bytes(data[start : start + 2], "big"))
-        content = data[start + 2 : position]
-        if code == 0xE1 and content.startswith(b"Exif\0\0"):
-            exif = exif or content
-        elif code == 0xE1 and content.startswith(_XMP_IN_JPEG):
-            xmp = xmp or content
-        if not _is_foreign_segment(code, content):
-            kept.append(b"\xff" + data[start - 1 : position])
-    raise ImageDecodeError(f"has more than {MAX_PARTS} parts before the picture begins; save it again")
-
-
-def _refuse_unless_short(data: bytes, position: int) -> None:
-    """Refuse a file in which the picture has not begun where it must."""
-    if max(position, len(data)) > MAX_PROLOGUE:
-        raise ImageDecodeError(f"has more than {MAX_PROLOGUE} bytes before the picture begins; save it again")
-
-
-def _is_foreign_segment(code: int, content: bytes) -> bool:
-    """Tell whether a segment says nothing about how to decode the pixels."""
-    if code == 0xE0:
-        return not content.startswith(b"JFIF\0")
-    if code == 0xEE:
-        return not content.startswith(b"Adobe")
-    return 0xE1 <= code <= 0xEF or code == 0xFE
-
-
-def count_scans(data: bytes, enough: int) -> int:
-    """Return the number of scans in a JPEG file, counting no further than `enough`.
-
-    Markers are followed as a decoder does, so that a preview within the metadata, or what a telephone appends behind
-    the picture, counts for nothing. A file of more than `MAX_PARTS` markers counts as one of `enough` scans.
-    """
-    scans = 0
-    for number, (code, _) in enumerate(_markers(data)):
-        scans = enough if number > MAX_PARTS else scans + (code == _START_OF_SCAN)
-        if scans >= enough or code == _END_OF_IMAGE:
-            break
-    return scans
-
-
-def _markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """Give the code and the place of each marker, without those of restarts."""
-    position = 2
-    while marker := _JPEG_MARKER.search(data, position):
-        code, position = data[marker.end() - 1], marker.end()
-        yield code, marker.start()
-        if code not in _WITHOUT_LENGTH:
-            position += int.from_bytes(data[position : position + 2], "big")
-
-
-def _check_filling(data: bytes) -> None:
-    """Refuse filling within the picture; a decoder that is fed piece by piece begins again with each piece."""
-    filling = data.find(b"\xff" * MAX_FILLING)
-    if filling < 0:
-        return
-    markers = itertools.islice(_markers(data), MAX_PARTS)
-    if filling < next((place for code, place in markers if code == _END_OF_IMAGE), len(data)):
-        raise ImageDecodeError(f"has more than {MAX_FILLING} bytes of filling within the picture; save it again")
-
-
 # -- PNG
 
 
@@ -204,9 +87,9 @@ def _png(data: bytes) -> Plain:
         end = position + 12 + int.from_bytes(data[position : position + 4], "big")
         content = view[position + 8 : end - 4]
         if kind == b"eXIf":
-            exif = bytes(content[:_MAX_EXIF])
+            exif = bytes(content[:MAX_METADATA])
         elif kind in (b"iTXt", b"zTXt", b"tEXt"):
-            exif, xmp = _from_text(kind, bytes(content[:_MAX_EXIF]), exif, xmp)
+            exif, xmp = _from_text(kind, bytes(content[:MAX_METADATA]), exif, xmp)
         if kind[:1].isupper() or kind == b"tRNS":
             kept.append(view[position:end])
         position = end
@@ -225,7 +108,7 @@ def _from_text(kind: bytes, content: bytes, exif: bytes, xmp: bytes) -> tuple[by
         text = content[len(_EXIF_IN_PNG) :]
         try:
             if kind == b"zTXt":
-                text = zlib.decompressobj().decompress(text[1:], _MAX_EXIF)
+                text = zlib.decompressobj().decompress(text[1:], MAX_METADATA)
             return bytes.fromhex("".join(text.decode("latin-1").split("\n")[3:])), xmp
         except (zlib.error, ValueError):
             pass
@@ -253,7 +136,7 @@ def _gif(data: bytes) -> bytes:
         position += 1
         if data[first + 1 : first + 2] == b"\xf9":
             control = data[first:position]
-    _refuse_unless_short(data, position)
+    refuse_unless_short(data, position)
     raise ImageDecodeError("is damaged: it is truncated before the picture begins")
 
 

@@ -27,7 +27,7 @@ from PIL import (
 )
 
 from semret.errors import ImageDecodeError, ShapeError
-from semret.index.containers import Plain, count_scans, cut_down, orientation_of
+from semret.index.containers import Plain, cut_down
 from semret.index.files import (
     MAX_BYTES,
     FileContent,
@@ -40,6 +40,8 @@ from semret.index.files import (
     unreadable,
 )
 from semret.index.guards import Budget, PillowSilence
+from semret.index.jpeg import count_scans
+from semret.index.orientation import orientation_of
 from semret.index.pixels import SIDEWAYS, TURNS, find_transparent, to_rgb, upright_turn
 
 __all__ = [

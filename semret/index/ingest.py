@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ COMMIT_SECONDS = 30.0
 SETTLED_NS = 2_000_000_000
 """A file changed less than this before it was read may change again within the same time stamp; so it is read again."""
 
-DECODER = f"Pillow {PIL.__version__}"
-"""What a refusal of a file is remembered for; another version tries again."""
+DECODER = f"2, Pillow {PIL.__version__}, pillow-heif {version('pillow-heif')}"
+"""What a refusal of a file is remembered for; another version, of those or of our own rules (first), tries again."""
 
 _PLACE = (
     "INSERT INTO images VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "

@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from semret.errors import ImageDecodeError
-from semret.index.containers import MAX_PARTS, MAX_PROLOGUE, cut_down, orientation_of
+from semret.index.containers import cut_down
 from semret.index.images import decode_image
+from semret.index.jpeg import MAX_PARTS, MAX_PROLOGUE
+from semret.index.orientation import orientation_of
 
 PIXELS = np.random.default_rng(5).integers(0, 255, (24, 32, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)

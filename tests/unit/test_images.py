@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from semret.errors import ImageDecodeError, ShapeError
-from semret.index import containers, guards, images
+from semret.index import guards, images, jpeg
 from semret.index.images import as_rgb, decode_image, hash_file, read_file, read_image, reason_of, thumbnail
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -284,20 +284,20 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 
 def test_a_jpeg_of_very_many_scans_is_refused():
     data = encode(Image.new("L", (64, 64), 128), "JPEG", progressive=True)
-    ordinary = containers.count_scans(data, 1000)
+    ordinary = jpeg.count_scans(data, 1000)
     assert 1 < ordinary < 20
     last = data[data.rfind(b"\xff\xda") : -2]
     with pytest.raises(ImageDecodeError, match="more than 100 scans"):
         decode_image(data[:-2] + last * 200 + data[-2:])
-    assert containers.count_scans(data[:-2] + last * 200 + data[-2:], 1000) == ordinary + 200
+    assert jpeg.count_scans(data[:-2] + last * 200 + data[-2:], 1000) == ordinary + 200
 
 
 def test_scans_of_previews_and_appended_films_do_not_count():
     preview = encode(Image.new("RGB", (16, 16)), "JPEG", progressive=True)
     exif = b"\xff\xe1" + (len(preview) + 8).to_bytes(2, "big") + b"Exif\0\0" + preview
     data = encode(quarters(), "JPEG")
-    assert containers.count_scans(data[:2] + exif + data[2:] + b"\xff\xda\0\x02" * 500, 1000) == 1
-    assert containers.count_scans(b"", 5) == 0
+    assert jpeg.count_scans(data[:2] + exif + data[2:] + b"\xff\xda\0\x02" * 500, 1000) == 1
+    assert jpeg.count_scans(b"", 5) == 0
 
 
 @pytest.mark.parametrize("size", [(100_000, 1), (1, 100_000), (1, 1)])
