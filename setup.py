@@ -1,4 +1,4 @@
-"""The one thing pyproject.toml cannot say: the README as a package index shows it, without links into the repository."""
+"""What pyproject.toml cannot say: the README as a package index shows it, without links into the repository."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Numbers in documents: what a benchmark found goes between two marker lines, with the conditions it was found under."""
+"""Numbers in documents: what a benchmark found goes between two marker lines, with the conditions of the measurement."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def sentences(found: dict[str, Any]) -> str:
     rates, ratios = found["images_per_second"], found["rate_of_indexing_over"]
     return (
         f"Indexing with the default model: {rates['indexing']:.0f} pictures a second, "
-        f"{found['bytes_per_image'] / 1000:.0f} kB each. The network by itself, on pictures that are decoded already, does "
+        f"{found['bytes_per_image'] / 1000:.0f} kB each. The network by itself, on pictures decoded before, does "
         f"{rates['streams']:.0f} a second in the arrangement that indexing uses, {rates['batches']:.0f} in batches of "
         f"{found['batch_size']}, one after another. As ratios within a round: {ratios['streams']:.2f} of the one, "
         f"{ratios['batches']:.2f} of the other.\n"

@@ -16,9 +16,10 @@ from semret.index.choice import ModelChoice
 from semret.index.collection import default_index_path
 from semret.index.images import FoundImage
 from semret.index.ingest import Ingest, make_rows
+from semret.index.loading import Loaded, Loader, load_files
 from semret.index.location import PathLike, Root
 from semret.index.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
-from semret.index.pipeline import Embedded, Embedder, Lazy, Loaded, Loader, load_in_order
+from semret.index.pipeline import Embedded, Embedder, Lazy
 from semret.index.report import SyncOptions, SyncReport, directory_bytes
 from semret.index.segments import Rows
 from semret.index.survey import Survey, look
@@ -163,8 +164,10 @@ class _Run:
                     for _ in embedded.files:
                         progress(next(counter), len(pending))
 
-            for loaded in load_in_order(loader, pending, workers=threads, ahead=threads + 2 * batch_size):
-                take(embedder.add(loaded))
+            for loaded in load_files(loader, pending, workers=threads, ahead=threads + 2 * batch_size):
+                # While only slow files are left, what is there is embedded, and committed when its time has come.
+                take(embedder.rest() if loaded is None else embedder.add(loaded))
+                self._commit_if_due()
                 if stop():
                     self._stopped = True
                     break
@@ -209,7 +212,10 @@ class _Run:
             else:
                 self._ingest.place(loaded)
         self._refusals = []
-        if self._ingest.is_due:
+        self._commit_if_due()
+
+    def _commit_if_due(self) -> None:
+        if self._ingest is not None and self._ingest.is_due:
             self._ingest.commit()
 
     def _close(self) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.files import FoundImage
+from semret.index.loading import Loaded, Loader, load_files
 from semret.index.location import PathLike, default_index_path
 from semret.index.manifest import DTYPES, Manifest, check_compatible
-from semret.index.pipeline import Embedder, Loaded, Loader, load_in_order
+from semret.index.pipeline import Embedder
 from semret.index.plan import make_plan
 from semret.index.report import BATCH_SIZE
 from semret.index.segments import SEGMENT_ROWS, columns
@@ -147,8 +148,8 @@ def _measure(
     refused: dict[str, str] = {}
     passes = [(0, time.perf_counter())]
     with Embedder(lambda: network, _count, batch_size=batch_size, is_known=lambda _: False) as embedder:
-        files = load_in_order(loader, chosen, workers=workers, ahead=2 * batch_size)
-        ready = itertools.chain.from_iterable(map(embedder.add, files))
+        files = load_files(loader, chosen, workers=workers, ahead=2 * batch_size)
+        ready = itertools.chain.from_iterable(embedder.add(file) for file in files if file is not None)
         for embedded in itertools.chain(ready, embedder.rest()):
             refused |= {loaded.path: loaded.reason for loaded in embedded.files if loaded.reason is not None}
             if embedded.result:

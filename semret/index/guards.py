@@ -1,10 +1,9 @@
-"""What keeps decoding within bounds: memory shared by many threads, Pillow's warnings, and JPEG files made to stall."""
+"""What keeps decoding within bounds: memory shared by many threads, and Pillow's warnings."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -12,27 +11,6 @@ from typing import Any
 
 # Pillow logs what it finds in damaged TIFF headers; without a handler Python would print that on stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
-
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
-_WITHOUT_LENGTH = (0x01, 0xD8)
-
-
-def count_scans(data: bytes, enough: int) -> int:
-    """Return the number of scans in a JPEG file, counting no further than `enough`.
-
-    Markers are followed as a decoder does, so that a preview within the metadata, or what a telephone appends behind
-    the picture, counts for nothing.
-    """
-    scans, position = 0, 2
-    while scans < enough and (marker := _JPEG_MARKER.search(data, position)):
-        code, position = data[marker.end() - 1], marker.end()
-        if code == _END_OF_IMAGE:
-            break
-        scans += code == _START_OF_SCAN
-        if code not in _WITHOUT_LENGTH:
-            position += int.from_bytes(data[position : position + 2], "big")
-    return scans
 
 
 class Budget:

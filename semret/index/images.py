@@ -15,17 +15,19 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     GifImagePlugin,
     Image,
+    ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
     TiffImagePlugin,
-    UnidentifiedImageError,
     WebPImagePlugin,
 )
 
 from semret.errors import ImageDecodeError, ShapeError
+from semret.index.containers import Plain, cut_down
 from semret.index.files import (
     MAX_BYTES,
     FileContent,
@@ -37,8 +39,10 @@ from semret.index.files import (
     reason_of,
     unreadable,
 )
-from semret.index.guards import Budget, PillowSilence, count_scans
-from semret.index.pixels import SIDEWAYS, to_rgb, upright_turn
+from semret.index.guards import Budget, PillowSilence
+from semret.index.jpeg import count_scans
+from semret.index.orientation import orientation_of
+from semret.index.pixels import SIDEWAYS, TURNS, find_transparent, to_rgb, upright_turn
 
 __all__ = [
     "FORMATS",
@@ -59,21 +63,40 @@ __all__ = [
     "unreadable",
 ]
 
-FORMATS: tuple[str, ...] = tuple(
-    plugin.format
-    for plugin in (
-        JpegImagePlugin.JpegImageFile,
-        PngImagePlugin.PngImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        TiffImagePlugin.TiffImageFile,
-        GifImagePlugin.GifImageFile,
-    )
-)
+_ORIENTATION, _XMP = 0x0112, 700
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """A TIFF file that is turned by its own tag, without a look at the directories of EXIF data that it points to."""
+
+    def load_end(self) -> None:
+        """Turn what was decoded."""
+        orientation, xmp = self.tag_v2.get(_ORIENTATION), self.tag_v2.get(_XMP)
+        if not isinstance(orientation, int):
+            orientation = orientation_of(b"", xmp if isinstance(xmp, bytes) else b"")
+        if (turn := TURNS.get(orientation)) is not None:
+            self.im = self.im.transpose(turn)
+            self._size = self.im.size
+
+
+_CLASSES: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WEBP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": _Tiff,
+    "GIF": GifImagePlugin.GifImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
+}
+
+FORMATS: tuple[str, ...] = (*_CLASSES, "HEIF")
 """Formats that are decoded, told by content and not by suffix; nothing that calls another program is among them."""
 
 MAX_PIXELS = 2**27
 """Pixels of the largest picture decoded (134 million), and of all pictures being decoded at one time."""
+
+MAX_DECLARED_PIXELS = 2**30
+"""Pixels that a JPEG decoded at reduced size may declare (1,074 million); what is decoded is within `MAX_PIXELS`."""
 
 OVERSAMPLING = 2
 """A picture decoded at reduced size keeps at least this many pixels for each one asked for, along both sides."""
@@ -103,7 +126,8 @@ def decode_image(
     source : path or bytes
         A file, or the content of one.
     max_pixels : int
-        A picture that declares more is refused before a pixel is decoded.
+        A picture of more is refused before a pixel is decoded. What counts is what is decoded: a JPEG that `reduce_to`
+        lets be decoded at reduced size may declare up to `MAX_DECLARED_PIXELS`.
     reduce_to : (int, int) or None
         Height and width that the picture will be resized to. A larger picture may be returned at a whole fraction of
         its size, with both sides still at least `OVERSAMPLING` times what is asked for; JPEG then decodes only that
@@ -172,8 +196,10 @@ def as_rgb(
     if 0 in picture.size:
         raise ImageDecodeError(f"the picture has no pixels: {picture.width} x {picture.height}")
     with _guarded(), _DECODING(picture.width * picture.height):
+        turn = upright_turn(picture)
+        transparent = find_transparent(picture)
         picture.load()
-        return _reduced(to_rgb(picture), reduce_to)
+        return _reduced(to_rgb(picture, turn, transparent), reduce_to)
 
 
 def thumbnail(source: Source | Image.Image, edge: int) -> bytes:
@@ -193,33 +219,87 @@ def thumbnail(source: Source | Image.Image, edge: int) -> bytes:
 
 
 def _decode(data: bytes, max_pixels: int, reduce_to: tuple[int, int] | None) -> Image.Image:
-    with _guarded(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        if image.width * image.height > max_pixels:
-            raise ImageDecodeError(
-                f"declares {image.width} x {image.height} pixels, more than the limit of {max_pixels}; make it smaller"
-            )
-        drafted = None
-        if isinstance(image, JpegImagePlugin.JpegImageFile):
-            drafted = image.size[::-1] if upright_turn(image) in SIDEWAYS else image.size
-            _prepare_jpeg(image, data, reduce_to)
-        with _DECODING(image.width * image.height):
-            image.load()
-            rgb = to_rgb(image)
-            original = drafted or rgb.size
-            rgb = _reduced(rgb, reduce_to)
-    rgb.info = {"original_size": original}
+    with _guarded():
+        plain = cut_down(data)
+        if plain is None:
+            raise ImageDecodeError(f"is no picture in a supported format ({', '.join(FORMATS)})")
+        if plain.size is not None:
+            _check_size(plain.size, max_pixels)
+        with _open(plain) as image:
+            turn = TURNS.get(_orientation(image) if plain.orientation is None else plain.orientation)
+            declared, pixels = image.size, image.width * image.height
+            if isinstance(image, JpegImagePlugin.JpegImageFile):
+                pixels = _prepare_jpeg(image, plain.data, max_pixels, reduce_to)
+            else:
+                _check_size(image.size, max_pixels)
+            is_reduced = image.size != declared
+            with _DECODING(pixels):
+                transparent = find_transparent(image, lambda: _open(plain))
+                image.load()
+                rgb = to_rgb(image, turn, transparent)
+                full = declared if is_reduced and turn not in SIDEWAYS else declared[::-1] if is_reduced else rgb.size
+                rgb = _reduced(rgb, reduce_to)
+    rgb.info = {"original_size": full}
     return rgb
 
 
-def _prepare_jpeg(image: JpegImagePlugin.JpegImageFile, data: bytes, reduce_to: tuple[int, int] | None) -> None:
+def _open(plain: Plain) -> ImageFile.ImageFile:
+    """Open a picture with the class for its format; `Image.open` would look at formats that are not ours."""
+    stream = io.BytesIO(plain.data)
+    if plain.format != "HEIF":
+        return _CLASSES[plain.format](stream)
+    # Not registered with Pillow: a program that uses us finds its own Pillow as it was.
+    from pillow_heif.as_plugin import HeifImageFile
+
+    opened: ImageFile.ImageFile = HeifImageFile(stream)  # type: ignore[no-untyped-call]
+    return opened
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """Return the orientation of a picture that is opened, without a look at any other metadata."""
+    exif, xmp = image.info.get("exif", b""), image.info.get("xmp", b"")
+    # The turns of an AVIF file are told as EXIF by its decoder; others do not count there.
+    is_avif = isinstance(image, AvifImagePlugin.AvifImageFile)
+    return orientation_of(exif, b"" if is_avif or not isinstance(xmp, bytes) else xmp)
+
+
+def _check_size(size: tuple[int, int], limit: int) -> None:
+    if size[0] * size[1] > limit:
+        raise ImageDecodeError(
+            f"declares {size[0]} x {size[1]} pixels, more than the limit of {limit}; make it smaller, "
+            "or save it as a JPEG that is not progressive, which need not be decoded at full size"
+        )
+
+
+def _prepare_jpeg(
+    image: JpegImagePlugin.JpegImageFile, data: bytes, max_pixels: int, reduce_to: tuple[int, int] | None
+) -> int:
+    """Choose the fraction at which a JPEG is decoded, and return for how many pixels that takes memory."""
+    _check_jpeg_size(image.size, MAX_DECLARED_PIXELS)
+    declared, pixels = image.size, image.width * image.height
     # Each scan of a few bytes makes the decoder go over the whole picture: a small file could keep it busy for days.
-    allowed = min(_MAX_SCANS, _MAX_SCANNED // (image.width * image.height))
-    if count_scans(data, allowed + 1) > allowed:
+    allowed = min(_MAX_SCANS, _MAX_SCANNED // pixels)
+    scans = count_scans(data, allowed + 1)
+    if scans > allowed:
         raise ImageDecodeError(f"has more than {allowed} scans, too many for its size; save it again as a plain JPEG")
     if reduce_to is not None:
         # The picture may still have to be turned, so both sides are kept as large as the larger one asked for.
         wanted = OVERSAMPLING * max(reduce_to)
         image.draft(None, (wanted, wanted))
+    weight = image.width * image.height
+    if scans > 1 or "progressive" in image.info:
+        # All coefficients are held until the last scan, whatever fraction is made of them: half of what pixels take.
+        weight = max(weight, pixels // 2)
+    if weight > max_pixels:
+        _check_jpeg_size(declared, max_pixels)
+    return weight
+
+
+def _check_jpeg_size(size: tuple[int, int], limit: int) -> None:
+    if size[0] * size[1] > limit:
+        raise ImageDecodeError(
+            f"declares {size[0]} x {size[1]} pixels, more than the limit of {limit}; make it smaller"
+        )
 
 
 def _reduced(image: Image.Image, reduce_to: tuple[int, int] | None) -> Image.Image:
@@ -254,13 +334,13 @@ def _guarded() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return f"is no picture in a supported format ({', '.join(FORMATS)})"
     if isinstance(error, Image.DecompressionBombError):
         return "declares more pixels than the limit; make it smaller"
     if isinstance(error, MemoryError):
         return "needs more memory than there is; make it smaller"
     text = " ".join(str(error).split())
+    if text == "unknown pixel mode":
+        return "has pixels of a kind that is not supported; save it with 8 or 16 bits"
     return f"is damaged: {text or type(error).__name__}"
 
 

@@ -16,9 +16,9 @@ from semret._version import __version__
 from semret.errors import BackboneError
 from semret.index import durable
 from semret.index.backbones.spec import Features
+from semret.index.loading import Loaded
 from semret.index.location import lies_in
 from semret.index.manifest import Manifest
-from semret.index.pipeline import Loaded
 from semret.index.segments import SEGMENT_BYTES, Rows
 from semret.index.survey import Survey, find_vanished
 from semret.index.writer import IndexWriter
@@ -26,8 +26,8 @@ from semret.index.writer import IndexWriter
 COMMIT_SECONDS = 30.0
 """Longest time between commits, as long as there is something to commit."""
 
-DECODER = f"semret {__version__}, Pillow {PIL.__version__}, pillow-heif {version('pillow-heif')}"
-"""What a refusal of a file is remembered for; another version tries again."""
+DECODER = f"semret {__version__}, rules 2, Pillow {PIL.__version__}, pillow-heif {version('pillow-heif')}"
+"""What a refusal of a file is remembered for; another version, of those or of our own rules, tries again."""
 
 _PLACE = (
     "INSERT INTO images VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "

@@ -1,121 +1,22 @@
-"""Files to network inputs to features, in threads: pictures are decoded while the network works on those before."""
+"""Network inputs to features, in batches: pictures are decoded while the network works on those before."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
 
-from semret.arrays import Float32Array
-from semret.errors import ImageDecodeError
 from semret.index.backbones.spec import Backbone, Features
-from semret.index.files import settled
-from semret.index.images import FoundImage, decode_image, read_file, reason_of
+from semret.index.loading import Loaded
 
 Result = TypeVar("Result")
 """What is made of the features of a batch."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A file that was read.
-
-    Attributes
-    ----------
-    path : str
-        Absolute.
-    size, mtime_ns : int
-        Of the file when it was read; of the walk if it could not be.
-    sha256 : bytes or None
-        Of the content; None if it could not be read.
-    pixels : ndarray of shape (3, H, W), float32, or None
-        The network's input; None where the features are stored already, or `reason` says what is wrong.
-    picture : (int, int)
-        Width and height of the decoded picture.
-    reason : str or None
-        Why the file is no usable picture.
-    read_ns : int
-        This computer's time just before it was read.
-    """
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: bytes | None = None
-    pixels: Float32Array | None = None
-    picture: tuple[int, int] = (0, 0)
-    reason: str | None = None
-    read_ns: int = 0
-
-    @property
-    def stamp_ns(self) -> int:
-        """The time stamp to recognise the file by, or -1 if it may change again without a sign."""
-        return settled(self.mtime_ns, self.read_ns)
-
-
-class Loader:
-    """Read, hash, decode and prepare files.
-
-    Parameters
-    ----------
-    backbone : callable
-        Gives the network; called when the first picture has to be decoded, and only then.
-    is_known : callable
-        Tells whether the features of a content (SHA-256) are stored, so that it need not be decoded.
-    size : (int, int) or None
-        Height and width of the network's input, where that is known without loading it.
-    """
-
-    def __init__(
-        self,
-        backbone: Callable[[], Backbone],
-        is_known: Callable[[bytes], bool],
-        size: tuple[int, int] | None = None,
-    ) -> None:
-        self._backbone = backbone
-        self._is_known = is_known
-        self._size = size
-
-    def load(self, found: FoundImage) -> Loaded:
-        """Read one file; whatever is wrong with it becomes the reason."""
-        path, started = found.path, time.time_ns()
-        try:
-            content = read_file(path)
-        except ImageDecodeError as error:
-            return Loaded(path, found.size, found.mtime_ns, reason=reason_of(error, path), read_ns=started)
-        digest = bytes.fromhex(content.sha256)
-        read = Loaded(path, content.size, content.mtime_ns, digest, read_ns=content.read_ns)
-        if self._is_known(digest):
-            return read
-        size = self._size or self._backbone().identity.preprocessing.size
-        try:
-            picture = decode_image(content.data, reduce_to=size)
-        except ImageDecodeError as error:
-            return replace(read, reason=str(error))
-        return replace(read, pixels=self._backbone().prepare(picture), picture=picture.info["original_size"])
-
-
-def load_in_order(loader: Loader, found: Iterable[FoundImage], *, workers: int, ahead: int) -> Iterator[Loaded]:
-    """Load files in threads and give them in their order; at most `ahead` are held at a time."""
-    files = iter(found)
-    pending: deque[Future[Loaded]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="semret-load")
-    try:
-        while True:
-            while len(pending) < ahead and (file := next(files, None)) is not None:
-                pending.append(pool.submit(loader.load, file))
-            if not pending:
-                return
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Lazy:

@@ -217,7 +217,7 @@ def test_files_that_vanish_or_change_before_they_are_read(tmp_path, photos, tiny
 
     report = sync(tmp_path / "index", [photos], Disturbing, options=SyncOptions(workers=1))
     assert {Path(path).name: reason for path, reason in report.skipped} == {
-        "4.png": "is no picture in a supported format (JPEG, PNG, WEBP, BMP, TIFF, GIF)",
+        "4.png": "is no picture in a supported format (JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF, HEIF)",
         "5.png": "no such file or directory",
     }
     with Collection(tmp_path / "index") as collection:

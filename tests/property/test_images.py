@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,9 @@ pixel_arrays = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24)
 
 def encode(image: Image.Image, fmt: str, **options) -> bytes:
     stream = io.BytesIO()
+    if fmt == "HEIF":
+        pillow_heif.from_pillow(image).save(stream, **options)
+        return stream.getvalue()
     image.save(stream, fmt, **options)
     return stream.getvalue()
 
@@ -42,7 +46,7 @@ def decoded(data: bytes) -> bytes | None:
 
 
 @quick
-@given(pixel_arrays, st.sampled_from([fmt for fmt in FORMATS if fmt not in ("JPEG", "GIF")]))
+@given(pixel_arrays, st.sampled_from([fmt for fmt in FORMATS if fmt not in ("JPEG", "GIF", "AVIF", "HEIF")]))
 def test_lossless_formats_give_back_the_pixels(pixels, fmt):
     options = {"lossless": True} if fmt == "WEBP" else {}
     assert np.array_equal(np.asarray(decode_image(encode(Image.fromarray(pixels), fmt, **options))), pixels)
@@ -65,10 +69,20 @@ def test_a_file_with_changed_bytes_is_decoded_or_refused_alike_each_time(fmt, ch
     assert decoded(bytes(data)) == decoded(bytes(data))
 
 
-@quick
-@given(
-    st.binary(max_size=200), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"GIF89a", b"BM"])
+MAGICS = (
+    b"",
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"II*\0",
+    b"GIF89a",
+    b"BM",
+    b"RIFF....WEBP",
+    b"\0\0\0\x18ftypheic",
 )
+
+
+@quick
+@given(st.binary(max_size=200), st.sampled_from(MAGICS))
 def test_noise_never_breaks_the_contract(noise, magic):
     decoded(magic + noise)
 

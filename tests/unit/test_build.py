@@ -84,7 +84,7 @@ def test_an_unchanged_folder_loads_nothing_and_writes_nothing(index, photos, net
     settle(photos)
     sync(index, [photos], load)
     before = {file: file.stat().st_mtime_ns for file in index.rglob("*") if file.name != "lock"}
-    monkeypatch.setattr("semret.index.pipeline.read_file", None)
+    monkeypatch.setattr("semret.index.loading.read_file", None)
     report = sync(index, [photos], load)
     assert counts(report) == {"unchanged": 6}
     assert len(report.skipped) == 1

@@ -25,7 +25,14 @@ def environment() -> dict[str, str]:
 
 def run(command: list[str], folder: Path, text: str | None = None) -> str:
     done = subprocess.run(
-        command, input=text, cwd=folder, env=environment(), capture_output=True, text=True, encoding="utf-8", timeout=280
+        command,
+        input=text,
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=280,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -71,7 +78,7 @@ def test_the_python_example_runs_after_the_demo(workplace):
 @pytest.mark.slow
 @pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
 def test_commands_of_the_documents_run_after_the_demo(document, workplace):
-    """Blocks marked ``sh`` are run in order, in the folder that the README's steps leave; others are marked ``text``."""
+    """Blocks marked ``sh`` are run in order, in the folder that the README's steps leave; others are ``text``."""
     for example in blocks("sh", document.read_text(encoding="utf-8")):
         run(["bash", "-e"], workplace, ". .venv/bin/activate\n" + example)
 
@@ -82,7 +89,9 @@ def test_every_block_of_commands_says_whether_it_is_run():
             continue
         for language, body in re.findall(r"^```(\w*)\n(.*?)^```", document.read_text("utf-8"), flags=re.M | re.S):
             if re.search(r"^ *(semret|pip|python|make) ", body, flags=re.MULTILINE):
-                assert language in ("sh", "python", "text"), f"{document.name}: mark the block sh (is run) or text: {body}"
+                assert language in ("sh", "python", "text"), (
+                    f"{document.name}: mark the block sh (is run) or text: {body}"
+                )
 
 
 def test_the_first_two_commands_are_make_demo_and_make_test():

@@ -11,7 +11,9 @@ import pytest
 
 from semret.errors import BackboneError
 from semret.index.backbones.spec import Features, Streams
-from semret.index.pipeline import Embedder, Loaded
+from semret.index.files import FoundImage
+from semret.index.loading import Loaded, load_files
+from semret.index.pipeline import Embedder
 
 
 class Recorder:
@@ -183,3 +185,132 @@ def test_a_batch_keeps_the_order_in_memory_of_its_pictures(count):
 
     run(Watching(Streams(1, count)), [picture(number) for number in range(count)])
     assert shapes == [((count, 3, 4, 5), True)]
+
+
+# -- files that are loaded ahead
+
+
+class Shelf:
+    """Stands where a `Loader` stands; files that are named in `held` are loaded when they are released."""
+
+    def __init__(self, *held: int) -> None:
+        self.held = {f"{number}": threading.Event() for number in held}
+        self.begun: list[str] = []
+        self.is_held_up = False
+        self._lock = threading.Lock()
+        self.running = self.most = 0
+
+    def load(self, found):
+        with self._lock:
+            self.begun.append(found.path)
+            self.running += 1
+            self.most = max(self.most, self.running)
+        if found.path in self.held:
+            assert self.held[found.path].wait(60)
+        with self._lock:
+            self.running -= 1
+        if found.path == "-1":
+            raise BackboneError("it is broken")
+        return Loaded(found.path, 1, 1)
+
+
+def found(*numbers):
+    return [FoundImage(f"{number}", 1, 1) for number in numbers]
+
+
+def next_path(loading):
+    """Return the next file, however long it takes."""
+    return next(loaded.path for loaded in loading if loaded is not None)
+
+
+def test_files_are_loaded_in_their_order_and_not_too_far_ahead():
+    shelf = Shelf()
+    given = []
+
+    def files():
+        for file in found(*range(50)):
+            given.append(file)
+            yield file
+
+    for done, loaded in enumerate(load_files(shelf, files(), workers=3, ahead=8)):
+        assert loaded.path == f"{done}"
+        assert len(given) <= done + 8
+    assert done == 49
+    assert shelf.most <= 3
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_a_slow_file_is_passed_by_all_the_others(workers):
+    shelf = Shelf(2)
+    loading = load_files(shelf, found(*range(30)), workers=workers, ahead=5, patience=0.05)
+    others = [next_path(loading) for _ in range(29)]
+    assert others == [f"{number}" for number in range(30) if number != 2]
+    assert next(loading) is None  # nothing is ready, and the caller is told so
+    shelf.held["2"].set()
+    assert next_path(loading) == "2"
+    assert list(loading) == []
+
+
+def test_as_many_files_may_be_slow_as_there_are_workers():
+    shelf = Shelf(0, 1, 2)
+    loading = load_files(shelf, found(*range(10)), workers=2, ahead=6, patience=0.02)
+    assert [next(loading) for _ in range(3)] == [None] * 3
+    shelf.held["1"].set()
+    assert next_path(loading) == "1"
+    passing = [next_path(loading) for _ in range(7)]
+    assert passing == [f"{number}" for number in range(3, 10)]
+    shelf.held["2"].set()
+    assert next_path(loading) == "2"
+    shelf.held["0"].set()
+    assert next_path(loading) == "0"
+    assert list(loading) == []
+
+
+def test_what_is_set_aside_counts_among_what_is_held():
+    shelf = Shelf(0, 5)
+    given = []
+
+    def files():
+        for file in found(*range(40)):
+            given.append(file)
+            yield file
+
+    loading = load_files(shelf, files(), workers=2, ahead=4, patience=0.02)
+    for done in range(38):
+        next_path(loading)
+        assert len(given) <= done + 1 + 4 + 1
+    for event in shelf.held.values():
+        event.set()
+    assert len([loaded for loaded in loading if loaded is not None]) == 2
+
+
+def test_nobody_is_slow_while_the_network_is_loaded():
+    shelf = Shelf(0)
+    shelf.is_held_up = True
+    loading = load_files(shelf, found(*range(6)), workers=2, ahead=4, patience=0.02)
+    assert [next(loading) for _ in range(5)] == [None] * 5
+    shelf.is_held_up = False
+    shelf.held["0"].set()
+    assert [next_path(loading) for _ in range(6)] == [f"{number}" for number in range(6)]
+
+
+def test_who_stops_does_not_wait_for_a_slow_file():
+    shelf = Shelf(0)
+    loading = load_files(shelf, found(*range(20)), workers=1, ahead=3, patience=0.02)
+    assert next_path(loading) == "1"
+    loading.close()
+    assert shelf.running == 1
+    assert len(shelf.begun) < 20
+    shelf.held["0"].set()
+
+
+@pytest.mark.parametrize("held", [(), (-1,)])
+def test_an_error_of_the_loader_ends_the_run(held):
+    shelf = Shelf(*held)
+    loading = load_files(shelf, found(0, -1, 2, 3), workers=2, ahead=4, patience=0.02)
+    assert next_path(loading) == "0"
+    if held:
+        assert [next_path(loading), next_path(loading)] == ["2", "3"]
+        shelf.held["-1"].set()
+    with pytest.raises(BackboneError, match="broken"):
+        next_path(loading)
