@@ -8,10 +8,10 @@ from typing import Any, Protocol, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float64Array
-from semret.errors import ArgumentError, ShapeError
-from semret.retrieval.kernels import check_modes, check_name, kernel_score, median_bandwidth, rbf
-from semret.retrieval.maps import Maps, match_maps, prepare
+from semret.arrays import Float64Array, IndexVector, as_array, require_finite
+from semret.errors import ArgumentError, NonFiniteError, ShapeError
+from semret.retrieval.kernels import check_modes, check_name, checked_scores, kernel_score, median_bandwidth, rbf
+from semret.retrieval.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
 from semret.retrieval.similarity import check_comparable, maxsim_scores, pooled_products, position_products
 
 LAYOUTS = ("NSC", "NCHW", "NTD")
@@ -102,9 +102,10 @@ def rsm(
     ShapeError
         If a shape does not fit the layout, the other set or the centre.
     NonFiniteError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, as given or once it is centred, or a score would be.
     UnknownNameError, ArgumentError
-        If a name is unknown or a number out of range.
+        If a name is unknown or a number out of range; if entries are masked, or the rbf kernel's squared distances
+        leave float64.
 
     Examples
     --------
@@ -136,7 +137,7 @@ class _Set:
 
     def __init__(self, data: Sliceable, name: str, layout: str, prefix_tokens: int, tile_bytes: int) -> None:
         check_name("layout", layout, LAYOUTS)
-        self.data = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
+        self.data = data if hasattr(data, "shape") and hasattr(data, "dtype") else as_array(data, name)
         self.name, self.layout, self.prefix_tokens = name, layout, prefix_tokens
         shape, axes = tuple(self.data.shape), len(layout)
         if len(shape) != axes:
@@ -160,7 +161,9 @@ class _Set:
         return [slice(start, min(start + self.step, len(self))) for start in range(0, len(self), self.step)]
 
     def read(self, rows: slice) -> NDArray[Any]:
-        values = np.asarray(self.data[rows])
+        values = as_array(self.data[rows], self.name)
+        if values.dtype.kind not in "fiub":
+            raise ShapeError(f"{self.name} has dtype {values.dtype}, expected numbers")
         if self.layout == "NCHW":
             return values.reshape(*values.shape[:2], -1).transpose(0, 2, 1)
         return values[:, self.prefix_tokens :]
@@ -202,20 +205,24 @@ class _Comparison:
         return maps.squared_norms
 
     def finish(
-        self, measured: list[Float64Array], norms_x: Float64Array, norms_y: Float64Array
+        self, measured: list[Float64Array], norms_x: Float64Array, norms_y: Float64Array, exponents: IndexVector
     ) -> dict[str, Float64Array]:
-        """Apply the kernels."""
+        """Apply the kernels; `exponents` (N, M) are those of the units of the inner products."""
         if self.invariance == "maxsim":
             found = dict(zip(self.kernels, measured, strict=True))
             if "rbf" in found:
                 found["rbf"] = rbf(found["rbf"], self._sigma(found["rbf"]))
-            return found
+            if "linear" in found:
+                found["linear"] = in_units_of_input(found["linear"], exponents)
+            return {kernel: checked_scores(scores, kernel) for kernel, scores in found.items()}
         (products,) = measured
         norms = norms_x[:, None], norms_y[None, :]
-        sigma = None
-        if "rbf" in self.kernels:
-            sigma = self._sigma(np.maximum(norms[0] + norms[1] - 2 * products, 0.0))
-        return {kernel: kernel_score(kernel, products, *norms, sigma=sigma) for kernel in self.kernels}
+        found = {}
+        for kernel in self.kernels:
+            inner = in_units_of_input(products, exponents) if kernel == "linear" else products
+            sigma = self._sigma(np.maximum(norms[0] + norms[1] - 2 * products, 0.0)) if kernel == "rbf" else None
+            found[kernel] = kernel_score(kernel, inner, *norms, sigma=sigma)
+        return found
 
     def _sigma(self, squared_distances: Float64Array) -> float:
         return median_bandwidth(squared_distances) if self.sigma is None else self.sigma
@@ -239,6 +246,7 @@ class _Pass:
         self.done = 0
         self.measured = [np.zeros((len(first), len(second))) for _ in comparison.measures]
         self.norms = np.zeros(len(first)), np.zeros(len(second))
+        self.exponents = np.zeros(len(first), dtype=np.intp), np.zeros(len(second), dtype=np.intp)
 
     def run(self) -> dict[str, Float64Array]:
         for rows, columns in self._tile_pairs():
@@ -247,7 +255,7 @@ class _Pass:
             for matrix in self.measured:
                 lower = np.tril_indices(len(matrix), -1)
                 matrix[lower] = matrix.T[lower]
-        return self.comparison.finish(self.measured, *self.norms)
+        return self.comparison.finish(self.measured, *self.norms, np.add.outer(*self.exponents))
 
     def _tile_pairs(self) -> Iterator[tuple[slice, slice]]:
         for rows in self.first.tiles():
@@ -260,8 +268,11 @@ class _Pass:
         same = self.first is self.second and rows == columns
         manys = ones if same else prepare(self.second.read(columns), self.center, self.second.name)
         check_comparable(ones, manys, self.comparison.invariance)
+        for kernel in self.comparison.kernels:
+            check_kernel(kernel, ones, manys)
         self.norms[0][rows] = self.comparison.squared_norms(ones)
         self.norms[1][columns] = self.comparison.squared_norms(manys)
+        self.exponents[0][rows], self.exponents[1][columns] = ones.exponents, manys.exponents
         for offset in range(len(ones)):
             skip = offset if same and self.mirrored else 0
             values = self.comparison.measure(ones[offset : offset + 1], manys[skip:])
@@ -275,12 +286,17 @@ class _Pass:
 def _center(data: _Set, center: str | ArrayLike) -> NDArray[Any] | None:
     """Return what to subtract; means are taken in float64, tile by tile."""
     if not isinstance(center, str):
-        return np.asarray(center)
+        return as_array(center, "center")
     check_name("center", center, CENTERS)
     if center == "none" or len(data) == 0:
         return None
     total = np.zeros(data.shape[1:])
     for rows in data.tiles():
-        total += data.read(rows).sum(axis=0, dtype=np.float64)
+        values = data.read(rows)
+        require_finite(values, data.name)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total += values.sum(axis=0, dtype=np.float64)
+    if not np.isfinite(total).all():
+        raise NonFiniteError(f"the mean of {data.name} overflows float64; divide it by a power of two first")
     mean = total / len(data)
     return mean if center == "position" else np.asarray(mean.mean(axis=0))
