@@ -7,6 +7,8 @@ the shape.
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from typing import Any, TypeAlias
 
@@ -42,6 +44,31 @@ def require_finite(array: NDArray[Any], name: str) -> None:
         )
 
 
+def require_memory(nbytes: int, what: str) -> None:
+    """Raise ArgumentError if an array of so many bytes cannot be held, before it is asked for.
+
+    Parameters
+    ----------
+    nbytes : int
+        Any size; sizes that files declare may lie beyond what an array can have.
+    what : str
+        Names the array in the message.
+    """
+    held = _memory()
+    if nbytes > held:
+        raise ArgumentError(
+            f"{what} takes {nbytes / 2**30:.0f} GiB of memory, and this machine has {held / 2**30:.0f}; cut it in parts"
+        )
+
+
+def _memory() -> float:
+    """Return the bytes of memory of this machine, infinity where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """Return numbers, wherever they come from, as an array of a dtype that NumPy itself knows.
 
@@ -63,7 +90,10 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     except (ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ShapeError(f"{name} is no array of numbers, expected rows of one length: {reason}") from error
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
+    # As this processor holds numbers: dtypes of the other byte order compare as unequal to float32 and float64.
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def _is_foreign(values: Any) -> bool:

@@ -23,6 +23,7 @@ from semret.cli.options import (
 )
 from semret.cli.output import Format, printable, reported, show_error, write_json, write_path, write_table
 from semret.errors import ArgumentError, ImageDecodeError, StorageError
+from semret.outputs import require_distinct
 
 if TYPE_CHECKING:
     from semret.retrieval.results import SearchResult
@@ -80,6 +81,7 @@ def query(
     if not images and not text:
         raise typer.BadParameter("give at least one IMAGE, or --text SENTENCE", param_hint="IMAGE")
     with reported():
+        from semret.index.sources import require_no_source
         from semret.retrieval.engine import open_index
         from semret.retrieval.options import SearchOptions
 
@@ -94,6 +96,9 @@ def query(
             exhaustive=exhaustive,
         )
         options.check(len(engine))
+        if html is not None:
+            require_distinct(html, images or [])
+            require_no_source(html, engine.collection)
         results, failures = [], []
         for path in images or []:
             try:
@@ -137,9 +142,13 @@ def rerank(
 ) -> None:
     """Order the candidates of your own first stage by similarity to a picture."""
     with reported():
+        from semret.index.sources import require_no_source
         from semret.retrieval.engine import open_index
 
         engine = open_index(index, weights=weights, device=device)
+        if html is not None:
+            require_distinct(html, [query, candidates])
+            require_no_source(html, engine.collection)
         chosen = read_candidates(candidates)
         result = engine.rerank(
             query,

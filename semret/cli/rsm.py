@@ -14,6 +14,7 @@ import typer
 
 from semret.cli.options import Centering, Invariance, Kernel, SolverOption
 from semret.cli.output import printable, progress_bar, reported, write_json, write_table
+from semret.outputs import require_distinct
 
 
 class Layout(StrEnum):
@@ -93,6 +94,7 @@ def rsm(
         names = [item.value for item in dict.fromkeys(kernel or [Kernel.cosine])]
         check_output(output, len(names))
         files = [file for file in (features, against) if file is not None]
+        require_distinct(output, files)
         keys = {file: _key(file, dataset, files) for file in files}
         second = nullcontext() if against is None else open_features(against, keys[against])
         with open_features(features, keys[features]) as x, second as y, progress_bar("pairs") as bar:

@@ -19,6 +19,7 @@ from semret.index.collection import open_collection
 from semret.index.location import PathLike, Root, absolute
 from semret.index.manifest import MANIFEST_NAME, parse_manifest
 from semret.index.segments import FOLDER, segment_path
+from semret.index.sources import require_no_source
 from semret.index.vectors import SHORTLIST_NAME
 from semret.index.writer import IndexWriter, require_index
 
@@ -50,7 +51,7 @@ def export_index(index: Path, target: PathLike, *, progress: Progress | None = N
     Raises
     ------
     ArgumentError
-        If `target` is a folder, or in one that does not exist.
+        If `target` is a folder, or in one that does not exist; if it is a file of the index or a picture in it.
     StorageError
         If the disk is full, read-only, or refuses access.
     """
@@ -61,7 +62,8 @@ def export_index(index: Path, target: PathLike, *, progress: Progress | None = N
     partial = durable.temporary(path)
     try:
         # While a collection is open no segment is deleted, whether it or a later generation names it.
-        with open_collection(index), durable.storage(f"write {path}"):
+        with open_collection(index) as collection, durable.storage(f"write {path}"):
+            require_no_source(path, collection)
             with partial.open("wb") as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 tar.add(index / MANIFEST_NAME, MANIFEST_NAME, filter=_anonymous)
                 numbers = _add_catalog(index, path, tar)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float64Array, IndexVector, as_array, require_finite
+from semret.arrays import Float64Array, IndexVector, as_array, require_finite, require_memory
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
 from semret.retrieval.kernels import check_modes, check_name, checked_scores, kernel_score, median_bandwidth, rbf
 from semret.retrieval.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
@@ -152,13 +153,19 @@ class _Set:
             raise ShapeError(f"{name} has shape {shape}: no position or channel is left to compare")
         if tile_bytes < 1:
             raise ArgumentError(f"tile_bytes is {tile_bytes}, expected at least 1")
+        self.positions = _positions(self.data, name, layout)
         self.step: int = max(1, tile_bytes // (4 * self.shape[1] * self.shape[2]))
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def tiles(self) -> list[slice]:
-        return [slice(start, min(start + self.step, len(self))) for start in range(0, len(self), self.step)]
+        edges = [0, len(self)]
+        if self.positions is not None:
+            # Maps of one tile have equally many tokens.
+            edges[1:1] = (np.flatnonzero(np.diff(self.positions)) + 1).tolist()
+        parts = itertools.pairwise(edges)
+        return [slice(at, min(at + self.step, stop)) for start, stop in parts for at in range(start, stop, self.step)]
 
     def read(self, rows: slice) -> NDArray[Any]:
         values = as_array(self.data[rows], self.name)
@@ -167,6 +174,16 @@ class _Set:
         if self.layout == "NCHW":
             return values.reshape(*values.shape[:2], -1).transpose(0, 2, 1)
         return values[:, self.prefix_tokens :]
+
+
+def _positions(data: Any, name: str, layout: str) -> IndexVector | None:
+    """Return how many tokens each map of a set has, if it tells and they differ."""
+    positions = getattr(data, "positions", None)
+    if positions is None or len(np.unique(positions)) < 2:
+        return None
+    if layout != "NSC":
+        raise ArgumentError(f"{name} has maps of {min(positions)} to {max(positions)} tokens, expected layout NSC")
+    return np.asarray(positions, dtype=np.intp)
 
 
 class _Comparison:
@@ -244,6 +261,7 @@ class _Pass:
         self.progress = progress
         self.total = len(first) * (len(first) + 1) // 2 if self.mirrored else len(first) * len(second)
         self.done = 0
+        require_memory(8 * len(first) * len(second) * (len(comparison.measures) + 1), "the matrix of similarities")
         self.measured = [np.zeros((len(first), len(second))) for _ in comparison.measures]
         self.norms = np.zeros(len(first)), np.zeros(len(second))
         self.exponents = np.zeros(len(first), dtype=np.intp), np.zeros(len(second), dtype=np.intp)
@@ -290,13 +308,33 @@ def _center(data: _Set, center: str | ArrayLike) -> NDArray[Any] | None:
     check_name("center", center, CENTERS)
     if center == "none" or len(data) == 0:
         return None
+    if data.positions is not None:
+        return _mean_token(data, center)
     total = np.zeros(data.shape[1:])
     for rows in data.tiles():
-        values = data.read(rows)
-        require_finite(values, data.name)
-        with np.errstate(over="ignore", invalid="ignore"):
-            total += values.sum(axis=0, dtype=np.float64)
-    if not np.isfinite(total).all():
-        raise NonFiniteError(f"the mean of {data.name} overflows float64; divide it by a power of two first")
-    mean = total / len(data)
+        total += _sum(data, rows, axes=0)
+    mean = _finite(total, data.name) / len(data)
     return mean if center == "position" else np.asarray(mean.mean(axis=0))
+
+
+def _mean_token(data: _Set, center: str) -> NDArray[Any]:
+    """Return the mean of all tokens of maps that have different numbers of them."""
+    if center == "position" or data.positions is None:
+        raise ShapeError(f"{data.name} has maps of different sizes, so no mean at each position; choose another centre")
+    total = np.zeros(data.shape[2])
+    for rows in data.tiles():
+        total += _sum(data, rows, axes=(0, 1))
+    return _finite(total, data.name) / int(data.positions.sum())
+
+
+def _sum(data: _Set, rows: slice, axes: int | tuple[int, ...]) -> Float64Array:
+    values = data.read(rows)
+    require_finite(values, data.name)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(values.sum(axis=axes, dtype=np.float64))
+
+
+def _finite(total: Float64Array, name: str) -> Float64Array:
+    if not np.isfinite(total).all():
+        raise NonFiniteError(f"the mean of {name} overflows float64; divide it by a power of two first")
+    return total
