@@ -23,6 +23,7 @@ from semret.cli.options import (
 )
 from semret.cli.output import Format, printable, reported, show_error, write_json, write_path, write_table
 from semret.errors import ArgumentError, ImageDecodeError, StorageError
+from semret.foreign import UnfitFileError, read_regular
 from semret.outputs import require_distinct
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ WeightsOption = Annotated[
 ]
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print the hits.")]
 HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")]
+
+
+_LIST_BYTES = 1 << 30
+"""More than a list of any index takes."""
 
 
 def register(app: typer.Typer) -> None:
@@ -163,10 +168,16 @@ def rerank(
         write_results([result], format_, print0=print0, html=html, settings=settings)
 
 
+def _read_list(file: Path) -> str:
+    return read_regular(file, most=_LIST_BYTES).decode("utf-8", errors="surrogateescape")
+
+
 def read_candidates(file: Path) -> list[int | str]:
     """Read ids and paths, one a line; a line that starts with a brace is a JSON object with ``id`` or ``path``."""
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8", errors="surrogateescape")
+        text = sys.stdin.read() if str(file) == "-" else _read_list(file)
+    except UnfitFileError as error:
+        raise ArgumentError(f"cannot read candidates from {file}: it {error.strerror}; pipe it to - instead") from error
     except OSError as error:
         raise ArgumentError(f"cannot read candidates from {file}: {error.strerror}") from error
     chosen: list[int | str] = []

@@ -85,7 +85,9 @@ def rsm(
 ) -> None:
     """Compare every representation with every other, and write the similarity matrix.
 
-    Files are read slice by slice. The axes are (images, positions, channels) unless --layout says otherwise.
+    Files are read slice by slice. The axes are (images, positions, channels) unless --layout says otherwise. An HDF5
+    file with a group for each image, as tools for local features write it, is one set: the data sets named descriptors,
+    in the order of the groups' names.
     """
     with reported():
         from semret.retrieval import rsm as library

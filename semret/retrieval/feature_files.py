@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import require_memory
 from semret.errors import ArgumentError, SemretError, StorageError
+from semret.foreign import UnfitFileError
 from semret.retrieval.hdf5_files import open_hdf5
 from semret.retrieval.numpy_files import open_npy, read_npz
 
@@ -155,6 +156,8 @@ def _described(file: Path) -> Iterator[None]:
     """Turn what a reader may raise into one line that names the file."""
     try:
         yield
+    except UnfitFileError as error:
+        raise ArgumentError(f"cannot read {file}: it {error.strerror}") from error
     except OSError as error:
         raise ArgumentError(f"cannot read {file}: {error.strerror or 'it is damaged or of another format'}") from error
     except SemretError:

@@ -39,14 +39,16 @@ class Sliceable(Protocol):
 
 
 @overload
-def rsm(x: Sliceable, y: Sliceable | None = ..., *, kernel: str = ..., **options: Any) -> Float64Array: ...
+def rsm(
+    x: Sliceable | ArrayLike, y: Sliceable | ArrayLike | None = ..., *, kernel: str = ..., **options: Any
+) -> Float64Array: ...
 @overload
 def rsm(
-    x: Sliceable, y: Sliceable | None = ..., *, kernel: Sequence[str], **options: Any
+    x: Sliceable | ArrayLike, y: Sliceable | ArrayLike | None = ..., *, kernel: Sequence[str], **options: Any
 ) -> dict[str, Float64Array]: ...
 def rsm(
-    x: Sliceable,
-    y: Sliceable | None = None,
+    x: Sliceable | ArrayLike,
+    y: Sliceable | ArrayLike | None = None,
     *,
     kernel: str | Sequence[str] = "cosine",
     invariance: str = "permutation",
@@ -68,7 +70,8 @@ def rsm(
     Parameters
     ----------
     x : array_like of N representations in the given layout
-        Also a memory map or an HDF5 dataset: only slices of the first axis are taken.
+        Also a memory map or an HDF5 dataset: only slices of the first axis are taken. A set whose attribute `positions`
+        gives each map's number of tokens, (N,), may hold maps of different sizes.
     y : array_like of M representations, or None
         None compares `x` with itself.
     kernel : str or sequence of str
@@ -136,9 +139,11 @@ def rsm(
 class _Set:
     """A set of representations read as tiles of (n, S, C)."""
 
-    def __init__(self, data: Sliceable, name: str, layout: str, prefix_tokens: int, tile_bytes: int) -> None:
+    def __init__(
+        self, data: Sliceable | ArrayLike, name: str, layout: str, prefix_tokens: int, tile_bytes: int
+    ) -> None:
         check_name("layout", layout, LAYOUTS)
-        self.data = data if hasattr(data, "shape") and hasattr(data, "dtype") else as_array(data, name)
+        self.data: Any = data if hasattr(data, "shape") and hasattr(data, "dtype") else as_array(data, name)
         self.name, self.layout, self.prefix_tokens = name, layout, prefix_tokens
         shape, axes = tuple(self.data.shape), len(layout)
         if len(shape) != axes:

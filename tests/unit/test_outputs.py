@@ -1,5 +1,7 @@
 """No command replaces what it reads."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from typer.testing import CliRunner
 
 from semret import build
 from semret.cli import app
+from semret.cli.query import read_candidates
 from semret.errors import ArgumentError
 from semret.index.transfer import export_index
 from semret.outputs import require_distinct
@@ -84,3 +87,13 @@ def test_a_report_does_not_go_into_the_data(tmp_path, name):
         result = CliRunner().invoke(app, ["eval", name, "--root", str(tmp_path), "--out", str(out)])
         assert result.exit_code == 1
         assert "cannot write" in result.stderr
+
+
+def test_a_list_that_is_no_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    with (tmp_path / "sparse").open("wb") as stream:
+        stream.truncate(20 << 30)
+    for name, match in (("pipe", "a named pipe.*pipe it to -"), ("zero", "a device"), ("sparse", "expected at most")):
+        with pytest.raises(ArgumentError, match=match):
+            read_candidates(tmp_path / name)
