@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -300,6 +300,8 @@ def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
     """
     from semret.retrieval.products import row_products
 
+    if kernel == "cosine":
+        query, candidates = _levelled(query), _levelled(candidates)
     own = query.token_squares[0]
     found = np.empty(len(candidates))
     for rows, affinity, unit in affinities(query, candidates):
@@ -314,6 +316,23 @@ def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
             else:
                 found[row] = dots.sum()
     return found
+
+
+def _levelled(maps: Maps) -> Maps:
+    """Bring tokens of very different lengths to about one, by powers of two, on which no cosine depends.
+
+    Other maps stay as they are, bit for bit.
+    """
+    from semret.retrieval.products import squares
+
+    known = maps.token_squares
+    extreme = ~(known > known.max(axis=1, keepdims=True, initial=0.0) * 2.0**-100).all(axis=1)
+    if not extreme.any():
+        return maps
+    exponents = np.where(extreme[:, None], np.frexp(np.abs(maps.tokens).max(axis=2))[1], 0)
+    tokens: FloatArray = np.ldexp(maps.tokens, -exponents[:, :, None])
+    found = squares(tokens)
+    return replace(maps, tokens=tokens, token_squares=found, squared_norms=found.sum(axis=1))
 
 
 def _best_tokens(products: FloatArray, squares: Float64Array, unit: float, kernel: str) -> IndexVector:

@@ -52,6 +52,17 @@ def test_the_cosine_does_not_depend_on_magnitude(pair, invariance, one, two):
     assert matrix.diagonal() == pytest.approx(1.0, rel=1e-12)
 
 
+@pytest.mark.parametrize(("dtype", "small"), [("f8", 1e-200), ("f8", 1e-40), ("f4", 1e-33), ("f4", 1e-44)])
+def test_a_token_beside_much_longer_ones_has_its_cosine(dtype, small):
+    tokens = np.array([[3.0, 4.0, 0.0], [0.0, small, 0.0], [0.0, 0.0, small]], dtype=dtype)
+    assert float(matched_similarity(tokens, tokens, invariance="maxsim")) == pytest.approx(1.0, rel=1e-7)
+    other = tokens[:, ::-1].copy()
+    expected = matched_similarity(np.sign(tokens) * [3, 4, 1], np.sign(other) * [1, 4, 3], invariance="maxsim")
+    assert float(matched_similarity(tokens, other, invariance="maxsim")) == pytest.approx(float(expected), rel=1e-6)
+    blank = np.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=dtype)
+    assert float(matched_similarity(blank, blank, invariance="maxsim")) == 0.5
+
+
 @pytest.mark.parametrize("invariance", INVARIANCES)
 def test_other_kernels_give_what_float64_holds_and_refuse_the_rest(pair, invariance):
     a, b = pair
