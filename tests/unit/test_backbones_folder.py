@@ -114,7 +114,8 @@ def test_a_configuration_chooses_no_code(folder: Path, offline: list[Any], setti
         ({"model_type": ["vit"]}, "holds no model that transformers knows"),
         ({"model_type": "vi\nt"}, "holds no model that transformers knows"),
         ({"num_hidden_layers": 10**9}, "more than any network has"),
-        ({"hidden_size": 10**6}, "do not fit"),
+        ({"num_labels": 10**9}, "more than any network has"),
+        ({"hidden_size": 10**6}, "a tensor has another shape"),
     ],
 )
 def test_what_semret_cannot_load_is_refused_in_a_line(

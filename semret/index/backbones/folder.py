@@ -16,6 +16,8 @@ from semret.foreign import read_regular
 
 _MOST_BYTES = 32 << 20
 _MOST_LAYERS = 1000
+_MOST_LABELS = 1_000_000
+"""A configuration makes a name for each of its classes, before a tensor is looked at."""
 
 _CODE = frozenset(
     {
@@ -99,7 +101,8 @@ def _refuse(settings: Mapping[str, Any], file: Path) -> None:
         raise BackboneError(f"{file} takes a part of its network from another library; name that with timm:NAME")
     for key, value in settings.items():
         counts = value if isinstance(value, list) else [value]
-        if ("layers" in key or "depth" in key) and any(_is_number(n) and n > _MOST_LAYERS for n in counts):
+        most = _MOST_LAYERS if "layers" in key or "depth" in key else _MOST_LABELS if key == "num_labels" else None
+        if most is not None and any(_is_number(count) and count > most for count in counts):
             raise BackboneError(f"{file} asks for {key} of {str(value)[:40]}, more than any network has")
 
 

@@ -168,7 +168,8 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
                 None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
             )
         except Exception as error:  # a configuration that makes no sense fails anywhere in a network's own code
-            raise BackboneError(f"the weights do not fit {spec.name}: {first_line(error)}; check --model") from error
+            reason = "a tensor has another shape" if "ignore_mismatched_sizes" in str(error) else first_line(error)
+            raise BackboneError(f"the weights do not fit {spec.name}: {reason}; check --model") from error
     missing = sorted(name for name in report["missing_keys"] if not any(part in name for part in _OPTIONAL))
     wrong = sorted(str(entry) for entry in report.get("mismatched_keys", ()))
     if missing or wrong:
