@@ -216,6 +216,17 @@ def _checked_norms(rows: ArrayLike | None, columns: ArrayLike | None, array: Flo
     return norms
 
 
+def _mean_magnitude(array: FloatArray) -> Float64Array:
+    """Return the sum of all magnitudes of each affinity, divided by the longer side, (K,)."""
+    longer = max(array.shape[1:])
+    with np.errstate(over="ignore"):
+        sums = np.abs(array).sum(axis=(1, 2), dtype=np.float64)
+    if np.isfinite(sums).all():
+        return np.asarray(sums / longer)
+    # All entries together may exceed float64 where no matching does.
+    return np.asarray((np.abs(array) / longer).sum(axis=(1, 2), dtype=np.float64))
+
+
 def _as_norms(norms: ArrayLike, name: str) -> Float64Array:
     array = as_array(norms, name)
     if array.dtype.kind not in "fiub":
@@ -231,8 +242,7 @@ def _certified(array: FloatArray, assignments: IndexVector, solver: Solver) -> B
     auction = AuctionBatch(array, threads=1)
     bounds = auction.solve().bounds if solver.exact else auction.tighten("sweep")
     bounds = np.maximum(bounds, values)
-    # Divided before it is summed: the sum of all entries may exceed float64 where no matching does.
-    magnitude = (np.abs(array) / max(array.shape[1:])).sum(axis=(1, 2), dtype=np.float64)
+    magnitude = _mean_magnitude(array)
     gaps = relative_gaps(values, bounds, 1e-13 * magnitude)
     return BatchMatching(
         assignments=assignments, values=values, bounds=bounds, gaps=gaps, exact=solver.exact, solver=solver.name
