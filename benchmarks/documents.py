@@ -1,4 +1,4 @@
-"""Numbers in documents: what a benchmark found goes between two marker lines, with the conditions of the measurement."""
+"""Numbers in documents: what a benchmark found goes between two marker lines, with its conditions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Image retrieval with permutation-invariant reranking.
 
 The names below are the public interface. They load on first use, so that ``import semret`` loads neither torch nor
-faiss.
+faiss. ``semret.open`` is `open_index` by a shorter name, which ``from semret import *`` leaves to Python's own `open`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from semret.index.build import build as build
     from semret.retrieval.cka import cka as cka
     from semret.retrieval.engine import SearchEngine as SearchEngine
-    from semret.retrieval.engine import open_index as open  # noqa: F401 - read through _EXPORTS
+    from semret.retrieval.engine import open_index as open_index
     from semret.retrieval.results import Hit as Hit
     from semret.retrieval.results import SearchResult as SearchResult
     from semret.retrieval.rsm import rsm as rsm
     from semret.retrieval.similarity import matched_similarity as matched_similarity
+
+    open = open_index
 
 _EXPORTS = {
     "Hit": ("semret.retrieval.results", "Hit"),
@@ -32,10 +34,23 @@ _EXPORTS = {
     "cka": ("semret.retrieval.cka", "cka"),
     "matched_similarity": ("semret.retrieval.similarity", "matched_similarity"),
     "open": ("semret.retrieval.engine", "open_index"),
+    "open_index": ("semret.retrieval.engine", "open_index"),
     "rsm": ("semret.retrieval.rsm", "rsm"),
 }
 
-__all__ = ["__version__", *sorted(_EXPORTS)]
+# Written out, for type checkers read it and run nothing.
+__all__ = [
+    "Hit",
+    "SearchEngine",
+    "SearchResult",
+    "SemretError",
+    "__version__",
+    "build",
+    "cka",
+    "matched_similarity",
+    "open_index",
+    "rsm",
+]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
@@ -51,4 +66,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_EXPORTS})

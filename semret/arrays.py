@@ -7,12 +7,15 @@ the shape.
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.errors import NonFiniteError, ShapeError
+from semret.errors import ArgumentError, NonFiniteError, ShapeError
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Float16Array: TypeAlias = NDArray[np.float16]
@@ -41,19 +44,104 @@ def require_finite(array: NDArray[Any], name: str) -> None:
         )
 
 
+def require_memory(nbytes: int, what: str) -> None:
+    """Raise ArgumentError if an array of so many bytes cannot be held, before it is asked for.
+
+    Parameters
+    ----------
+    nbytes : int
+        Any size; sizes that files declare may lie beyond what an array can have.
+    what : str
+        Names the array in the message.
+    """
+    held = _memory()
+    if nbytes > held:
+        raise ArgumentError(
+            f"{what} takes {nbytes / 2**30:.0f} GiB of memory, and this machine has {held / 2**30:.0f}; cut it in parts"
+        )
+
+
+def _memory() -> float:
+    """Return the bytes of memory of this machine, infinity where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf
+
+
+def as_array(values: Any, name: str) -> NDArray[Any]:
+    """Return numbers, wherever they come from, as an array of a dtype that NumPy itself knows.
+
+    Tensors of torch are detached and brought to the processor; bfloat16, torch's or another library's, becomes
+    float32, which holds all of its values. Lists and tuples may hold tensors. What is an array already is not copied.
+
+    Raises
+    ------
+    ArgumentError
+        If entries are masked: neither a mask nor what lies under it can be compared.
+    ShapeError
+        If the rows of a list differ in length, or it is no array of numbers at all.
+    """
+    if _is_foreign(values):
+        return _converted(values, name)
+    plain = _plain(values, name)
+    try:
+        array = np.asarray(plain)
+    except (ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ShapeError(f"{name} is no array of numbers, expected rows of one length: {reason}") from error
+    if array.dtype.name == "bfloat16":
+        return array.astype(np.float32)
+    # As this processor holds numbers: dtypes of the other byte order compare as unequal to float32 and float64.
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _is_foreign(values: Any) -> bool:
+    """Tell what NumPy would misread: a mask is dropped, and some tensors are refused."""
+    torch = sys.modules.get("torch")
+    return isinstance(values, np.ma.MaskedArray) or (torch is not None and isinstance(values, torch.Tensor))
+
+
+def _plain(values: Any, name: str) -> Any:
+    """Return nested lists with arrays in place of tensors and masked arrays."""
+    if isinstance(values, (list, tuple)):
+        return [_plain(value, name) for value in values]
+    return _converted(values, name) if _is_foreign(values) else values
+
+
+def _converted(values: Any, name: str) -> NDArray[Any]:
+    if isinstance(values, np.ma.MaskedArray):
+        masked = int(np.ma.getmaskarray(values).sum())
+        if masked:
+            raise ArgumentError(
+                f"{name} has {masked} masked values out of {values.size}; fill them, or leave out what holds them"
+            )
+        return np.asarray(values.data)
+    try:
+        tensor = values.detach().cpu()
+        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor.resolve_conj().resolve_neg()
+        return np.asarray(tensor.numpy())
+    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+        raise ShapeError(
+            f"{name} is a tensor of {values.dtype} and layout {values.layout}, expected a dense one of numbers"
+        ) from error
+
+
 def as_tokens(tokens: ArrayLike, name: str = "tokens") -> FloatArray:
     """Return `tokens` as a float array of shape (S, C), S and C at least 1, all finite.
 
-    float16, float32 and float64 keep their dtype; integers and booleans become float32.
+    float16, float32 and float64 keep their dtype; integers, booleans and bfloat16 become float32.
 
     Raises
     ------
     ShapeError
         If `tokens` is not two-dimensional or has an empty axis.
+    ArgumentError
+        If entries are masked.
     NonFiniteError
         If a value is NaN or infinite.
     """
-    array = np.asarray(tokens)
+    array = as_array(tokens, name)
     require_ndim(array, 2, name, "(S, C)")
     if 0 in array.shape:
         raise ShapeError(f"{name} is empty: shape {array.shape}, expected at least one position and one channel")

@@ -35,6 +35,7 @@ from semret.cli.evaluation import (
 from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverOption
 from semret.cli.output import progress_bar, reported, write_json
 from semret.errors import ArgumentError
+from semret.outputs import require_distinct
 
 if TYPE_CHECKING:
     from semret.eval.dataset import Dataset
@@ -92,6 +93,8 @@ def egoobjects(
         from semret.eval.egoobjects import load_egoobjects
         from semret.eval.experiments.retrieval import run_retrieval
 
+        if out is not None:
+            require_distinct(out, [root])
         settings = _settings(kernels, invariances, center, metric, "f1", solver, full_matrix, seed)
         models = choices(model, weights, device)
         dataset = load_egoobjects(root, aspect=aspect, subset=None if subset == "any" else subset, video_key=video_key)
@@ -134,6 +137,8 @@ def cityscapes(
         from semret.eval.cityscapes import load_cityscapes
         from semret.eval.experiments.retrieval import run_retrieval
 
+        if out is not None:
+            require_distinct(out, [root])
         settings = _settings(kernels, invariances, center, metric, "iou", solver, full_matrix, seed)
         models = choices(model, weights, device)
         dataset, split = load_cityscapes(root, classes=classes)

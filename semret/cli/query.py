@@ -21,6 +21,7 @@ from semret.cli.options import (
 )
 from semret.cli.output import Format, reported, show_error
 from semret.errors import ArgumentError, ImageDecodeError
+from semret.outputs import require_distinct
 
 if TYPE_CHECKING:
     from semret.retrieval.engine import SearchEngine
@@ -97,6 +98,7 @@ def query(
     if (images or []).count("-") > 1:
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
     with reported():
+        from semret.index.indexed_pictures import require_no_source
         from semret.retrieval.engine import open_index
         from semret.retrieval.options import SearchOptions
 
@@ -112,6 +114,9 @@ def query(
             exclude_self=exclude_self,
         )
         options.check(max(len(engine), 1))
+        if html is not None:
+            require_distinct(html, _files(images or []))
+            require_no_source(html, engine.collection)
         results, failures = [], []
         for name in images or []:
             try:
@@ -165,9 +170,13 @@ def rerank(
     if query == "-" and str(candidates) == "-":
         raise typer.BadParameter("--query is - too, but standard input can be read once", param_hint="--candidates")
     with reported():
+        from semret.index.indexed_pictures import require_no_source
         from semret.retrieval.engine import open_index
 
         engine = open_index(index, near=_files([query]), weights=weights, device=device)
+        if html is not None:
+            require_distinct(html, [*_files([query]), candidates])
+            require_no_source(html, engine.collection)
         chosen = _choose(engine, candidates)
         result = engine.rerank(
             _picture(query),

@@ -12,6 +12,7 @@ import typer
 
 from semret.cli.options import Centering, Invariance, Kernel, SolverOption
 from semret.cli.output import progress_bar, reported, write_csv, write_json, write_table
+from semret.outputs import require_distinct
 
 
 class Layout(StrEnum):
@@ -82,7 +83,9 @@ def rsm(
 ) -> None:
     """Compare every representation with every other, and write the similarity matrix.
 
-    Files are read slice by slice. The axes are (images, positions, channels) unless --layout says otherwise.
+    Files are read slice by slice. The axes are (images, positions, channels) unless --layout says otherwise. An HDF5
+    file with a group for each image, as tools for local features write it, is one set: the data sets named descriptors,
+    in the order of the groups' names.
     """
     with reported():
         from semret.retrieval import rsm as library
@@ -91,6 +94,7 @@ def rsm(
         names = [item.value for item in dict.fromkeys(kernel or [Kernel.cosine])]
         check_output(output, len(names))
         files = [file for file in (features, against) if file is not None]
+        require_distinct(output, files)
         keys = {file: _key(file, dataset, files) for file in files}
         second = nullcontext() if against is None else open_features(against, keys[against])
         with open_features(features, keys[features]) as x, second as y, progress_bar("pairs") as bar:

@@ -20,6 +20,7 @@ from semret.index.archive import add_member, end_archive, read_members, write_to
 from semret.index.catalog import DIGEST_BYTES, Catalog, digest_line
 from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
 from semret.index.collection import open_collection
+from semret.index.indexed_pictures import require_no_source
 from semret.index.location import PathLike, Root, absolute
 from semret.index.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
 from semret.index.segments import FOLDER, SegmentReader
@@ -52,7 +53,7 @@ def export_index(index: Path, target: PathLike, *, progress: Progress | None = N
     Raises
     ------
     ArgumentError
-        If `target` is a folder, or in one that does not exist.
+        If `target` is a folder, or in one that does not exist; if it is a file of the index or a picture in it.
     StorageError
         If the disk is full, read-only, or refuses access.
     """
@@ -63,7 +64,8 @@ def export_index(index: Path, target: PathLike, *, progress: Progress | None = N
         with durable.storage(f"write {path}"):
             _check_target(path)
         # While a collection is open no segment is deleted, whether it or a later generation names it.
-        with open_collection(index), durable.storage(f"write {path}"):
+        with open_collection(index) as collection, durable.storage(f"write {path}"):
+            require_no_source(path, collection)
             with io.BufferedRandom(durable.create_temporary(path)) as stream:
                 _write_archive(index, stream, progress)
                 stream.flush()

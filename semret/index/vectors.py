@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, require_ndim
 from semret.errors import ArgumentError, ShapeError
 from semret.foreign import open_regular
+from semret.forked import inherited
 from semret.index import durable
 from semret.index.segments import checksum
 
@@ -124,9 +125,11 @@ class VectorIndex:
 
     def faiss(self) -> Any:
         """Return the vectors as a FAISS index, an ``IndexFlatIP`` with the rows of this one."""
-        if self._faiss is None:
-            import faiss
+        import faiss
 
+        if inherited("faiss"):
+            faiss.omp_set_num_threads(1)
+        if self._faiss is None:
             self._faiss = faiss.IndexFlatIP(self.vectors.shape[1])
             self._faiss.add(self.vectors)
         return self._faiss

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from semret.arrays import Float64Array, require_finite, require_ndim
-from semret.errors import ArgumentError, ShapeError
+from semret.arrays import Float64Array, as_array, require_finite, require_ndim
+from semret.errors import ArgumentError, NonFiniteError, ShapeError
 from semret.retrieval.kernels import check_name
 
 ESTIMATORS = ("biased", "unbiased")
@@ -43,11 +44,16 @@ def hsic(k: ArrayLike, l: ArrayLike, *, estimator: str = "biased") -> float:  # 
     ArgumentError
         If one is not symmetric.
     NonFiniteError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, or the criterion is beyond float64.
     UnknownNameError
         If there is no such estimator.
     """
-    return _hsic(*_checked_pair(k, l, estimator), estimator)
+    one, other = _checked_pair(k, l, estimator)
+    with np.errstate(over="ignore"):
+        found = float(np.ldexp(_hsic(one.values, other.values, estimator), one.exponent + other.exponent))
+    if not math.isfinite(found):
+        raise NonFiniteError("the HSIC of k and l overflows float64; divide them by a power of two first, or use cka")
+    return found
 
 
 def cka(k: ArrayLike, l: ArrayLike, *, estimator: str = "biased") -> float:  # noqa: E741
@@ -74,8 +80,7 @@ def cka(k: ArrayLike, l: ArrayLike, *, estimator: str = "biased") -> float:  # n
     ShapeError, ArgumentError, NonFiniteError, UnknownNameError
         See `hsic`.
     """
-    one, other = _checked_pair(k, l, estimator)
-    return _alignment(_hsic(one, other, estimator), _hsic(one, one, estimator), _hsic(other, other, estimator))
+    return _alignment([_terms(k, l, estimator)])
 
 
 def minibatch_cka(batches: Iterable[tuple[ArrayLike, ArrayLike]], *, estimator: str = "unbiased") -> float:
@@ -100,43 +105,75 @@ def minibatch_cka(batches: Iterable[tuple[ArrayLike, ArrayLike]], *, estimator: 
     ShapeError, NonFiniteError, UnknownNameError
         See `hsic`.
     """
-    sums = np.zeros(3)
-    count = 0
-    for k, l in batches:  # noqa: E741
-        one, other = _checked_pair(k, l, estimator)
-        sums += [_hsic(one, other, estimator), _hsic(one, one, estimator), _hsic(other, other, estimator)]
-        count += 1
-    if count == 0:
+    terms = [_terms(k, l, estimator) for k, l in batches]  # noqa: E741
+    if not terms:
         raise ArgumentError("minibatch_cka got no batch, expected at least one pair of matrices")
-    return _alignment(*(sums / count))
+    return _alignment(terms)
 
 
-def _alignment(cross: float, own_k: float, own_l: float) -> float:
+class _Scaled(NamedTuple):
+    """A matrix in units of ``2 ** exponent``, its largest entry within [0.5, 1): its squares stay within float64."""
+
+    values: Float64Array
+    exponent: int
+
+
+class _Terms(NamedTuple):
+    """The three HSIC of a pair of matrices, in the units of the two, and the exponents of the units."""
+
+    cross: float
+    own_k: float
+    own_l: float
+    exponent_k: int
+    exponent_l: int
+
+
+def _terms(k: ArrayLike, l: ArrayLike, estimator: str) -> _Terms:  # noqa: E741
+    one, other = _checked_pair(k, l, estimator)
+    pairs = (one, other), (one, one), (other, other)
+    cross, own_k, own_l = (_hsic(a.values, b.values, estimator) for a, b in pairs)
+    return _Terms(cross, own_k, own_l, one.exponent, other.exponent)
+
+
+def _alignment(terms: Sequence[_Terms]) -> float:
+    """Return the ratio of the means, taken in the units of the largest matrices: no ratio depends on units."""
+    top_k, top_l = max(term.exponent_k for term in terms), max(term.exponent_l for term in terms)
+    sums = np.zeros(3)
+    for term in terms:
+        down_k, down_l = term.exponent_k - top_k, term.exponent_l - top_l
+        sums += np.ldexp(term[:3], [down_k + down_l, 2 * down_k, 2 * down_l])
+    cross, own_k, own_l = (sums / len(terms)).tolist()
     if own_k <= 0 or own_l <= 0:
         return math.nan
     return float(cross / (math.sqrt(own_k) * math.sqrt(own_l)))
 
 
-def _checked_pair(k: ArrayLike, l: ArrayLike, estimator: str) -> tuple[Float64Array, Float64Array]:  # noqa: E741
+def _checked_pair(k: ArrayLike, l: ArrayLike, estimator: str) -> tuple[_Scaled, _Scaled]:  # noqa: E741
     check_name("estimator", estimator, ESTIMATORS)
     least = 2 if estimator == "biased" else 4
     one, other = _checked(k, "k", least), _checked(l, "l", least)
-    if one.shape != other.shape:
-        raise ShapeError(f"k has shape {one.shape} and l {other.shape}, expected matrices of the same items")
+    if one.values.shape != other.values.shape:
+        raise ShapeError(
+            f"k has shape {one.values.shape} and l {other.values.shape}, expected matrices of the same items"
+        )
     return one, other
 
 
-def _checked(matrix: ArrayLike, name: str, least: int) -> Float64Array:
+def _checked(matrix: ArrayLike, name: str, least: int) -> _Scaled:
     """Return the matrix as float64 if it is finite, square and symmetric but for rounding."""
-    array = np.asarray(matrix, dtype=np.float64)
+    given = as_array(matrix, name)
+    if given.dtype.kind not in "fiub" or given.dtype.itemsize > 8:
+        raise ShapeError(f"{name} has dtype {given.dtype}, expected float16, float32 or float64")
+    array = given.astype(np.float64)
     require_ndim(array, 2, name, "(n, n)")
     if array.shape[0] != array.shape[1] or len(array) < least:
         raise ShapeError(f"{name} has shape {array.shape}, expected a square matrix of at least {least} items")
     require_finite(array, name)
-    scale = float(np.abs(array).max())
-    if not np.allclose(array, array.T, rtol=1e-5, atol=1e-6 * scale):
+    exponent = int(np.frexp(np.abs(array).max())[1])
+    array = np.ldexp(array, -exponent)
+    if not np.allclose(array, array.T, rtol=1e-5, atol=1e-6 * float(np.abs(array).max())):
         raise ArgumentError(f"{name} is not symmetric, expected the similarity matrix of one set with itself")
-    return array
+    return _Scaled(array, exponent)
 
 
 def _hsic(k: Float64Array, l: Float64Array, estimator: str) -> float:  # noqa: E741

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
+from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array, require_finite
 from semret.errors import ArgumentError
 from semret.retrieval.kernels import check_modes, kernel_score, median_bandwidth
 from semret.retrieval.maps import match_maps, prepare
-from semret.retrieval.similarity import check_shapes, pooled_scores, unmatched_scores
+from semret.retrieval.similarity import check_shapes, matched_scores, pooled_scores, unmatched_scores
 
 if TYPE_CHECKING:
     from semret.retrieval.coarse import CoarseMaps, CoarseQuery
@@ -85,7 +85,7 @@ class Contest:
         excluded: IdVector | None = None,
     ) -> None:
         self.settings, self.center, self.sigma, self.excluded = settings, center, sigma, excluded
-        self.query = prepare(np.asarray(tokens)[None], center, "the query's tokens")
+        self.query = prepare(as_array(tokens, "the query's tokens")[None], center, "the query's tokens")
         self.rows: IndexVector = np.zeros(0, dtype=np.intp)
         self.ids: IdVector = np.zeros(0, dtype=np.int64)
         self.scores: Float64Array = np.zeros(0)
@@ -108,6 +108,8 @@ class Contest:
     def compare_pooled(self, rows: IndexVector, ids: IdVector, query: Float64Array, candidates: Float64Array) -> None:
         """Enter candidates by pooled embeddings, (D,) and (n, D), already centred."""
         start = time.perf_counter()
+        require_finite(query, "the query's pooled embedding")
+        require_finite(candidates, "the candidates' pooled embeddings")
         if self.settings.kernel == "rbf" and self.sigma is None:
             self.sigma = median_bandwidth(((candidates - query) ** 2).sum(axis=1))
         self._enter(rows, ids, pooled_scores(query, candidates, kernel=self.settings.kernel, sigma=self.sigma))
@@ -120,6 +122,7 @@ class Contest:
         centre: many queries share them.
         """
         begun = time.perf_counter()
+        tokens = as_array(tokens, "the candidates' tokens")
         check_shapes(self.query.tokens.shape[1:], tokens.shape[1:], self.settings.invariance)
         allowed = np.arange(len(ids)) if self.excluded is None else np.flatnonzero(~np.isin(ids, self.excluded))
         self.seen += len(allowed)
@@ -127,7 +130,7 @@ class Contest:
             pass
         elif self.settings.invariance != "permutation":
             self._score(rows[allowed], ids[allowed], tokens[allowed])
-        elif not self.settings.prune or len(allowed) + len(self.rows) <= self.settings.k:
+        elif not self._can_prune(tokens, len(allowed)):
             self._solve(rows[allowed], ids[allowed], tokens[allowed])
         else:
             step = max(1, AFFINITY_BYTES // (4 * len(self.query.tokens[0]) * tokens.shape[1]))
@@ -137,6 +140,12 @@ class Contest:
                 shared = None if integers is None else integers[part]
                 self._narrow(rows[part], ids[part], tokens[part], inside, shared)
         self.seconds += time.perf_counter() - begun
+
+    def _can_prune(self, tokens: FloatArray, count: int) -> bool:
+        """Tell whether bounds may save a solve: some candidate will not be among the best, and float32 holds all."""
+        if not self.settings.prune or count + len(self.rows) <= self.settings.k:
+            return False
+        return _fits_float32(tokens) and _fits_float32(self.query.tokens) and not self.query.exponents.any()
 
     def _score(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
         maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.settings.threads)
@@ -149,8 +158,8 @@ class Contest:
         found = match_maps(self.query, maps, solver=self.settings.solver, threads=self.settings.threads)
         self.solved += len(rows)
         self.exact = self.exact and found.exact
-        norms = self.query.squared_norms, maps.squared_norms
-        self._enter(rows, ids, kernel_score(self.settings.kernel, found.matched, *norms, sigma=self.sigma))
+        kernel, sigma = self.settings.kernel, self.sigma
+        self._enter(rows, ids, matched_scores(self.query, maps, found.matched, kernel=kernel, sigma=sigma))
 
     def _narrow(
         self,
@@ -189,6 +198,13 @@ class Contest:
         scores = np.concatenate([self.scores, scores])
         best = np.lexsort((ids, -scores))[: self.settings.k]
         self.rows, self.ids, self.scores = rows[best], ids[best], scores[best]
+
+
+def _fits_float32(tokens: FloatArray) -> bool:
+    """Tell whether float64 tokens keep their worth as float32, in which the bounds are computed; others always do."""
+    if tokens.dtype != np.float64 or tokens.size == 0:
+        return True
+    return bool(2.0**-60 < max(float(tokens.max()), -float(tokens.min())) < 2.0**60)
 
 
 class _Field:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import math
 import os
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -13,25 +14,41 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.errors import ArgumentError, StorageError
+from semret.arrays import require_memory
+from semret.errors import ArgumentError, SemretError, StorageError
+from semret.foreign import UnfitFileError
+from semret.retrieval.hdf5_files import open_hdf5
+from semret.retrieval.numpy_files import open_npy, read_npz
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
+
+_MOST_SHOWN = 80
+"""Characters of a name within a message."""
+_MOST_COMPARED = 1000
+"""Names among which a close match is looked for."""
 
 
 @contextlib.contextmanager
 def open_features(path: str | os.PathLike[str], key: str | None = None) -> Iterator[Any]:
-    """Give the array in a file: a memory map of .npy, an HDF5 dataset, or an array of .npz read into memory.
+    """Give the array in a file: a memory map of .npy, an HDF5 data set, or an array of .npz read into memory.
+
+    Files are taken for what their bytes are, not for what they say: an array is no longer than its file can hold, and
+    no other file is read, whatever names it. An HDF5 file with a group for each image, as tools for local features
+    write them, is one set: the data sets named ``descriptors``, in the order of the groups' names, each (C, N), or
+    (N, C) where the number of keypoints or the other images say so.
 
     Parameters
     ----------
     path : path
     key : str or None
-        Name of the array in a .npz or HDF5 file; needed only when there are several.
+        Name of the array in a .npz or HDF5 file, or of a group that holds images; needed only when there are several.
+        Links within an HDF5 file are followed.
 
     Raises
     ------
     ArgumentError
-        If the file cannot be read, is of another kind, or has no such array.
+        If the file cannot be read, is of another kind, or has no such array; if the array holds no numbers, lies in
+        another file, is packed with a filter that is not built in, or needs more memory than there is.
     """
     file = Path(path)
     suffix = file.suffix.lower()
@@ -42,20 +59,33 @@ def open_features(path: str | os.PathLike[str], key: str | None = None) -> Itera
     with contextlib.ExitStack() as stack:
         with _described(file):
             if suffix == ".npy":
-                data: Any = np.load(file, mmap_mode="r", allow_pickle=False)
+                data: Any = open_npy(file)
             elif suffix == ".npz":
-                archive = stack.enter_context(np.load(file, allow_pickle=False))
-                data = archive[_chosen(archive.files, key, file)]
+                data = read_npz(file, _chosen, key)
             else:
-                data = _open_dataset(stack, file, key)
-        if data.dtype.kind not in "fiub":
-            raise ArgumentError(f"{file} holds {data.dtype} values, expected numbers")
-        yield data
+                data = open_hdf5(stack, file, _chosen, key)
+        yield _Described(data, file)
+
+
+class _Described:
+    """An array of a file, of which what goes wrong while it is read is told in one line."""
+
+    def __init__(self, data: Any, file: Path) -> None:
+        self._data, self._file = data, file
+        self.shape, self.dtype = tuple(data.shape), data.dtype
+        self.positions = getattr(data, "positions", None)
+
+    def __getitem__(self, rows: Any, /) -> NDArray[Any]:
+        with _described(self._file):
+            return np.asarray(self._data[rows])
 
 
 def read_matrix(path: str | os.PathLike[str], key: str | None = None) -> NDArray[Any]:
     """Return the whole array in a file; see `open_features`."""
     with open_features(path, key) as data:
+        if data.positions is not None:
+            raise ArgumentError(f"{path} holds descriptors of {data.shape[0]} images, expected one matrix")
+        require_memory(math.prod(data.shape) * data.dtype.itemsize, f"the matrix in {path}")
         return np.array(data[...])
 
 
@@ -126,29 +156,33 @@ def _described(file: Path) -> Iterator[None]:
     """Turn what a reader may raise into one line that names the file."""
     try:
         yield
+    except UnfitFileError as error:
+        raise ArgumentError(f"cannot read {file}: it {error.strerror}") from error
     except OSError as error:
         raise ArgumentError(f"cannot read {file}: {error.strerror or 'it is damaged or of another format'}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, ArgumentError):
-            raise
+    except SemretError:
+        raise
+    except MemoryError as error:
+        raise ArgumentError(f"cannot read {file}: there is not enough memory for it") from error
+    # What libraries raise of damaged files is of many kinds, h5py alone has five.
+    except Exception as error:
         raise ArgumentError(f"cannot read {file}: it is damaged, of another format, or holds objects") from error
 
 
-def _open_dataset(stack: contextlib.ExitStack, file: Path, key: str | None) -> Any:
-    import h5py
-
-    root = stack.enter_context(h5py.File(file, "r"))
-    names: list[str] = []
-    root.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return root[_chosen(names, None if key is None else key.strip("/"), file)]
-
-
 def _chosen(names: list[str], key: str | None, file: Path) -> str:
-    shown = ", ".join(sorted(names)) or "none"
     if key is None:
         if len(names) != 1:
-            raise ArgumentError(f"{file} holds {len(names)} arrays ({shown}); name one with the dataset option")
+            raise ArgumentError(f"{file} holds {len(names)} arrays ({_few(names)}); name one with the dataset option")
         return names[0]
     if key not in names:
-        raise ArgumentError(f"{file} has no array {key!r}, it holds: {shown}")
+        close = difflib.get_close_matches(key, names[:_MOST_COMPARED], n=1)
+        hint = f"; did you mean {close[0][:_MOST_SHOWN]}?" if close else ""
+        raise ArgumentError(f"{file} has no array {key[:_MOST_SHOWN]!r}, it holds: {_few(names)}{hint}")
     return key
+
+
+def _few(names: list[str]) -> str:
+    """Name the first arrays, and tell how many more there are."""
+    shown = [name[:_MOST_SHOWN] for name in sorted(names)[:4]]
+    more = [f"and {len(names) - len(shown)} more"] if len(names) > len(shown) else []
+    return ", ".join([*shown, *more]) or "none"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from semret.arrays import Float64Array
-from semret.errors import ArgumentError, UnknownNameError
+from semret.errors import ArgumentError, NonFiniteError, UnknownNameError
 
 KERNELS = ("cosine", "linear", "rbf")
 """Names of the kernels; the first is the default."""
@@ -87,9 +87,23 @@ def kernel_score(
         If there is no such kernel.
     ArgumentError
         If the kernel is rbf and `sigma` is None, negative or not finite.
+    NonFiniteError
+        If a score is NaN or beyond float64.
     """
     check_name("kernel", kernel, KERNELS)
     m, a, b = (np.asarray(value, dtype=np.float64) for value in (matched, squared_norm_a, squared_norm_b))
+    return checked_scores(_scores(kernel, m, a, b, sigma), kernel)
+
+
+def checked_scores(scores: Float64Array, kernel: str) -> Float64Array:
+    """Return the scores, or raise NonFiniteError if one is NaN or infinite: such a score cannot be ranked."""
+    if np.isfinite(scores).all():
+        return scores
+    advice = "" if kernel == "cosine" else "; divide them by a power of two first, or choose kernel cosine"
+    raise NonFiniteError(f"the maps' values are too large or not finite: a {kernel} score leaves float64{advice}")
+
+
+def _scores(kernel: str, m: Float64Array, a: Float64Array, b: Float64Array, sigma: float | None) -> Float64Array:
     if kernel == "linear":
         return np.array(np.broadcast_arrays(m, a, b)[0])
     if kernel == "cosine":
@@ -107,7 +121,7 @@ def rbf(squared_distances: ArrayLike, sigma: float | None) -> Float64Array:
     if sigma is None or not np.isfinite(sigma) or sigma < 0:
         raise ArgumentError(f"the rbf bandwidth sigma is {sigma}, expected a finite number of at least 0")
     d2 = np.asarray(squared_distances, dtype=np.float64)
-    width = 2 * float(sigma) ** 2
+    width = 2 * float(sigma) * float(sigma)  # a power would raise where a product overflows to infinity
     if width == 0:
         return np.where(d2 > 0, 0.0, 1.0)
     return np.exp(-(d2 / width))

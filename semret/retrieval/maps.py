@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float64Array, FloatArray, IndexVector, require_finite, require_ndim
-from semret.errors import ShapeError
+from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, require_finite, require_ndim
+from semret.errors import ArgumentError, NonFiniteError, ShapeError
 
 AFFINITY_BYTES = 64 << 20
 """Affinities held at once while one map is compared with many."""
+
+_USUAL = 2.0**-600, 2.0**600
+"""Squared norms of maps whose products are computed as they are; only maps in float64 can leave this range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,22 +27,30 @@ class Maps:
     Attributes
     ----------
     tokens : ndarray of shape (n, S, C), float32 or float64
+        In units of ``2 ** exponents``.
     token_squares : ndarray of shape (n, S), float64
         Squared norm of each token.
     squared_norms : ndarray of shape (n,), float64
         Squared Frobenius norm of each map.
+    exponents : ndarray of shape (n,), intp
+        0, but for maps so large or small that their squares would leave float64: all numbers above are then those of
+        the map divided by this power of two, which changes no cosine.
     """
 
     tokens: FloatArray
     token_squares: Float64Array
     squared_norms: Float64Array
+    exponents: IndexVector
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def __getitem__(self, rows: slice | IndexVector) -> Maps:
         return Maps(
-            tokens=self.tokens[rows], token_squares=self.token_squares[rows], squared_norms=self.squared_norms[rows]
+            tokens=self.tokens[rows],
+            token_squares=self.token_squares[rows],
+            squared_norms=self.squared_norms[rows],
+            exponents=self.exponents[rows],
         )
 
     @property
@@ -50,7 +61,10 @@ class Maps:
 
 @dataclass(frozen=True, kw_only=True)
 class MatchedMaps:
-    """One map matched with many: `matched` and `bounds` (n,) float64, `assignments` (n, Sq), and whether optimal."""
+    """One map matched with many: `matched` and `bounds` (n,) float64, `assignments` (n, Sq), and whether optimal.
+
+    Products are in the units of the two maps' `exponents`.
+    """
 
     matched: Float64Array
     bounds: Float64Array
@@ -69,18 +83,21 @@ def prepare(
     ------
     ShapeError
         If there are not three axes, an axis but the first is empty, or the centre does not fit.
+    ArgumentError
+        If entries are masked.
     NonFiniteError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, as given or once it is centred.
     """
     from semret.retrieval.products import in_threads, squares
 
+    tokens = as_array(tokens, name)
     require_ndim(tokens, 3, name, "(n, S, C)")
     if 0 in tokens.shape[1:]:
         raise ShapeError(f"{name} is empty: shape {tokens.shape}, expected at least one position and one channel")
     if tokens.dtype.kind not in "fiub" or tokens.dtype.itemsize > 8:
         raise ShapeError(f"{name} has dtype {tokens.dtype}, expected float16, float32 or float64")
     dtype = np.float64 if tokens.dtype == np.float64 else np.float32
-    middle = None if center is None else _fitting_center(center, tokens.shape[1:]).astype(dtype)
+    middle = None if center is None else _fitting_center(center, tokens.shape[1:], dtype)
     values: FloatArray = np.empty(tokens.shape, dtype=dtype)
     token_squares = np.empty(tokens.shape[:2])
 
@@ -96,19 +113,64 @@ def prepare(
 
     in_threads(fill, len(tokens), threads)
     if not np.isfinite(token_squares).all():
-        require_finite(np.asarray(tokens, dtype=dtype), name)
+        _require_centred(tokens, values, name)
+    exponents = _exponents(values, token_squares)
+    for row in np.flatnonzero(exponents):
+        values[row] = np.ldexp(values[row], -exponents[row])
+        token_squares[row] = squares(values[row : row + 1])[0]
     norms = np.array([math.fsum(row) for row in token_squares], dtype=np.float64)
-    return Maps(tokens=values, token_squares=token_squares, squared_norms=norms)
+    return Maps(tokens=values, token_squares=token_squares, squared_norms=norms, exponents=exponents)
 
 
-def _fitting_center(center: ArrayLike, shape: tuple[int, ...]) -> FloatArray:
-    array = np.asarray(center)
+def _require_centred(tokens: NDArray[Any], values: FloatArray, name: str) -> None:
+    """Raise NonFiniteError if tokens are not finite, and tell whether they were when they came."""
+    if np.isfinite(values).all():
+        return
+    require_finite(tokens, name)
+    raise NonFiniteError(
+        f"{name} overflow {values.dtype} when the centre is subtracted; divide both by a power of two first"
+    )
+
+
+def _exponents(values: FloatArray, token_squares: Float64Array) -> IndexVector:
+    """Return the power of two to divide each map by so that its squares stay within float64, (n,); mostly 0."""
+    exponents = np.zeros(len(values), dtype=np.intp)
+    if values.dtype == np.float32:
+        return exponents
+    with np.errstate(over="ignore"):
+        sums = token_squares.sum(axis=1)
+    for row in np.flatnonzero(~((sums > _USUAL[0]) & (sums < _USUAL[1]))):
+        exponents[row] = np.frexp(max(values[row].max(), -values[row].min()))[1]
+    return exponents
+
+
+def check_kernel(kernel: str, *maps: Maps) -> None:
+    """Raise ArgumentError if kernel rbf should be applied to maps whose squared distances leave float64."""
+    if kernel == "rbf" and any(one.exponents.any() for one in maps):
+        raise ArgumentError(
+            "the maps' values are so large or so small that squared distances leave float64; "
+            "divide maps and sigma by a power of two first, or choose kernel cosine"
+        )
+
+
+def in_units_of_input(products: ArrayLike, *exponents: ArrayLike) -> Float64Array:
+    """Return inner products of maps as those of the maps that were given; infinite where float64 cannot hold one."""
+    power = sum((np.asarray(one) for one in exponents), np.zeros((), dtype=np.intp))
+    with np.errstate(over="ignore", under="ignore"):
+        return np.asarray(np.ldexp(np.asarray(products, dtype=np.float64), power))
+
+
+def _fitting_center(center: ArrayLike, shape: tuple[int, ...], dtype: type[np.floating[Any]]) -> FloatArray:
+    array = as_array(center, "center")
+    if array.dtype.kind not in "fiub":
+        raise ShapeError(f"the centre has dtype {array.dtype}, expected numbers")
     if array.shape not in (shape[1:], shape):
         raise ShapeError(
             f"the centre has shape {array.shape}, expected {shape[1:]} (one vector for all positions) or {shape}"
         )
     require_finite(array, "center")
-    return array
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
 
 
 def match_maps(

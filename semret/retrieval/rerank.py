@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
+from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, as_array
 from semret.errors import ArgumentError, ShapeError
 from semret.retrieval.contest import Contest, Settings
 from semret.retrieval.kernels import centred_squared_norms, median_bandwidth
@@ -91,6 +91,11 @@ class Query:
     tokens: FloatArray
     pooled: NDArray[np.floating[Any]] | None = None
     excluded: IdVector | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", as_array(self.tokens, "the query's tokens"))
+        if self.pooled is not None:
+            object.__setattr__(self, "pooled", as_array(self.pooled, "the query's pooled embedding"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +257,7 @@ def rerank_stream(
     ]
     seen = 0
     for ids, tokens in chunks:
+        tokens = as_array(tokens, "the candidates' tokens")
         rows = np.arange(seen, seen + len(ids))
         integers = _shared_integers(tokens, middle, settings) if len(ids) and len(queries) > 1 else None
         for contest in contests:

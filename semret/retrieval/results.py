@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,11 @@ class SearchResult:
     def __len__(self) -> int:
         return len(self.hits)
 
-    def __getitem__(self, rank: int) -> Hit:
+    @overload
+    def __getitem__(self, rank: SupportsIndex) -> Hit: ...
+    @overload
+    def __getitem__(self, rank: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, rank: SupportsIndex | slice) -> Hit | tuple[Hit, ...]:
         return self.hits[rank]
 
     def __repr__(self) -> str:

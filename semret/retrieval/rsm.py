@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float64Array
-from semret.errors import ArgumentError, ShapeError
-from semret.retrieval.kernels import check_modes, check_name, kernel_score, median_bandwidth, rbf
-from semret.retrieval.maps import Maps, match_maps, prepare
+from semret.arrays import Float64Array, IndexVector, as_array, require_finite, require_memory
+from semret.errors import ArgumentError, NonFiniteError, ShapeError
+from semret.retrieval.kernels import check_modes, check_name, checked_scores, kernel_score, median_bandwidth, rbf
+from semret.retrieval.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
 from semret.retrieval.similarity import check_comparable, maxsim_scores, pooled_products, position_products
 
 LAYOUTS = ("NSC", "NCHW", "NTD")
@@ -38,14 +39,16 @@ class Sliceable(Protocol):
 
 
 @overload
-def rsm(x: Sliceable, y: Sliceable | None = ..., *, kernel: str = ..., **options: Any) -> Float64Array: ...
+def rsm(
+    x: Sliceable | ArrayLike, y: Sliceable | ArrayLike | None = ..., *, kernel: str = ..., **options: Any
+) -> Float64Array: ...
 @overload
 def rsm(
-    x: Sliceable, y: Sliceable | None = ..., *, kernel: Sequence[str], **options: Any
+    x: Sliceable | ArrayLike, y: Sliceable | ArrayLike | None = ..., *, kernel: Sequence[str], **options: Any
 ) -> dict[str, Float64Array]: ...
 def rsm(
-    x: Sliceable,
-    y: Sliceable | None = None,
+    x: Sliceable | ArrayLike,
+    y: Sliceable | ArrayLike | None = None,
     *,
     kernel: str | Sequence[str] = "cosine",
     invariance: str = "permutation",
@@ -67,7 +70,8 @@ def rsm(
     Parameters
     ----------
     x : array_like of N representations in the given layout
-        Also a memory map or an HDF5 dataset: only slices of the first axis are taken.
+        Also a memory map or an HDF5 dataset: only slices of the first axis are taken. A set whose attribute `positions`
+        gives each map's number of tokens, (N,), may hold maps of different sizes.
     y : array_like of M representations, or None
         None compares `x` with itself.
     kernel : str or sequence of str
@@ -102,9 +106,10 @@ def rsm(
     ShapeError
         If a shape does not fit the layout, the other set or the centre.
     NonFiniteError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, as given or once it is centred, or a score would be.
     UnknownNameError, ArgumentError
-        If a name is unknown or a number out of range.
+        If a name is unknown or a number out of range; if entries are masked, or the rbf kernel's squared distances
+        leave float64.
 
     Examples
     --------
@@ -134,9 +139,11 @@ def rsm(
 class _Set:
     """A set of representations read as tiles of (n, S, C)."""
 
-    def __init__(self, data: Sliceable, name: str, layout: str, prefix_tokens: int, tile_bytes: int) -> None:
+    def __init__(
+        self, data: Sliceable | ArrayLike, name: str, layout: str, prefix_tokens: int, tile_bytes: int
+    ) -> None:
         check_name("layout", layout, LAYOUTS)
-        self.data = data if hasattr(data, "shape") and hasattr(data, "dtype") else np.asarray(data)
+        self.data: Any = data if hasattr(data, "shape") and hasattr(data, "dtype") else as_array(data, name)
         self.name, self.layout, self.prefix_tokens = name, layout, prefix_tokens
         shape, axes = tuple(self.data.shape), len(layout)
         if len(shape) != axes:
@@ -151,19 +158,37 @@ class _Set:
             raise ShapeError(f"{name} has shape {shape}: no position or channel is left to compare")
         if tile_bytes < 1:
             raise ArgumentError(f"tile_bytes is {tile_bytes}, expected at least 1")
+        self.positions = _positions(self.data, name, layout)
         self.step: int = max(1, tile_bytes // (4 * self.shape[1] * self.shape[2]))
 
     def __len__(self) -> int:
         return int(self.shape[0])
 
     def tiles(self) -> list[slice]:
-        return [slice(start, min(start + self.step, len(self))) for start in range(0, len(self), self.step)]
+        edges = [0, len(self)]
+        if self.positions is not None:
+            # Maps of one tile have equally many tokens.
+            edges[1:1] = (np.flatnonzero(np.diff(self.positions)) + 1).tolist()
+        parts = itertools.pairwise(edges)
+        return [slice(at, min(at + self.step, stop)) for start, stop in parts for at in range(start, stop, self.step)]
 
     def read(self, rows: slice) -> NDArray[Any]:
-        values = np.asarray(self.data[rows])
+        values = as_array(self.data[rows], self.name)
+        if values.dtype.kind not in "fiub":
+            raise ShapeError(f"{self.name} has dtype {values.dtype}, expected numbers")
         if self.layout == "NCHW":
             return values.reshape(*values.shape[:2], -1).transpose(0, 2, 1)
         return values[:, self.prefix_tokens :]
+
+
+def _positions(data: Any, name: str, layout: str) -> IndexVector | None:
+    """Return how many tokens each map of a set has, if it tells and they differ."""
+    positions = getattr(data, "positions", None)
+    if positions is None or len(np.unique(positions)) < 2:
+        return None
+    if layout != "NSC":
+        raise ArgumentError(f"{name} has maps of {min(positions)} to {max(positions)} tokens, expected layout NSC")
+    return np.asarray(positions, dtype=np.intp)
 
 
 class _Comparison:
@@ -202,20 +227,24 @@ class _Comparison:
         return maps.squared_norms
 
     def finish(
-        self, measured: list[Float64Array], norms_x: Float64Array, norms_y: Float64Array
+        self, measured: list[Float64Array], norms_x: Float64Array, norms_y: Float64Array, exponents: IndexVector
     ) -> dict[str, Float64Array]:
-        """Apply the kernels."""
+        """Apply the kernels; `exponents` (N, M) are those of the units of the inner products."""
         if self.invariance == "maxsim":
             found = dict(zip(self.kernels, measured, strict=True))
             if "rbf" in found:
                 found["rbf"] = rbf(found["rbf"], self._sigma(found["rbf"]))
-            return found
+            if "linear" in found:
+                found["linear"] = in_units_of_input(found["linear"], exponents)
+            return {kernel: checked_scores(scores, kernel) for kernel, scores in found.items()}
         (products,) = measured
         norms = norms_x[:, None], norms_y[None, :]
-        sigma = None
-        if "rbf" in self.kernels:
-            sigma = self._sigma(np.maximum(norms[0] + norms[1] - 2 * products, 0.0))
-        return {kernel: kernel_score(kernel, products, *norms, sigma=sigma) for kernel in self.kernels}
+        found = {}
+        for kernel in self.kernels:
+            inner = in_units_of_input(products, exponents) if kernel == "linear" else products
+            sigma = self._sigma(np.maximum(norms[0] + norms[1] - 2 * products, 0.0)) if kernel == "rbf" else None
+            found[kernel] = kernel_score(kernel, inner, *norms, sigma=sigma)
+        return found
 
     def _sigma(self, squared_distances: Float64Array) -> float:
         return median_bandwidth(squared_distances) if self.sigma is None else self.sigma
@@ -237,8 +266,10 @@ class _Pass:
         self.progress = progress
         self.total = len(first) * (len(first) + 1) // 2 if self.mirrored else len(first) * len(second)
         self.done = 0
+        require_memory(8 * len(first) * len(second) * (len(comparison.measures) + 1), "the matrix of similarities")
         self.measured = [np.zeros((len(first), len(second))) for _ in comparison.measures]
         self.norms = np.zeros(len(first)), np.zeros(len(second))
+        self.exponents = np.zeros(len(first), dtype=np.intp), np.zeros(len(second), dtype=np.intp)
 
     def run(self) -> dict[str, Float64Array]:
         for rows, columns in self._tile_pairs():
@@ -247,7 +278,7 @@ class _Pass:
             for matrix in self.measured:
                 lower = np.tril_indices(len(matrix), -1)
                 matrix[lower] = matrix.T[lower]
-        return self.comparison.finish(self.measured, *self.norms)
+        return self.comparison.finish(self.measured, *self.norms, np.add.outer(*self.exponents))
 
     def _tile_pairs(self) -> Iterator[tuple[slice, slice]]:
         for rows in self.first.tiles():
@@ -260,8 +291,11 @@ class _Pass:
         same = self.first is self.second and rows == columns
         manys = ones if same else prepare(self.second.read(columns), self.center, self.second.name)
         check_comparable(ones, manys, self.comparison.invariance)
+        for kernel in self.comparison.kernels:
+            check_kernel(kernel, ones, manys)
         self.norms[0][rows] = self.comparison.squared_norms(ones)
         self.norms[1][columns] = self.comparison.squared_norms(manys)
+        self.exponents[0][rows], self.exponents[1][columns] = ones.exponents, manys.exponents
         for offset in range(len(ones)):
             skip = offset if same and self.mirrored else 0
             values = self.comparison.measure(ones[offset : offset + 1], manys[skip:])
@@ -275,12 +309,37 @@ class _Pass:
 def _center(data: _Set, center: str | ArrayLike) -> NDArray[Any] | None:
     """Return what to subtract; means are taken in float64, tile by tile."""
     if not isinstance(center, str):
-        return np.asarray(center)
+        return as_array(center, "center")
     check_name("center", center, CENTERS)
     if center == "none" or len(data) == 0:
         return None
+    if data.positions is not None:
+        return _mean_token(data, center)
     total = np.zeros(data.shape[1:])
     for rows in data.tiles():
-        total += data.read(rows).sum(axis=0, dtype=np.float64)
-    mean = total / len(data)
+        total += _sum(data, rows, axes=0)
+    mean = _finite(total, data.name) / len(data)
     return mean if center == "position" else np.asarray(mean.mean(axis=0))
+
+
+def _mean_token(data: _Set, center: str) -> NDArray[Any]:
+    """Return the mean of all tokens of maps that have different numbers of them."""
+    if center == "position" or data.positions is None:
+        raise ShapeError(f"{data.name} has maps of different sizes, so no mean at each position; choose another centre")
+    total = np.zeros(data.shape[2])
+    for rows in data.tiles():
+        total += _sum(data, rows, axes=(0, 1))
+    return _finite(total, data.name) / int(data.positions.sum())
+
+
+def _sum(data: _Set, rows: slice, axes: int | tuple[int, ...]) -> Float64Array:
+    values = data.read(rows)
+    require_finite(values, data.name)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(values.sum(axis=axes, dtype=np.float64))
+
+
+def _finite(total: Float64Array, name: str) -> Float64Array:
+    if not np.isfinite(total).all():
+        raise NonFiniteError(f"the mean of {name} overflows float64; divide it by a power of two first")
+    return total

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float64Array, FloatArray, IndexVector, as_tokens
+from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, as_tokens
 from semret.errors import ArgumentError, ShapeError
-from semret.retrieval.kernels import check_modes, kernel_score, median_bandwidth, rbf
-from semret.retrieval.maps import Maps, affinities, match_maps, prepare
+from semret.retrieval.kernels import check_modes, checked_scores, kernel_score, median_bandwidth, rbf
+from semret.retrieval.maps import Maps, affinities, check_kernel, in_units_of_input, match_maps, prepare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,8 @@ class Similarity:
     score : float
         The similarity under the kernel.
     matched : float
-        The inner product that the kernel was applied to, summed in float64.
+        The inner product that the kernel was applied to, summed in float64. Where maps are so large or small that
+        float64 cannot hold it, it is infinite or 0 beside a cosine that is right; other kernels refuse such maps.
     bound : float
         Upper bound of `score` over all assignments; `score` itself where no assignment is involved.
     assignment : ndarray of shape (Sq,), intp, or None
@@ -93,9 +94,10 @@ def matched_similarity(
     ShapeError
         If the maps do not fit each other or the centre.
     NonFiniteError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, as given or once it is centred, or a score would be.
     UnknownNameError, ArgumentError
-        If a mode, the solver or one of its options is unknown, or sigma is out of range.
+        If a mode, the solver or one of its options is unknown, or sigma is out of range; if entries are masked, or
+        the rbf kernel's squared distances leave float64.
 
     Examples
     --------
@@ -109,6 +111,7 @@ def matched_similarity(
     check_modes(kernel, invariance, solver=solver)
     query, other = (prepare(as_tokens(tokens, name)[None], center) for tokens, name in ((a, "a"), (b, "b")))
     check_comparable(query, other, invariance)
+    check_kernel(kernel, query, other)
     if kernel == "rbf" and sigma is None:
         sigma = default_sigma(query, other, invariance)
     if invariance != "permutation":
@@ -118,12 +121,11 @@ def matched_similarity(
         return Similarity(score=plain, matched=inner, bound=plain, assignment=None, exact=True)
     found = match_maps(query, other, solver=solver, **options)
     score, bound = (
-        kernel_score(kernel, value, query.squared_norms, other.squared_norms, sigma=sigma)[0]
-        for value in (found.matched, found.bounds)
+        matched_scores(query, other, value, kernel=kernel, sigma=sigma)[0] for value in (found.matched, found.bounds)
     )
     return Similarity(
         score=float(score),
-        matched=float(found.matched[0]),
+        matched=float(in_units_of_input(found.matched, query.exponents, other.exponents)[0]),
         bound=float(bound),
         assignment=found.assignments[0],
         exact=found.exact,
@@ -168,15 +170,16 @@ def similarities(
     """
     check_modes(kernel, invariance, solver=solver)
     one = prepare(as_tokens(query, "query")[None], center)
-    many = prepare(np.asarray(candidates), center, "candidates")
+    many = prepare(as_array(candidates, "candidates"), center, "candidates")
     if len(many) == 0:
         return np.zeros(0)
     check_comparable(one, many, invariance)
+    check_kernel(kernel, one, many)
     if kernel == "rbf" and sigma is None:
         sigma = default_sigma(one, many, invariance)
     if invariance == "permutation":
         matched = match_maps(one, many, solver=solver, threads=threads, **options).matched
-        return kernel_score(kernel, matched, one.squared_norms, many.squared_norms, sigma=sigma)
+        return matched_scores(one, many, matched, kernel=kernel, sigma=sigma)
     _refuse_options(options, invariance)
     return unmatched_scores(one, many, kernel=kernel, invariance=invariance, sigma=sigma)
 
@@ -218,23 +221,54 @@ def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation"
     return median_bandwidth(np.maximum(query.squared_norms + candidates.squared_norms - 2 * pairs * inner, 0.0))
 
 
+def matched_scores(
+    query: Maps, candidates: Maps, products: Float64Array, *, kernel: str, sigma: float | None
+) -> Float64Array:
+    """Return the scores (n,) of one map with many from their inner products (n,), in the units of the maps.
+
+    Raises
+    ------
+    ArgumentError
+        See `semret.retrieval.maps.check_kernel`.
+    NonFiniteError
+        If a score is beyond float64.
+    """
+    check_kernel(kernel, query, candidates)
+    if kernel == "linear":
+        products = in_units_of_input(products, query.exponents, candidates.exponents)
+    return kernel_score(kernel, products, query.squared_norms, candidates.squared_norms, sigma=sigma)
+
+
 def unmatched_scores(
     query: Maps, candidates: Maps, *, kernel: str, invariance: str, sigma: float | None
 ) -> Float64Array:
-    """Return the scores (n,) of the invariances that need no matching: none, maxsim, pooled."""
+    """Return the scores (n,) of the invariances that need no matching: none, maxsim, pooled.
+
+    Raises
+    ------
+    ArgumentError, NonFiniteError
+        See `matched_scores`.
+    """
+    check_kernel(kernel, query, candidates)
     if invariance == "none":
-        inner = position_products(query, candidates)
-        return kernel_score(kernel, inner, query.squared_norms, candidates.squared_norms, sigma=sigma)
+        return matched_scores(query, candidates, position_products(query, candidates), kernel=kernel, sigma=sigma)
+    if invariance == "pooled" and kernel == "linear":
+        inner = pooled_products(query, candidates)
+        return matched_scores(query, candidates, inner, kernel=kernel, sigma=sigma)
     if invariance == "pooled":
         return pooled_scores(query.means[0], candidates.means, kernel=kernel, sigma=sigma)
     found = maxsim_scores(query, candidates, kernel)
-    return rbf(found, sigma) if kernel == "rbf" else found
+    if kernel == "linear":
+        found = in_units_of_input(found, query.exponents, candidates.exponents)
+    return checked_scores(rbf(found, sigma) if kernel == "rbf" else found, kernel)
 
 
 def _unmatched_product(query: Maps, other: Maps, invariance: str) -> float:
     if invariance == "maxsim":
-        return float(maxsim_scores(query, other, "linear")[0])
-    return float((position_products if invariance == "none" else pooled_products)(query, other)[0])
+        inner = maxsim_scores(query, other, "linear")
+    else:
+        inner = (position_products if invariance == "none" else pooled_products)(query, other)
+    return float(in_units_of_input(inner, query.exponents, other.exponents)[0])
 
 
 def position_products(query: Maps, candidates: Maps) -> Float64Array:
@@ -260,12 +294,14 @@ def pooled_scores(
 
 
 def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
-    """Late interaction of one map with many (n,); for rbf the squared distance, to which the kernel is yet to come.
+    """Late interaction of one map with many (n,), in the units of the maps; for rbf the squared distance itself.
 
     The affinity chooses each token's best token; float64 products of the chosen pairs count.
     """
     from semret.retrieval.products import row_products
 
+    if kernel == "cosine":
+        query, candidates = _levelled(query), _levelled(candidates)
     own = query.token_squares[0]
     found = np.empty(len(candidates))
     for rows, affinity, unit in affinities(query, candidates):
@@ -280,6 +316,23 @@ def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
             else:
                 found[row] = dots.sum()
     return found
+
+
+def _levelled(maps: Maps) -> Maps:
+    """Bring tokens of very different lengths to about one, by powers of two, on which no cosine depends.
+
+    Other maps stay as they are, bit for bit.
+    """
+    from semret.retrieval.products import squares
+
+    known = maps.token_squares
+    extreme = ~(known > known.max(axis=1, keepdims=True, initial=0.0) * 2.0**-100).all(axis=1)
+    if not extreme.any():
+        return maps
+    exponents = np.where(extreme[:, None], np.frexp(np.abs(maps.tokens).max(axis=2))[1], 0)
+    tokens: FloatArray = np.ldexp(maps.tokens, -exponents[:, :, None])
+    found = squares(tokens)
+    return replace(maps, tokens=tokens, token_squares=found, squared_norms=found.sum(axis=1))
 
 
 def _best_tokens(products: FloatArray, squares: Float64Array, unit: float, kernel: str) -> IndexVector:

@@ -128,7 +128,7 @@ def test_an_undefined_cka_is_null(run, tmp_path):
         (["rsm", "bad.npy", "-o", "k.npy"], "cannot read bad.npy: it is damaged"),
         (["rsm", "bad.npz", "-o", "k.npy"], "cannot read bad.npz: it is damaged"),
         (["rsm", "bad.h5", "-o", "k.npy"], "cannot read bad.h5"),
-        (["rsm", "object.npy", "-o", "k.npy"], "cannot read object.npy: it is damaged, of another format, or holds"),
+        (["rsm", "object.npy", "-o", "k.npy"], "object.npy holds object values, expected numbers"),
         (["rsm", "words.npy", "-o", "k.npy"], "words.npy holds <U1 values, expected numbers"),
         (["rsm", "both.h5", "-o", "k.npy"], "both.h5 holds 2 arrays (deep/x, y); name one with the dataset option"),
         (["rsm", "both.h5", "--dataset", "z", "-o", "k.npy"], "both.h5 has no array 'z', it holds: deep/x, y"),
@@ -173,3 +173,14 @@ def test_a_failed_write_leaves_the_old_matrix(run, features, tmp_path, monkeypat
 def test_a_wrong_choice_is_a_usage_error(run, tmp_path):
     assert run("rsm", tmp_path / "x.npy", "-o", "k.npy", "--kernel", "poly").exit_code == 2
     assert run("rsm", tmp_path / "x.npy").exit_code == 2
+
+
+def test_what_is_read_is_not_replaced(run, features, tmp_path):
+    (tmp_path / "link.npy").symlink_to("x.npy")
+    (tmp_path / "hard.npy").hardlink_to(tmp_path / "x.npy")
+    before = (tmp_path / "x.npy").read_bytes()
+    for output in ("x.npy", "link.npy", "hard.npy"):
+        result = run("rsm", tmp_path / "y.npz", "--against", tmp_path / "x.npy", "-o", tmp_path / output)
+        assert result.exit_code == 1
+        assert "which is read; name another file" in result.stderr
+    assert (tmp_path / "x.npy").read_bytes() == before

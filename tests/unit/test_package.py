@@ -1,5 +1,6 @@
 """What importing the package does, and what it must not do."""
 
+import builtins
 import subprocess
 import sys
 
@@ -44,3 +45,15 @@ def test_unknown_attribute_is_an_attribute_error():
 
 def test_dir_lists_the_public_names():
     assert set(semret.__all__) <= set(dir(semret))
+
+
+def test_every_name_that_loads_is_listed_or_the_alias():
+    assert {*semret.__all__, "open"} == {*semret._EXPORTS, "__version__"}
+    assert semret.open is semret.open_index
+
+
+def test_a_star_import_replaces_nothing_of_python():
+    names: dict[str, object] = {}
+    exec("from semret import *", names)
+    assert not set(dir(builtins)) & (set(names) - {"__builtins__"} - {name for name in names if name[:2] == "__"})
+    assert names["open_index"] is semret.open_index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from semret.errors import ArgumentError
+from semret.errors import ArgumentError, BackboneError
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,22 @@ def pick_device(name: str | None) -> torch.device:
     ------
     ArgumentError
         If there is no such device on this machine.
+    BackboneError
+        If the device is CUDA, and this process was forked from one that uses it.
     """
+    import torch
+
+    device = _pick(name)
+    # A child of a process that used CUDA cannot: torch would say so in the middle of the work.
+    if device.type == "cuda" and getattr(torch.cuda, "_is_in_bad_fork", bool)():
+        raise BackboneError(
+            "this process was forked from one that uses CUDA, where no network can run on it; "
+            "start processes with the method spawn, or choose device cpu"
+        )
+    return device
+
+
+def _pick(name: str | None) -> torch.device:
     import torch
 
     if name is None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from semret.errors import BackboneError
+from semret.foreign import read_regular
+from semret.index.backbones.folder import first_line, read_configuration
 from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
@@ -31,6 +35,8 @@ _TOKENIZER = (
     "vocab.json",
     "merges.txt",
 )
+_TOKENIZER_BYTES = 128 << 20
+"""More than any vocabulary takes; the largest have 35 MB."""
 _TOWERS = ("vision_model", "vision_encoder")
 _STEMS = ("embeddings", "embedder", "patch_embed")
 # Weights that take no part in embedding an image, so that a checkpoint may lack them.
@@ -83,14 +89,8 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
 
 def read_config(spec: BackboneSpec, checkpoint: Checkpoint) -> Any:
     """Return the network's configuration: the checkpoint's own, or for a bare weight file the registry's."""
-    import transformers
-
     if checkpoint.directory is not None and (checkpoint.directory / "config.json").is_file():
-        try:
-            config = transformers.AutoConfig.from_pretrained(checkpoint.directory, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).split("\n")[0][:160]
-            raise BackboneError(f"{checkpoint.directory} holds no model that transformers knows: {reason}") from error
+        config = _configuration(checkpoint.directory)
         expected = spec.architecture.config if spec.architecture else type(config).__name__
         if type(config).__name__ != expected:
             found = type(config).__name__
@@ -103,6 +103,26 @@ def read_config(spec: BackboneSpec, checkpoint: Checkpoint) -> Any:
             f"{checkpoint.weights[0]} comes without a config.json; {spec.name} needs the whole saved model directory"
         )
     return registered_config(spec)
+
+
+def _configuration(directory: Path) -> Any:
+    """Return the configuration of a saved model, made by us from its JSON: the library would do more than read it."""
+    import transformers
+
+    settings = read_configuration(directory / "config.json")
+    kind = settings.get("model_type")
+    known = isinstance(kind, str) and kind in transformers.CONFIG_MAPPING
+    if not known:
+        raise BackboneError(f"{directory} holds no model that transformers knows: its model_type is {str(kind)[:60]!r}")
+    with _quiet():
+        try:
+            config = transformers.CONFIG_MAPPING[kind].from_dict(settings)
+        except Exception as error:  # a wrong type or value makes each class of configuration fail in its own way
+            reason = first_line(error)
+            raise BackboneError(f"{directory / 'config.json'} describes no {kind}: {reason}; fetch it again") from error
+    # None leaves the choice between the library's own implementations to the library, in all parts of the network.
+    config._attn_implementation = None
+    return config
 
 
 def registered_config(spec: BackboneSpec) -> Any:
@@ -120,9 +140,11 @@ def model_class(spec: BackboneSpec, config: Any) -> Any:
 
     if spec.architecture is not None:
         return getattr(transformers, spec.architecture.model)
-    named = (getattr(config, "architectures", None) or [""])[0]
-    if named.endswith("ForImageClassification") and hasattr(transformers, named):
-        return getattr(transformers, named)
+    named = getattr(config, "architectures", None)
+    if isinstance(named, list) and named and str(named[0]).endswith("ForImageClassification"):
+        classifier = getattr(transformers, str(named[0]), None)
+        if getattr(classifier, "config_class", None) is type(config):
+            return classifier
     try:
         found = transformers.MODEL_MAPPING[type(config)]
     except KeyError:
@@ -145,8 +167,9 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
             network, report = cls.from_pretrained(
                 None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
             )
-        except (RuntimeError, ValueError) as error:
-            raise BackboneError(f"the weights do not fit {spec.name}: {str(error)[:160]}; check --model") from error
+        except Exception as error:  # a configuration that makes no sense fails anywhere in a network's own code
+            reason = "a tensor has another shape" if "ignore_mismatched_sizes" in str(error) else first_line(error)
+            raise BackboneError(f"the weights do not fit {spec.name}: {reason}; check --model") from error
     missing = sorted(name for name in report["missing_keys"] if not any(part in name for part in _OPTIONAL))
     wrong = sorted(str(entry) for entry in report.get("mismatched_keys", ()))
     if missing or wrong:
@@ -299,14 +322,38 @@ class TextTower:
     def _load(self) -> Any:
         import transformers
 
-        try:
-            with _quiet():
-                tokenizer = transformers.AutoTokenizer.from_pretrained(self._directory, trust_remote_code=False)
-        except (OSError, ValueError, ImportError, KeyError) as error:
-            reason = str(error).strip().split("\n")[0][:160]
-            raise BackboneError(f"{self._directory} holds no usable tokenizer for text queries: {reason}") from error
+        with tempfile.TemporaryDirectory(prefix="semret-") as copy:
+            _copy_tokenizer(self._directory, Path(copy))
+            try:
+                with _quiet():
+                    tokenizer = transformers.AutoTokenizer.from_pretrained(
+                        copy, trust_remote_code=False, local_files_only=True
+                    )
+            except Exception as error:  # of the many tokenizers, each fails in its own way
+                reason = first_line(error).replace(copy, str(self._directory))
+                raise BackboneError(
+                    f"{self._directory} holds no usable tokenizer for text queries: {reason}"
+                ) from error
         tokenizer.padding_side = "right"
         return tokenizer
+
+
+def _copy_tokenizer(directory: Path, target: Path) -> None:
+    """Copy what makes a tokenizer, less what names code or other files: the library would follow it."""
+    kind = read_configuration(directory / "config.json").get("model_type")
+    (target / "config.json").write_text(json.dumps({"model_type": kind}), encoding="utf-8")
+    for name in _TOKENIZER:
+        if not (directory / name).exists():
+            continue
+        if name == "tokenizer_config.json":
+            settings = read_configuration(directory / name)
+            kept = {key: value for key, value in settings.items() if not key.endswith(("_file", "_files"))}
+            (target / name).write_text(json.dumps(kept), encoding="utf-8")
+            continue
+        try:
+            (target / name).write_bytes(read_regular(directory / name, most=_TOKENIZER_BYTES))
+        except OSError as error:
+            raise BackboneError(f"cannot read {directory / name}: it {error.strerror or error}") from error
 
 
 def _preprocessing(spec: BackboneSpec, options: LoadOptions, checkpoint: Checkpoint) -> Preprocessing:

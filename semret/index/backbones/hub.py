@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from semret.errors import BackboneError, WeightsNotFoundError
+from semret.index.backbones.folder import first_line, read_json
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,8 @@ WEIGHT_NAMES = (
     "pytorch_model.bin.index.json",
 )
 """Names of weight files in a saved model directory, the preferred first; an index names the parts of a split one."""
+
+_NO_FILES = ("", ".", "..")
 
 _PATIENCE = 5.0
 """Seconds to wait for the hub's first answer."""
@@ -189,7 +191,7 @@ def _download(repository: str, revision: str | None, backbone: str, names: Seque
         except EntryNotFoundError:
             continue
         except Exception as error:  # a broken connection has the classes of whichever HTTP library the client uses
-            raise WeightsNotFoundError(_advice(repository, revision, backbone, _first_line(error))) from error
+            raise WeightsNotFoundError(_advice(repository, revision, backbone, first_line(error))) from error
     raise WeightsNotFoundError(f"{repository} holds none of {', '.join(names)}; fetch its weights and give --weights")
 
 
@@ -223,7 +225,7 @@ def _unreachable(repository: str) -> str:
     try:
         get_session().head(hf_hub_url(repository, "config.json"), timeout=_PATIENCE)
     except Exception as error:  # the client's own exception classes changed with its HTTP library
-        return f"the hub is unreachable: {_first_line(error)}"
+        return f"the hub is unreachable: {first_line(error)}"
     return ""
 
 
@@ -239,10 +241,6 @@ def _advice(repository: str, revision: str | None, backbone: str, reason: str) -
     )
 
 
-def _first_line(error: BaseException) -> str:
-    return " ".join(str(error).split("\n")[0].split())[:160] or type(error).__name__
-
-
 def _parts(file: Path) -> tuple[Path, ...]:
     """Return the weight files that a file stands for: itself, or the parts that an index names."""
     if not file.name.endswith(".index.json"):
@@ -256,9 +254,9 @@ def _parts(file: Path) -> tuple[Path, ...]:
 
 def _part_names(index: Path) -> list[str]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+    except (KeyError, AttributeError, TypeError) as error:
         raise BackboneError(f"{index} is no readable index of weight files; fetch it again") from error
-    if not names or any(not isinstance(name, str) or not name or Path(name).name != name for name in names):
+    if not names or any(not isinstance(name, str) or Path(name).name != name or name in _NO_FILES for name in names):
         raise BackboneError(f"{index} names files outside its folder; it is not to be trusted")
     return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from semret.arrays import Float32Array
 from semret.errors import BackboneError, ShapeError
+from semret.forked import settle_torch
 from semret.index.backbones.allocator import freed_memory_is_kept
 from semret.index.backbones.batching import embed_what_fits
 from semret.index.backbones.device import check_autocast, pick_device
@@ -74,6 +76,7 @@ class TorchBackbone(Backbone):
         self.spec = spec
         self.preprocessing = preprocessing
         self._wiring = wiring
+        self._process = os.getpid()
         self._device = pick_device(options.device)
         self._autocast = check_autocast(options.autocast, self._device)
         wanted = spec.layer if options.layer is None else options.layer
@@ -115,6 +118,7 @@ class TorchBackbone(Backbone):
         aside to decode a picture. While the block lasts, torch's number of threads is divided by that of the streams.
         Larger pictures go through one by one, for their maps outgrow the caches, and for some networks the memory.
         """
+        self._settle()
         if self._device.type != "cpu":
             yield Streams(1, batch_size)
             return
@@ -142,9 +146,11 @@ class TorchBackbone(Backbone):
         ShapeError
             If the batch does not have the shape that `prepare` gives.
         BackboneError
-            If not even one image fits into memory, or the output is not finite.
+            If not even one image fits into memory, or the output is not finite; if the network was loaded on an
+            accelerator before this process was forked.
         """
         self._check(batch)
+        self._settle()
         return embed_what_fits(self._embed, batch, self.spec.name)
 
     def embed_layers(self, batch: Float32Array) -> dict[str, Float32Array]:
@@ -156,6 +162,7 @@ class TorchBackbone(Backbone):
             If the batch does not have the shape that `prepare` gives.
         """
         self._check(batch)
+        self._settle()
         with torch.inference_mode(), self._precision():
             maps, _ = run_layers(self._network, self._wiring, self._wiring.layers, self._to_device(batch))
         return {name: _to_numpy(layer.tokens) for name, layer in maps.items()}
@@ -170,8 +177,18 @@ class TorchBackbone(Backbone):
         """
         if self._wiring.text is None or self.spec.pooled != "model":
             return super().embed_text(sentences)
+        self._settle()
         with torch.inference_mode(), self._precision():
             return _to_numpy(self._wiring.text(sentences))
+
+    def _settle(self) -> None:
+        """Make torch fit to run in a process that was forked after the network was loaded, or refuse at once."""
+        if self._process != os.getpid() and self._device.type != "cpu":
+            raise BackboneError(
+                f"{self.spec.name} was loaded on {self._device} before this process was forked, where it cannot run; "
+                "open the index in the child, or start processes with the method spawn"
+            )
+        settle_torch()
 
     def _embed(self, batch: Float32Array) -> Features:
         with torch.inference_mode(), self._precision():

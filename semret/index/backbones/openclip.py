@@ -134,7 +134,7 @@ def fill(network: nn.Module, checkpoint: Checkpoint, backbone: str) -> None:
     with _quiet():
         try:
             open_clip.load_checkpoint(network, str(checkpoint.weights[0]), strict=True, weights_only=True)
-        except (RuntimeError, ValueError, KeyError, AssertionError) as error:
+        except Exception as error:  # weights that do not fit fail anywhere in the loader
             reason = " ".join(str(error).split())[:160]
             raise BackboneError(
                 f"the weights do not fit {backbone}: {reason}; check --model, --weights, --size"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from semret.errors import BackboneError
+from semret.index.backbones.folder import first_line, read_json
 from semret.index.backbones.spec import Geometry, Preprocessing
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 _FILTERS: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _BICUBIC_BY_DEFAULT = ("CLIP", "Bit", "ConvNext", "Siglip", "Chinese", "AltCLIP", "Blip", "Deit")
+_MOST_PIXELS = 8192
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -29,16 +30,14 @@ def find_preprocessing(directory: Path) -> Preprocessing | None:
         file = directory / name
         if not file.is_file():
             continue
-        try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise BackboneError(f"{file} is no readable JSON; fetch the model again") from error
-        settings = settings.get("image_processor", settings if name.startswith("pre") else None)
+        content = read_json(file)
+        settings = content.get("image_processor", content if name.startswith("pre") else None)
         if isinstance(settings, dict):
             try:
                 return read_preprocessing(settings)
-            except (TypeError, ValueError, KeyError) as error:
-                raise BackboneError(f"{file} describes no preprocessing that semret knows: {error}") from error
+            except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+                reason = first_line(error)
+                raise BackboneError(f"{file} describes no preprocessing that semret knows: {reason}") from error
     return None
 
 
@@ -55,15 +54,23 @@ def read_preprocessing(settings: Mapping[str, Any]) -> Preprocessing:
         raise BackboneError(f"{kind} does not resize pictures; semret needs one input size for all")
     factor = settings.get("rescale_factor", 1 / 255)
     if not settings.get("do_rescale", True) or abs(factor * 255 - 1) > 1e-6:
-        raise BackboneError(f"{kind} scales pixels by {factor}; semret knows 1/255 only")
+        raise BackboneError(f"{kind} scales pixels by {str(factor)[:60]}; semret knows 1/255 only")
     size, geometry, edge = _geometry(kind, settings)
     default = 3 if kind.startswith(_BICUBIC_BY_DEFAULT) else 2
     resample = settings.get("resample", default)
     if resample not in _FILTERS:
-        raise BackboneError(f"{kind} asks for the resampling filter {resample}; semret knows {sorted(_FILTERS)}")
+        raise BackboneError(
+            f"{kind} asks for the resampling filter {str(resample)[:60]}; semret knows {sorted(_FILTERS)}"
+        )
     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     if settings.get("do_normalize", True):
         mean, std = (_triple(settings.get(f"image_{key}"), _IMAGENET[i]) for i, key in enumerate(("mean", "std")))
+    if any(not 1 <= length <= _MOST_PIXELS for length in (*size, size[0] if edge is None else edge)):
+        raise BackboneError(
+            f"{kind} asks for pictures of {str(size)[:60]} pixels, expected edges of 1 to {_MOST_PIXELS}"
+        )
+    if not all(deviation > 0 for deviation in std):
+        raise ValueError(f"deviation {std} is not positive")
     return Preprocessing(
         size=size, geometry=geometry, resize_edge=edge, interpolation=_FILTERS[resample], mean=mean, std=std
     )
@@ -91,7 +98,7 @@ def _geometry(kind: str, settings: Mapping[str, Any]) -> tuple[tuple[int, int], 
         return _pair(size), "squash", None
     if "longest_edge" in size and settings.get("do_pad", True) and settings.get("pad_size"):
         return _pair(settings["pad_size"]), "corner", None
-    raise BackboneError(f"{kind} leaves the input size open ({size}); semret needs one size for all pictures")
+    raise BackboneError(f"{kind} leaves the input size open ({str(size)[:60]}); semret needs one size for all pictures")
 
 
 def _pair(size: Any) -> tuple[int, int]:

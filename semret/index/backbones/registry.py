@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from semret.errors import ArgumentError, UnknownNameError
+from semret.forked import settle_torch
 from semret.index.backbones.spec import AUTOCASTS, Backbone, BackboneSpec, Family, Geometry, LoadOptions
 from semret.index.backbones.table import BACKBONES
 
@@ -124,5 +125,6 @@ def create_backbone(
         device=device,
         autocast=dtype,
     )
+    settle_torch()
     adapter = cast(Adapter, importlib.import_module(_ADAPTERS[spec.family]))
     return adapter.load(spec, options)

@@ -96,7 +96,7 @@ def build(
         extras["pretrained_cfg_overlay"] = {"file": str(checkpoint.weights[0]), "custom_load": False}
     try:
         network: nn.Module = timm.create_model(name, pretrained=checkpoint is not None, **extras)
-    except (RuntimeError, ValueError, KeyError, TypeError, AssertionError) as error:
+    except Exception as error:  # weights and sizes that do not fit fail anywhere in a network's own code
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise BackboneError(f"the weights or the size do not fit {backbone or name}: {reason}") from error
     return network

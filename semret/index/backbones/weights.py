@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semret.errors import BackboneError, WeightsNotFoundError
+from semret.foreign import UnfitFileError, open_regular
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,7 +23,7 @@ def digest(files: Sequence[Path]) -> str:
     """Return the SHA-256 of a weight file; of several, the SHA-256 of their digests in the order of their names."""
     digests = []
     for file in sorted(files, key=lambda path: path.name):
-        with file.open("rb") as stream:
+        with open_regular(file) as stream:
             digests.append(hashlib.file_digest(stream, "sha256").hexdigest())
     if len(digests) == 1:
         return digests[0]
@@ -47,7 +48,6 @@ def read_state(files: Sequence[Path]) -> dict[str, Tensor]:
 
 def _read_file(file: Path) -> dict[str, Tensor]:
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
@@ -58,6 +58,8 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             # Of unusual pickle protocols: what cannot be read is refused below, in our own words.
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(file, map_location="cpu", weights_only=True)
+    except UnfitFileError as error:
+        raise WeightsNotFoundError(f"cannot read the weights {file}: it {error.strerror}") from error
     except OSError as error:
         raise WeightsNotFoundError(f"cannot read the weights {file}: {error.strerror or error}") from error
     except pickle.UnpicklingError as error:
@@ -65,7 +67,7 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             f"{file} holds more than tensors, and reading it could run code that it carries; "
             "save its state_dict() alone, or as safetensors"
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except Exception as error:  # damaged archives fail anywhere in their readers
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise BackboneError(f"{file} is no readable weight file ({reason}); fetch it again") from error
     return _unwrap(content, file)
@@ -73,7 +75,7 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
 def is_safetensors(file: Path) -> bool:
     """Tell by the content: eight bytes of header length, then the brace that opens the header."""
-    with file.open("rb") as stream:
+    with open_regular(file) as stream:
         head = stream.read(9)
     return len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32
 
@@ -89,12 +91,23 @@ def _unwrap(content: Any, file: Path) -> dict[str, Tensor]:
     tensors = {}
     if isinstance(content, Mapping):
         tensors = {str(name): value for name, value in content.items() if isinstance(value, torch.Tensor)}
+    for name, tensor in tensors.items():
+        _require_whole(name, tensor, file)
     if not tensors:
         raise BackboneError(f"{file} holds no named tensors; give a state dict or a safetensors file")
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors
+
+
+def _require_whole(name: str, tensor: Tensor, file: Path) -> None:
+    """Raise BackboneError if a tensor claims more numbers than the file holds for it, which a copy would make true."""
+    import torch
+
+    dense = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    if not dense or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise BackboneError(f"{file}: the tensor {name[:80]} does not hold its own numbers; save it densely")
 
 
 def assign(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from semret.arrays import Float64Array, FloatArray, IndexVector, require_finite, require_ndim
+from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, require_finite, require_ndim
 from semret.errors import ArgumentError, ShapeError, UnknownNameError
 from semret.retrieval.matching.approximate import Norms
 from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
@@ -70,7 +70,8 @@ def match(
     UnknownNameError
         If there is no such solver.
     ArgumentError
-        If the solver has no such option, or needs norms that are missing.
+        If the solver has no such option, or needs norms that are missing; if entries are masked, or so large that
+        matched sums overflow float64.
 
     Examples
     --------
@@ -78,12 +79,12 @@ def match(
     >>> found.assignment.tolist(), found.value, found.exact
     ([1, 0], 4.0, True)
     """
-    array = np.asarray(affinity)
+    array = as_array(affinity, "the affinity")
     require_ndim(array, 2, "the affinity", "(Sq, Sd)")
     found = match_batch(
         array[None],
         row_norms=row_norms,
-        column_norms=None if column_norms is None else np.asarray(column_norms)[None],
+        column_norms=None if column_norms is None else as_array(column_norms, "column_norms")[None],
         solver=solver,
         threads=1,
         **options,
@@ -176,7 +177,7 @@ def _solver(name: str) -> Solver:
 
 
 def _checked(affinities: ArrayLike) -> FloatArray:
-    array = np.asarray(affinities)
+    array = as_array(affinities, "affinities")
     require_ndim(array, 3, "affinities", "(K, Sq, Sd)")
     if 0 in array.shape[1:]:
         raise ShapeError(f"the affinity is empty: shape {array.shape[1:]}, expected at least one row and one column")
@@ -204,7 +205,7 @@ def _refuse_overflow(array: FloatArray) -> None:
 def _checked_norms(rows: ArrayLike | None, columns: ArrayLike | None, array: FloatArray, solver: str) -> Norms:
     if rows is None or columns is None:
         raise ArgumentError(f"solver {solver} sorts tokens by norm: pass row_norms and column_norms")
-    norms = Norms(rows=np.asarray(rows, dtype=np.float64), columns=np.asarray(columns, dtype=np.float64))
+    norms = Norms(rows=_as_norms(rows, "row_norms"), columns=_as_norms(columns, "column_norms"))
     for name, given, shape in (
         ("row_norms", norms.rows, array.shape[1:2]),
         ("column_norms", norms.columns, (array.shape[0], array.shape[2])),
@@ -215,6 +216,24 @@ def _checked_norms(rows: ArrayLike | None, columns: ArrayLike | None, array: Flo
     return norms
 
 
+def _mean_magnitude(array: FloatArray) -> Float64Array:
+    """Return the sum of all magnitudes of each affinity, divided by the longer side, (K,)."""
+    longer = max(array.shape[1:])
+    with np.errstate(over="ignore"):
+        sums = np.abs(array).sum(axis=(1, 2), dtype=np.float64)
+    if np.isfinite(sums).all():
+        return np.asarray(sums / longer)
+    # All entries together may exceed float64 where no matching does.
+    return np.asarray((np.abs(array) / longer).sum(axis=(1, 2), dtype=np.float64))
+
+
+def _as_norms(norms: ArrayLike, name: str) -> Float64Array:
+    array = as_array(norms, name)
+    if array.dtype.kind not in "fiub":
+        raise ShapeError(f"{name} has dtype {array.dtype}, expected numbers")
+    return array.astype(np.float64)
+
+
 def _certified(array: FloatArray, assignments: IndexVector, solver: Solver) -> BatchMatching:
     """Value the assignments in float64 and bound the optimum: closely for exact solvers, else by one dual sweep."""
     from semret.retrieval.matching.kernels import matched_sum
@@ -223,7 +242,7 @@ def _certified(array: FloatArray, assignments: IndexVector, solver: Solver) -> B
     auction = AuctionBatch(array, threads=1)
     bounds = auction.solve().bounds if solver.exact else auction.tighten("sweep")
     bounds = np.maximum(bounds, values)
-    magnitude = np.abs(array).sum(axis=(1, 2), dtype=np.float64) / max(array.shape[1:])
+    magnitude = _mean_magnitude(array)
     gaps = relative_gaps(values, bounds, 1e-13 * magnitude)
     return BatchMatching(
         assignments=assignments, values=values, bounds=bounds, gaps=gaps, exact=solver.exact, solver=solver.name

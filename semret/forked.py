@@ -1,0 +1,34 @@
+"""Libraries with threads of their own, in a process that was forked from one that had loaded them.
+
+Threads do not come along into a child, but the libraries that started them do not know, and would wait for them without
+end. They are asked to work on the calling thread alone there, which is also what servers that fork many workers want.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+_THREADED = ("torch", "faiss")
+_inherited: set[str] = set()
+
+
+def inherited(library: str) -> bool:
+    """Tell whether this process was forked from one that had loaded the library, and may have used its threads."""
+    return library in _inherited
+
+
+def settle_torch() -> None:
+    """Have torch compute on the calling thread, in a process that inherited it."""
+    if inherited("torch"):
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def _note() -> None:
+    _inherited.update(library for library in _THREADED if library in sys.modules)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note)

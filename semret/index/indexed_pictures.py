@@ -1,0 +1,33 @@
+"""Outputs that must not take the place of an index or of the pictures in it."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semret.errors import ArgumentError, ImageDecodeError
+from semret.outputs import require_distinct
+
+if TYPE_CHECKING:
+    from semret.index.collection import Collection
+
+
+def require_no_source(output: str | os.PathLike[str], collection: Collection) -> None:
+    """Raise ArgumentError if writing `output` would replace a file of the index, or a picture that is in it.
+
+    A picture is known by its content, so also under another name, as a link or a copy.
+    """
+    require_distinct(output, [collection.path])
+    path = Path(output)
+    if not path.is_file() or tarfile.is_tarfile(path):
+        return
+    from semret.index.files import hash_file
+
+    try:
+        known = collection.find_hash(hash_file(path))
+    except (ImageDecodeError, OSError):
+        known = None
+    if known is not None or collection.find_path(path) is not None:
+        raise ArgumentError(f"cannot write {output}: it is a picture of the index; name another file")

@@ -1,0 +1,64 @@
+"""What a user's type checker, as strict as it can be, makes of the public interface."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mypy")
+
+SCRIPT = """
+from typing import assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import semret
+from semret import Hit, SearchEngine, SearchResult, build, cka, matched_similarity, open, open_index, rsm
+
+
+def search(picture: str) -> list[str]:
+    engine = semret.open("photos", device="cpu")
+    assert_type(engine, SearchEngine)
+    assert_type(open("photos"), SearchEngine)
+    assert_type(open_index("photos"), SearchEngine)
+    result = engine.query(picture, k=3)
+    assert_type(result, SearchResult)
+    assert_type(result[0], Hit)
+    assert_type(result[:2], tuple[Hit, ...])
+    assert_type(result[-1].score, float)
+    return [hit.path for hit in result[:2]] + [hit.path for hit in result]
+
+
+def compare(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
+    k = rsm(x)
+    assert_type(k, NDArray[np.float64])
+    both = rsm(x, y, kernel=["cosine", "rbf"])
+    assert_type(both, dict[str, NDArray[np.float64]])
+    assert_type(cka(k, both["rbf"]), float)
+    return matched_similarity(x[0], y[0]).score + float(matched_similarity([[1.0]], [[2.0]]))
+
+
+try:
+    build(["photos"], model="efficientnet-lite0")
+except semret.SemretError as error:
+    print(error)
+"""
+
+STAR = """
+from semret import *
+
+with open("notes.txt", encoding="utf-8") as stream:
+    print(stream.read(), open_index, __version__)
+"""
+
+
+@pytest.mark.parametrize("script", [SCRIPT, STAR])
+def test_a_script_passes_a_strict_type_checker(tmp_path: Path, script: str) -> None:
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(tmp_path / "script.py")]
+    command += ["--config-file", "", "--cache-dir", str(tmp_path / "cache"), "--ignore-missing-imports"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
