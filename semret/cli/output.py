@@ -84,17 +84,9 @@ def progress_bar(label: str) -> Iterator[Progress | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from rich import progress as bars
-    from rich.console import Console
+    from semret.cli.bars import make_bar
 
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.speed:.1f}/s", justify="right"),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with make_bar() as bar:
         task = bar.add_task(label, total=None)
 
         def advance(done: int, total: int) -> None:
