@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray
+from semret.retrieval.native.compiler import numba
 from semret.retrieval.native.scratch import alone
 
 IntArray = NDArray[np.signedinteger[Any]]

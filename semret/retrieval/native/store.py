@@ -54,9 +54,6 @@ def _environment() -> bytes:
     machine = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     digest.update(json.dumps([llvmlite.__version__, settings, machine]).encode())
     digest.update(_numba_version())
-    file = Path(".numba_config.yaml")
-    if file.is_file():
-        digest.update(file.read_bytes())
     return digest.digest()
 
 
