@@ -8,7 +8,7 @@ import re
 import shutil
 import sqlite3
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -21,13 +21,12 @@ from semret.index.manifest import MANIFEST_NAME, parse_manifest
 from semret.index.segments import FOLDER, segment_path
 from semret.index.vectors import SHORTLIST_NAME
 from semret.index.writer import IndexWriter, require_index
+from semret.progress import Progress
 
 _ALLOWED = re.compile(
     "|".join(map(re.escape, (MANIFEST_NAME, CATALOG_NAME, DIGEST_NAME, SHORTLIST_NAME))) + rf"|{FOLDER}/\d{{6,18}}\.h5"
 )
 """Names that an archive may hold; the first is always the manifest."""
-
-Progress = Callable[[int, int], None]
 
 
 def export_index(index: Path, target: PathLike, *, progress: Progress | None = None) -> Path:

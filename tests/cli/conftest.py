@@ -19,15 +19,20 @@ class Terminal:
     """A command under a pseudo-terminal of so many columns; `seen` gathers every different screen."""
 
     def __init__(self, command: list[str], columns: int, **options: object) -> None:
-        self._screen = pyte.Screen(columns, 60)
+        self._screen = pyte.Screen(columns, 300)
         self._stream = pyte.ByteStream(self._screen)
         self.seen: list[str] = []
-        self.child = pexpect.spawn(command[0], command[1:], dimensions=(60, columns), timeout=60, **options)
+        self.child = pexpect.spawn(command[0], command[1:], dimensions=(300, columns), timeout=60, **options)
 
     @property
     def screen(self) -> str:
         """What is on the screen now, without the blanks at the ends of lines."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
+
+    @property
+    def hidden_cursor(self) -> bool:
+        """Whether the cursor is hidden, as while a bar is drawn."""
+        return bool(self._screen.cursor.hidden)
 
     def _read(self) -> bool:
         """Take what the command has written; False once it has ended."""
@@ -41,7 +46,7 @@ class Terminal:
             self.seen.append(self.screen)
         return True
 
-    def wait_for(self, found: str | Callable[[str], bool], seconds: float = 60) -> None:
+    def wait_for(self, found: str | Callable[[str], object], seconds: float = 60) -> None:
         """Read until the screen holds a text."""
         test = found if callable(found) else lambda screen: found in screen
         limit = time.monotonic() + seconds
@@ -76,7 +81,8 @@ def terminal(tmp_path, columns):
     """
     started: list[Terminal] = []
     environment = {key: value for key, value in os.environ.items() if key not in ("SEMRET_INDEX", "NO_COLOR", "CI")}
-    environment |= {"TERM": "xterm-256color", "COLUMNS": "", "LINES": ""}
+    # Named, for there may be another index somewhere above.
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "", "LINES": "", "SEMRET_INDEX": ".semret"}
 
     def start(*arguments: object, load: float = 0, embed: float = 0, tiny: bool = True, width: int = columns):
         script = [str(DRIVER), str(load), str(embed)] if tiny else ["-m", "semret"]
