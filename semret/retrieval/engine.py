@@ -235,10 +235,12 @@ class SearchEngine:
     ) -> SearchResult:
         chosen = ids[ranked.rows]
         paths = self.collection.paths(chosen)
+        # Products of vectors of length 1 in float32 stray from a cosine's range by their rounding.
+        cosines = np.clip(pooled_scores[ranked.rows], -1, 1)
         hits = tuple(
             Hit(rank=rank, id=int(id_), path=path, score=float(score), pooled_score=float(pooled))
             for rank, (id_, path, score, pooled) in enumerate(
-                zip(chosen, paths, ranked.scores, pooled_scores[ranked.rows], strict=True), start=1
+                zip(chosen, paths, ranked.scores, cosines, strict=True), start=1
             )
         )
         stats = Stats(
