@@ -20,6 +20,7 @@ from semret.cli.options import (
     Kernel,
     KernelOption,
     SolverOption,
+    check_print0,
 )
 from semret.cli.output import Format, printable, reported, show_error, write_json, write_path, write_table
 from semret.errors import ArgumentError, ImageDecodeError, StorageError
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
 
 
 def query(
-    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE...", help="Pictures to search with.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(metavar="IMAGE", help="Pictures to search with.")] = None,
     text: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,6 +80,7 @@ def query(
     """
     if not images and not text:
         raise typer.BadParameter("give at least one IMAGE, or --text SENTENCE", param_hint="IMAGE")
+    check_print0(print0, format_)
     with reported():
         from semret.retrieval.engine import open_index
         from semret.retrieval.options import SearchOptions
@@ -136,6 +138,7 @@ def rerank(
     html: HtmlOption = None,
 ) -> None:
     """Order the candidates of your own first stage by similarity to a picture."""
+    check_print0(print0, format_)
     with reported():
         from semret.retrieval.engine import open_index
 
