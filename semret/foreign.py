@@ -6,11 +6,15 @@ twenty gigabytes of nothing. Whatever reads a file that it did not write in this
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import stat
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 PathLike = str | os.PathLike[str]
 
@@ -84,6 +88,29 @@ def read_regular(path: PathLike, *, most: int, follow: bool = True) -> bytes:
     if not left:
         raise _too_long(path, most + 1, most)
     return b"".join(parts)
+
+
+_hiding = threading.RLock()
+
+
+@contextlib.contextmanager
+def hidden(name: str) -> Iterator[None]:
+    """Let a file of this name in the current folder seem absent, to all threads, for the length of a ``with`` block.
+
+    Some libraries take settings from the current folder when they are imported. It may be a folder of pictures that
+    came from anybody. Moving elsewhere meanwhile would not do: the current folder, too, is that of all threads.
+    """
+    with _hiding:
+        exists, isfile = os.path.exists, os.path.isfile
+
+        def hide(look: Any) -> Any:
+            return lambda path: path != name and look(path)
+
+        os.path.exists, os.path.isfile = hide(exists), hide(isfile)
+        try:
+            yield
+        finally:
+            os.path.exists, os.path.isfile = exists, isfile
 
 
 def _check(found: os.stat_result, path: PathLike, most: int | None) -> None:

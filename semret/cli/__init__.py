@@ -1,56 +1,58 @@
 """The command line: parsing and printing, nothing else.
 
-Each command's body imports what it runs, so that ``semret --help`` loads neither torch nor faiss.
+Each command's body imports what it runs, so that ``semret --help`` loads neither torch nor faiss. This module loads
+next to nothing, so that Ctrl-C is understood from the start.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from typing import Annotated
+import signal
 
-import typer
+TYPE_CHECKING = False
+"""As `typing` has it, which takes a while to load."""
 
-from semret._version import __version__
-from semret.cli import evaluate, index, maintain, models, query, rsm, verify
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
 
-app = typer.Typer(
-    name="semret",
-    help="Find pictures by what is in them, wherever it is in the picture.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+    from semret.cli.application import app as app
 
-
-for _commands in (index, query, maintain, verify, models, rsm, evaluate):
-    _commands.register(app)
-
-
-def _print_version(value: bool) -> None:
-    if value:
-        typer.echo(f"semret {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    del version
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells give it."""
 
 
 def main() -> None:
     """Run the command line, as the console script ``semret`` does."""
-    logging.basicConfig(format="semret: %(message)s", level=logging.ERROR)
-    logging.getLogger("semret").setLevel(logging.WARNING)
-    # It prints what it has to say about a download by itself; once is enough.
-    logging.getLogger("huggingface_hub").propagate = False
-    try:
-        app()
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone: that is no error of ours.
-        os._exit(0)
+    signal.signal(signal.SIGINT, interrupt)
+    from semret.cli.process import run
+
+    run()
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Answer Ctrl-C: raise KeyboardInterrupt, or leave at once while a module is being imported.
+
+    An exception in the middle of an import surfaces as whatever the modules above make of it, or is lost.
+    """
+    del number
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            leave_interrupted()
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def leave_interrupted() -> None:
+    """End the process at once, with the cursor shown again if a progress bar had hidden it."""
+    if os.isatty(2):
+        os.write(2, b"\x1b[?25h\n")
+    os._exit(INTERRUPTED)
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module 'semret.cli' has no attribute {name!r}")
+    from semret.cli.application import app
+
+    return app

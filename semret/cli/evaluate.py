@@ -34,6 +34,7 @@ from semret.cli.evaluation import (
 )
 from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverOption
 from semret.cli.output import progress_bar, reported, write_json
+from semret.cli.usage import Application
 from semret.errors import ArgumentError
 from semret.outputs import require_distinct
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from semret.eval.dataset import Dataset
     from semret.eval.experiments.retrieval_report import RetrievalSettings, Run
 
-app = typer.Typer(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
+app = Application(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
 
 
 class Layout(StrEnum):
@@ -154,7 +155,7 @@ def cityscapes(
 
 @app.command("make-data")
 def make_data(
-    layout: Annotated[Layout, typer.Argument(help="Layout of the data set.")],
+    layout: Annotated[Layout, typer.Argument(metavar="LAYOUT", help="egoobjects or cityscapes.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same pictures.")] = 0,
     scenes: Annotated[int, typer.Option("--scenes", help="EgoObjects: different scenes.")] = 40,
@@ -182,7 +183,7 @@ def make_data(
 
 @app.command("compare")
 def compare(
-    reports: Annotated[list[Path], typer.Argument(metavar="REPORT...", help="report.json files, or --out folders.")],
+    reports: Annotated[list[Path], typer.Argument(metavar="REPORT", help="report.json files, or --out folders.")],
     format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Put the metrics of reports side by side."""

@@ -13,6 +13,7 @@ import typer
 from semret.cli.options import ReportFormat
 from semret.cli.output import progress_bar, write_json, write_table
 from semret.errors import ArgumentError
+from semret.progress import Progress
 
 if TYPE_CHECKING:
     from semret.eval.reports import Report, Table
@@ -93,11 +94,11 @@ def loaders(models: list[str], weights: Path | None, device: str | None) -> list
 
 
 @contextlib.contextmanager
-def stages() -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
+def stages() -> Iterator[Callable[[str], Progress | None]]:
     """Give a function that opens a progress bar for a stage, closing the one before."""
     with contextlib.ExitStack() as stack:
 
-        def stage(label: str) -> Callable[[int, int], None] | None:
+        def stage(label: str) -> Progress | None:
             stack.close()
             return stack.enter_context(progress_bar(label))
 

@@ -25,6 +25,7 @@ from semret.cli.evaluation import (
 from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverOption
 from semret.cli.output import progress_bar, reported
 from semret.errors import ArgumentError
+from semret.progress import waiting_for
 
 
 def register(app: typer.Typer) -> None:
@@ -68,7 +69,9 @@ def translation(
         )
         load = loaders([model], weights, device)[0]
         with progress_bar("crops") as progress:
-            report = run_translation(images, load(), settings=settings, progress=progress)
+            with waiting_for(f"loading {model}", progress):
+                backbone = load()
+            report = run_translation(images, backbone, settings=settings, progress=progress)
         finish(report, out, plots, format_)
 
 

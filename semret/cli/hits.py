@@ -94,11 +94,11 @@ def _folded(line: str) -> str:
 def _write_notes(results: list[SearchResult], *, missed: bool) -> None:
     notes = dict.fromkeys(note for result in results for note in result.notes)
     for note in notes:
-        typer.echo(f"semret: {note}", err=True)
+        say(f"semret: {note}")
     for result in results:
         if missed and result.missed:
             name = f"{printable(result.query)}: " if len(results) > 1 else ""
-            typer.echo(f"semret: {name}{result.missed}", err=True)
+            say(f"semret: {name}{result.missed}")
 
 
 def _write_page(results: list[SearchResult], file: Path, settings: str) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -15,15 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semret.cli.options import DeviceOption, IndexOption, ReportFormat, ReportOption
-from semret.cli.output import printable, progress_bar, reported, write_json
+from semret.cli import INTERRUPTED, interrupt, leave_interrupted
+from semret.cli.options import DeviceOption, IndexOption, ReportFormat, ReportOption, complete_model
+from semret.cli.output import printable, progress_bar, reported, say, show_error, write_fields, write_json
+from semret.errors import SemretError
 
 if TYPE_CHECKING:
     from semret.index.build import SyncOptions, SyncReport
     from semret.index.choice import ModelChoice
     from semret.index.estimate import Estimate
 
-INTERRUPTED = 130
 SHOWN = 20
 """Skipped files that are named one by one on a terminal."""
 
@@ -59,10 +58,14 @@ def register(app: typer.Typer) -> None:
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, and folders of pictures.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, and folders of pictures.")],
     model: Annotated[
         str | None,
-        typer.Option("--model", help="See semret models; default: the index's, efficientnet-lite0 at first."),
+        typer.Option(
+            "--model",
+            autocompletion=complete_model,
+            help="See semret models; default: the index's, efficientnet-lite0 at first.",
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option("--weights", help="Checkpoint to load instead of the model's own.")
@@ -131,11 +134,19 @@ def index(
         if dry_run:
             show_estimate(directory, paths, choice, options, format_)
             return
-        with stopped_by_interrupt() as stop, progress_bar("indexing") as progress:
-            report = sync(directory, paths, choice.loader(directory), options=options, progress=progress, stop=stop)
+        with stopped_by_interrupt() as stop:
+            try:
+                with progress_bar("indexing") as progress:
+                    load = choice.loader(directory)
+                    report = sync(directory, paths, load, options=options, progress=progress, stop=stop)
+            except SemretError as error:
+                if not stop():
+                    raise
+                show_error(error)
+                raise typer.Exit(INTERRUPTED) from error
     show_report(report, format_)
     if report.interrupted:
-        typer.echo("semret: interrupted; what is done is kept, run the same command again to continue", err=True)
+        say("semret: interrupted; what is done is kept, run the same command again to continue")
         raise typer.Exit(INTERRUPTED)
     if strict and report.skipped:
         raise typer.Exit(1)
@@ -196,8 +207,8 @@ def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
     def press(number: int, frame: Any) -> None:
         del number, frame
         pressed.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        typer.echo("semret: finishing what was begun; press Ctrl-C again to stop at once", err=True)
+        signal.signal(signal.SIGINT, interrupt)
+        say("semret: finishing what was begun; press Ctrl-C again to stop at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set
@@ -207,9 +218,7 @@ def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
         yield pressed.is_set
     except KeyboardInterrupt:
         # Python's own way out would wait for the passes that are under way, which may take minutes.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
+        leave_interrupted()
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -228,17 +237,16 @@ def show_report(report: SyncReport, format_: ReportFormat) -> None:
 def tell_exceptions(report: SyncReport | Estimate) -> None:
     """Name on stderr what was skipped, and what is kept although it is gone."""
     for path, reason in report.skipped[:SHOWN]:
-        typer.echo(f"semret: skipped {printable(path)}: {printable(reason)}", err=True)
+        say(f"semret: skipped {printable(path)}: {printable(reason)}")
     if len(report.skipped) > SHOWN:
-        typer.echo(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all", err=True)
+        say(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all")
     for path, images in report.kept_in[:SHOWN]:
-        typer.echo(
+        say(
             f"semret: kept {images} {'image' if images == 1 else 'images'} of {printable(path)}, "
-            "which is missing or empty; --prune removes what is kept",
-            err=True,
+            "which is missing or empty; --prune removes what is kept"
         )
     if len(report.kept_in) > SHOWN:
-        typer.echo(f"semret: and those of {len(report.kept_in) - SHOWN} folders more", err=True)
+        say(f"semret: and those of {len(report.kept_in) - SHOWN} folders more")
 
 
 def counted(report: SyncReport | Estimate) -> str:
@@ -273,15 +281,14 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
         write_json(summary.as_json())
         return
     positions = f"{summary.tokens} tokens ({summary.grid[0]} x {summary.grid[1]}) of {summary.channels} channels"
-    rows = [
-        ["index", summary.index],
-        ["model", f"{summary.model}, input {summary.input_size[0]}x{summary.input_size[1]}"],
-        ["images", f"{summary.images} ({summary.contents} different), {summary.skipped} files skipped"],
-        ["stored", f"{positions}, {summary.dtype}; pooled {summary.pooled_dim}"],
-        ["size", f"{readable(summary.bytes)}, {readable(summary.bytes_per_image)} per image"],
-        ["segments", f"{summary.segments} with {summary.rows} images, {summary.dead_rows} not wanted any more"],
-        ["root", summary.root],
-        ["created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"],
+    fields = [
+        ("index", summary.index),
+        ("model", f"{summary.model}, input {summary.input_size[0]}x{summary.input_size[1]}"),
+        ("images", f"{summary.images} ({summary.contents} different), {summary.skipped} files skipped"),
+        ("stored", f"{positions}, {summary.dtype}; pooled {summary.pooled_dim}"),
+        ("size", f"{readable(summary.bytes)}, {readable(summary.bytes_per_image)} per image"),
+        ("segments", f"{summary.segments} with {summary.rows} images, {summary.dead_rows} not wanted any more"),
+        ("root", summary.root),
+        ("created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"),
     ]
-    for label, text in rows:
-        typer.echo(f"{label:10}{printable(text)}")
+    write_fields(fields)

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def remove(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Pictures, and folders with all below.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, and folders with all below.")],
     index: IndexOption = None,
     format_: ReportOption = ReportFormat.table,
 ) -> None:
@@ -56,7 +56,8 @@ def compact(index: IndexOption = None, format_: ReportOption = ReportFormat.tabl
 
 
 def export(
-    file: Annotated[Path, typer.Argument(help="The file to write, a tar archive.")], index: IndexOption = None
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, a tar archive.")],
+    index: IndexOption = None,
 ) -> None:
     """Write the index to one FILE, for another machine."""
     with reported():
@@ -69,7 +70,7 @@ def export(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file that semret export wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that semret export wrote.")],
     root: Annotated[
         Path | None, typer.Option("--root", help="Where the pictures are here; default: where they were.")
     ] = None,

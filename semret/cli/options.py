@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from semret.cli.output import Format
 
 
 class ReportFormat(StrEnum):
@@ -41,6 +44,27 @@ class Centering(StrEnum):
     none = "none"
 
 
+def complete_model(incomplete: str) -> list[str]:
+    """Return the names of backbones that begin so, for the shell's completion."""
+    from semret.index.backbones.registry import list_backbones
+
+    return [spec.name for spec in list_backbones() if spec.name.startswith(incomplete)]
+
+
+def check_device(name: str | None) -> str | None:
+    """Refuse what is no name of a device, before anything is loaded."""
+    if name is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", name) is None:
+        hint = "; a graphics card of NVIDIA is cuda, Apple's is mps" if name.lower() == "gpu" else ""
+        raise typer.BadParameter(f"there is no device {name!r}; choose cpu, cuda, cuda:N or mps{hint}")
+    return name
+
+
+def check_print0(print0: bool, format_: Format) -> None:
+    """Refuse --print0 where it would do nothing."""
+    if print0 and format_ is not Format.paths:
+        raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
+
+
 IndexOption = Annotated[
     Path | None,
     typer.Option(
@@ -60,4 +84,12 @@ InvarianceOption = Annotated[
     ),
 ]
 SolverOption = Annotated[str, typer.Option("--solver", help="Assignment solver; auction, scipy and ortools are exact.")]
-DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps; default: the best there is.")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        callback=check_device,
+        help="cpu, cuda, cuda:N or mps; default: the best there is.",
+    ),
+]

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -16,6 +16,7 @@ import typer
 
 from semret.errors import SemretError
 from semret.names import escaped, spreadsheet_cell
+from semret.progress import Display
 
 
 class Format(StrEnum):
@@ -26,10 +27,6 @@ class Format(StrEnum):
     jsonl = "jsonl"
     csv = "csv"
     paths = "paths"
-
-
-Progress = Callable[[int, int], None]
-"""Called with the number of items done and their total."""
 
 
 def printable(text: str) -> str:
@@ -49,7 +46,15 @@ def reported() -> Iterator[None]:
 
 def show_error(error: SemretError) -> None:
     """Print an error as one line on stderr."""
-    typer.echo(f"semret: {printable(' '.join(str(error).split()))}", err=True)
+    say(f"semret: {printable(' '.join(str(error).split()))}")
+
+
+def say(line: str) -> None:
+    """Print a line on stderr. Where that cannot be written, nobody listens: the results matter more."""
+    with contextlib.suppress(OSError):
+        # Not by typer, which writes past the progress bar: then the bar would not make room.
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def write_path(path: str, *, zero: bool = False) -> None:
@@ -79,10 +84,18 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> None:
-    """Print aligned columns; the columns in `right` are aligned to the right."""
-    cells = [header, *[[printable(cell) for cell in row] for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    for row in cells:
+    """Print aligned columns; the columns in `right` are aligned to the right.
+
+    In a terminal long cells are folded to its width, so that no line breaks the columns; elsewhere nothing is.
+    """
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from semret.cli.tables import draw_table
+
+        draw_table(header, cells, right)
+        return
+    widths = [max(len(row[column]) for row in [header, *cells]) for column in range(len(header))]
+    for row in [header, *cells]:
         line = "  ".join(
             cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -90,26 +103,26 @@ def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[in
         typer.echo(line.rstrip())
 
 
+def write_fields(fields: list[tuple[str, str]]) -> None:
+    """Print names and values, one pair a line; in a terminal long values are folded beside their names."""
+    cells = [(name, printable(value)) for name, value in fields]
+    if sys.stdout.isatty():
+        from semret.cli.tables import draw_fields
+
+        draw_fields([cells])
+        return
+    width = max(len(name) for name, _ in cells) + 2
+    for name, value in cells:
+        typer.echo(f"{name:{width}}{value}")
+
+
 @contextlib.contextmanager
-def progress_bar(label: str) -> Iterator[Progress | None]:
+def progress_bar(label: str) -> Iterator[Display | None]:
     """Give a callback that draws a bar with rate and remaining time on stderr, or None when that is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
-    from rich import progress as bars
-    from rich.console import Console
+    from semret.cli.bars import drawn
 
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(),
-        bars.MofNCompleteColumn(),
-        bars.TextColumn("{task.speed:.1f}/s", justify="right"),
-        bars.TimeRemainingColumn(),
-    )
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=None)
-
-        def advance(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
-        yield advance
+    with drawn(label) as display:
+        yield display

@@ -18,8 +18,9 @@ from semret.cli.options import (
     Kernel,
     KernelOption,
     SolverOption,
+    check_print0,
 )
-from semret.cli.output import Format, reported, show_error
+from semret.cli.output import Format, reported, say, show_error
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.outputs import require_distinct
 
@@ -97,6 +98,7 @@ def query(
         raise typer.BadParameter("a sentence is in no index; give an IMAGE too", param_hint="--exclude-self")
     if (images or []).count("-") > 1:
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
+    check_print0(print0, format_)
     with reported():
         from semret.index.indexed_pictures import require_no_source
         from semret.retrieval.engine import open_index
@@ -127,7 +129,7 @@ def query(
         settings = f"{invariance.value} · {kernel.value} · centring {center.value}" if images else ""
         if text:
             settings = " · ".join(filter(None, [settings, "sentences by the pooled embedding"]))
-            typer.echo("semret: a sentence has no patches to match; ranked by the pooled embedding", err=True)
+            say("semret: a sentence has no patches to match; ranked by the pooled embedding")
         write_results(results, format_, print0=print0, html=html, settings=settings)
         for failure in failures:
             show_error(failure)
@@ -169,6 +171,7 @@ def rerank(
     """
     if query == "-" and str(candidates) == "-":
         raise typer.BadParameter("--query is - too, but standard input can be read once", param_hint="--candidates")
+    check_print0(print0, format_)
     with reported():
         from semret.index.indexed_pictures import require_no_source
         from semret.retrieval.engine import open_index

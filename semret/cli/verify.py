@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from semret.cli.options import IndexOption, ReportFormat, ReportOption
-from semret.cli.output import printable, progress_bar, reported, write_json, write_table
+from semret.cli.output import printable, progress_bar, reported, say, write_json, write_table
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +46,7 @@ def verify(
         write_json({**asdict(report), "sound": report.sound, "actions": actions})
     else:
         for action in actions:
-            typer.echo(f"repaired: {printable(action)}", err=True)
+            say(f"repaired: {printable(action)}")
         if report.defects:
             write_table(
                 ["kind", "object", "defect", "what to do"], [list(asdict(row).values()) for row in report.defects]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from semret.eval.dataset import Dataset, Split
 from semret.index.build import SyncOptions, sync
 from semret.index.choice import ModelChoice
 from semret.index.collection import Collection, open_collection
+from semret.progress import Progress
 from semret.retrieval.rerank import TokenSource
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)

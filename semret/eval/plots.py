@@ -11,6 +11,7 @@ import numpy as np
 
 from semret.arrays import Float64Array
 from semret.errors import MissingDependencyError
+from semret.foreign import hidden
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 """The palette of Okabe and Ito, which colour-blind readers can tell apart."""
@@ -24,7 +25,8 @@ Draw = Callable[[Path], None]
 def _figure(path: Path, width: float = 7.0, height: float = 4.2, **layout: Any) -> Iterator[Any]:
     """Give a figure that is saved and closed at the end."""
     try:
-        import matplotlib
+        with hidden("matplotlibrc"):
+            import matplotlib
     except ImportError as error:
         raise MissingDependencyError(
             "plots need matplotlib, which is not installed; install it with: pip install 'semret[plots]', "

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError
 from semret.eval.ranking import rank_rows, score_maxsim
+from semret.progress import Progress
 from semret.retrieval.kernels import check_modes, kernel_score, median_bandwidth, rbf
 from semret.retrieval.maps import Maps, prepare
 from semret.retrieval.rerank import Query, TokenSource, rerank_stream
@@ -21,8 +22,6 @@ CHUNK_BYTES = 96 << 20
 
 BLOCK_BYTES = 384 << 20
 """Tokens of the queries held at once, as float32; the database is read once for each block."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ from semret.index.report import SyncOptions, SyncReport, directory_bytes
 from semret.index.segments import Rows
 from semret.index.survey import Survey, look
 from semret.index.writer import IndexWriter
+from semret.progress import Progress, waiting_for
 
 __all__ = ["SyncOptions", "SyncReport", "build", "sync"]
 
@@ -34,7 +35,7 @@ def sync(
     backbone: Callable[[], Backbone],
     *,
     options: SyncOptions | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> SyncReport:
     """Bring an index up to date with files and folders, making it if there is none.
@@ -54,7 +55,8 @@ def sync(
         Loads the network. Called at most once, and not at all if nothing has to be embedded.
     options : SyncOptions, optional
     progress : callable, optional
-        Called with the number of files dealt with and their total.
+        Called with the number of files dealt with and their total, first with 0 once they are counted. A
+        `semret.progress.Display` is also told that the network is being loaded.
     stop : callable, optional
         Asked before each file; once it answers True, what is embedded is committed and the report returned.
 
@@ -77,8 +79,8 @@ def sync(
     if not (directory / MANIFEST_NAME).exists():
         survey.require_pictures([])
     with IndexWriter(directory, may_create=True) as writer:
-        run = _Run(writer, backbone, settings, paths)
-        run.go(survey, progress or _ignore, stop or _never)
+        run = _Run(writer, backbone, settings, paths, progress or _ignore)
+        run.go(survey, stop or _never)
         return run.report(time.perf_counter() - start)
 
 
@@ -94,18 +96,29 @@ class _Run:
     """One `sync`: from what was found to a report."""
 
     def __init__(
-        self, writer: IndexWriter, backbone: Callable[[], Backbone], options: SyncOptions, paths: Sequence[PathLike]
+        self,
+        writer: IndexWriter,
+        backbone: Callable[[], Backbone],
+        options: SyncOptions,
+        paths: Sequence[PathLike],
+        progress: Progress,
     ) -> None:
         self._writer = writer
         self._options = options
         self._paths = paths
         self._kept: dict[str, int] = {}
-        self._network = Lazy(backbone, self._accept)
+        self._load = backbone
+        self._progress = progress
+        self._network = Lazy(self._load_network, self._accept)
         self._ingest: Ingest | None = None
         self._stopped = False
         self._fresh = not writer.exists
         if writer.exists:
             self._adopt()
+
+    def _load_network(self) -> Backbone:
+        with waiting_for(f"loading {getattr(self._load, 'model', 'the network')}", self._progress):
+            return self._load()
 
     def _accept(self, backbone: Backbone) -> None:
         """Check the network, now that it is loaded, against the index; for a new one, say what it is made with."""
@@ -145,12 +158,13 @@ class _Run:
         self._writer.create(self._manifest, chosen, _style(self._paths))
         return Ingest(self._writer, self._options.commit_rows)
 
-    def go(self, survey: Survey, progress: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
+    def go(self, survey: Survey, stop: Callable[[], bool]) -> None:
         """Do the work."""
         self._survey = survey
         if self._ingest is not None:
             survey.require_pictures([self._writer.root.to_path(key) for key in self._ingest.stored])
         pending = self._sort_out(survey)
+        self._progress(0, len(pending))
         self._refusals: list[Loaded] = []
         batch_size, threads = self._options.batch_size, self._options.threads
         size = None if self._fresh else self._writer.manifest.identity.preprocessing.size
@@ -162,7 +176,7 @@ class _Run:
                 for embedded in ready:
                     self._take(embedded)
                     for _ in embedded.files:
-                        progress(next(counter), len(pending))
+                        self._progress(next(counter), len(pending))
 
             for loaded in load_files(loader, pending, workers=threads, ahead=threads + 2 * batch_size):
                 # While only slow files are left, what is there is embedded, and committed when its time has come.
@@ -278,7 +292,7 @@ def build(
     device: str | None = None,
     workers: int | None = None,
     prune: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> SyncReport:
     """Make an index of folders of pictures, or bring it up to date; what ``semret index`` does.
 
@@ -302,7 +316,7 @@ def build(
         Whether images of folders that are missing or empty as a whole are removed, too. Otherwise they are kept and
         counted, for a drive may not be connected.
     progress : callable or None
-        Called with the number of files dealt with and their total.
+        Called with the number of files dealt with and their total, first with 0 once they are counted.
 
     Returns
     -------

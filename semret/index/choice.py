@@ -12,6 +12,18 @@ from semret.index.location import PathLike
 from semret.index.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 
+@dataclass(frozen=True)
+class NetworkLoader:
+    """Loads a network when called; `model` is its name, known before."""
+
+    model: str
+    load: Callable[[], Backbone]
+
+    def __call__(self) -> Backbone:
+        """Return the network."""
+        return self.load()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
     """What the user asks of the network; None leaves it to the index, or to the model's own default.
@@ -36,7 +48,7 @@ class ModelChoice:
     device: str | None = None
     autocast: str | None = None
 
-    def loader(self, index: Path) -> Callable[[], Backbone]:
+    def loader(self, index: Path) -> NetworkLoader:
         """Return what loads the network for an index, which need not exist yet.
 
         Raises
@@ -52,22 +64,25 @@ class ModelChoice:
         self._compare(manifest, index)
         return self._loader_for(manifest)
 
-    def _loader_for_new(self) -> Callable[[], Backbone]:
+    def _loader_for_new(self) -> NetworkLoader:
         from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone, spec_of
 
         name = self.model or DEFAULT_BACKBONE
         spec_of(name)
-        return lambda: create_backbone(
+        return NetworkLoader(
             name,
-            weights=self.weights,
-            size=self.size,
-            geometry=self.geometry,
-            layer=self.layer,
-            device=self.device,
-            dtype=self.autocast,
+            lambda: create_backbone(
+                name,
+                weights=self.weights,
+                size=self.size,
+                geometry=self.geometry,
+                layer=self.layer,
+                device=self.device,
+                dtype=self.autocast,
+            ),
         )
 
-    def _loader_for(self, manifest: Manifest) -> Callable[[], Backbone]:
+    def _loader_for(self, manifest: Manifest) -> NetworkLoader:
         identity = manifest.identity
 
         def load() -> Backbone:
@@ -83,7 +98,7 @@ class ModelChoice:
                 dtype=identity.autocast,
             )
 
-        return load
+        return NetworkLoader(identity.backbone, load)
 
     def _compare(self, manifest: Manifest, index: Path) -> None:
         identity = manifest.identity

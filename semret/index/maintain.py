@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from semret.index.location import PathLike, absolute, lies_in
 from semret.index.report import directory_bytes
 from semret.index.segments import SEGMENT_BYTES, SEGMENT_ROWS, Rows, Segment, SegmentReader
 from semret.index.writer import IndexWriter
+from semret.progress import Progress
 
 _PORTION = 16
 
@@ -89,7 +90,7 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
         return RemoveReport(index=str(index), removed=len(chosen), images=len(images) - len(chosen))
 
 
-def compact(index: Path, *, progress: Callable[[int, int], None] | None = None) -> CompactReport:
+def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
     """Rewrite segments that hold rows no image wants, and join small ones.
 
     Ids, paths and features stay as they are, bit for bit; readers go on with what they opened. Every new segment is a

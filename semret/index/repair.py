@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +27,12 @@ from semret.index.soundness import Defect, check_segment, examine_rows
 from semret.index.vectors import SHORTLIST_NAME
 from semret.index.verify import Report, read_catalog, rows_by_segment, verify
 from semret.index.writer import IndexWriter
+from semret.progress import Progress
 
 _log = logging.getLogger(__name__)
 
 
-def repair(
-    path: str | os.PathLike[str], *, progress: Callable[[int, int], None] | None = None
-) -> tuple[list[str], Report]:
+def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) -> tuple[list[str], Report]:
     """Repair an index as far as it can be, and check it again.
 
     Parameters

@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,11 +26,10 @@ from semret.index.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
 from semret.index.segments import FOLDER, SegmentReader
 from semret.index.verify import verify
 from semret.index.writer import IndexWriter, require_index
+from semret.progress import Progress
 
 _LIMITS = {MANIFEST_NAME: MANIFEST_BYTES, CATALOG_NAME: MOST_BYTES, DIGEST_NAME: DIGEST_BYTES}
 """Files that every archive holds, before the segments that the catalog names, and what they may have of bytes."""
-
-Progress = Callable[[int, int], None]
 
 
 def export_index(index: Path, target: PathLike, *, progress: Progress | None = None) -> Path:

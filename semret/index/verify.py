@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,8 +32,7 @@ from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_
 from semret.index.segments import Segment
 from semret.index.soundness import BY_INDEX, BY_REPAIR, Defect, check_segment
 from semret.index.vectors import SHORTLIST_NAME, examine_shortlist, read_shortlist
-
-Progress = Callable[[int, int], None]
+from semret.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

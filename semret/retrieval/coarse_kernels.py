@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
-from numba.extending import overload
 
 from semret.retrieval.microkernel import multiply_tile
+from semret.retrieval.native.compiler import numba
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
 _NORM = 46000.0
@@ -26,7 +25,7 @@ def _widen(row, values, bits):  # type: ignore[no-untyped-def]
     """Write a row of halves (as uint16) or singles into float32 `values`, whose bits are `bits`; return its factor."""
 
 
-@overload(_widen)
+@numba.extending.overload(_widen)
 def _widen_for_type(row, values, bits):  # type: ignore[no-untyped-def]  # noqa: ARG001 - numba compares signatures
     if row.dtype == numba.uint16:
 

@@ -11,10 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
+from semret.retrieval.native.compiler import cgutils, numba, types
 from semret.retrieval.native.tiles import COLUMNS, INSTRUCTION, LANES, ROWS, VECTORS
 
 _I16, _I32, _I64, _F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatType()
@@ -23,7 +21,7 @@ _FLOATS = ir.VectorType(_F32, LANES)
 _PAIRS = ir.VectorType(_I16, 2 * LANES)
 
 
-@intrinsic
+@numba.extending.intrinsic
 def multiply_tile(typing_context, rows, panel, pairs, out):  # type: ignore[no-untyped-def]
     """Compute ``out[r, c] = sum_p rows[r, 2p] * panel[p, c, 0] + rows[r, 2p + 1] * panel[p, c, 1]`` in int32.
 
@@ -34,7 +32,7 @@ def multiply_tile(typing_context, rows, panel, pairs, out):  # type: ignore[no-u
     return types.void(rows, panel, pairs, out), _generate
 
 
-@intrinsic
+@numba.extending.intrinsic
 def multiply_float_tile(typing_context, rows, panel, channels, out):  # type: ignore[no-untyped-def]
     """Compute ``out[r, c] = sum_k rows[r, k] * panel[k, c]`` in float32, channel after channel.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from semret.retrieval.microkernel import multiply_float_tile
+from semret.retrieval.native.compiler import numba
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
 

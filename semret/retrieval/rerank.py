@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, as_array
 from semret.errors import ArgumentError, ShapeError
+from semret.progress import Progress
 from semret.retrieval.contest import Contest, Settings
 from semret.retrieval.kernels import centred_squared_norms, median_bandwidth
 from semret.retrieval.maps import Maps
@@ -137,7 +138,7 @@ def rerank(
     sigma: float | None = None,
     threads: int | None = None,
     prune: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Reranked:
     r"""Find the `k` candidates most similar to a query, solving as few matchings as possible.
 
@@ -216,7 +217,7 @@ def rerank_stream(
     sigma: float | Sequence[float] | None = None,
     threads: int | None = None,
     prune: bool = True,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Reranked]:
     """Find the `k` best candidates of each of many queries in one pass over a stream.
 

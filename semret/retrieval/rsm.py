@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float64Array, IndexVector, as_array, require_finite, require_memory
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
+from semret.progress import Progress
 from semret.retrieval.kernels import check_modes, check_name, checked_scores, kernel_score, median_bandwidth, rbf
 from semret.retrieval.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
 from semret.retrieval.similarity import check_comparable, maxsim_scores, pooled_products, position_products
@@ -23,8 +24,6 @@ CENTERS = ("none", "channel", "position")
 
 TILE_BYTES = 64 << 20
 """Default size of the tokens of each of the two tiles held at once, as float32."""
-
-Progress = Callable[[int, int], None]
 
 
 class Sliceable(Protocol):

@@ -318,7 +318,7 @@ def test_stopping_keeps_what_is_done(index, photos, networks):
 def test_progress_counts_the_files_that_are_read(index, photos, networks):
     calls = []
     sync(index, [photos], networks[0], progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(number, 6) for number in range(1, 7)]
+    assert calls == [(number, 6) for number in range(7)]
 
 
 def test_two_writers_do_not_meet(index, photos, networks):

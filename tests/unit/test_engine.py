@@ -182,3 +182,10 @@ def test_other_weights_are_refused(rendered_index, picture, tmp_path):
 def test_reprs_tell_what_they_are(engine, picture):
     assert "12 images, efficientnet-lite0" in repr(engine)
     assert "scene-002-1.jpg" in repr(engine.query(picture, k=1))
+
+
+def test_pooled_scores_are_cosines(tiny_index, photos):
+    engine = semret.open(tiny_index)
+    scores = [hit.pooled_score for seed in range(6) for hit in engine.query(photos / f"{seed}.png", k=6)]
+    assert max(scores) <= 1
+    assert min(scores) >= -1

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -231,3 +232,95 @@ def test_a_numba_with_other_internals_serves_too(folder, monkeypatch):
     assert call(kernel) == [11.0, 0.0]
     assert call(kernel) == [11.0, 0.0]
     assert not folder.exists() or not list(folder.iterdir())
+
+
+SOLVE = """
+import logging
+logging.basicConfig(format="semret: %(message)s")
+import numpy as np
+from semret.retrieval.matching import match
+affinity = np.random.default_rng(0).normal(size=(9, 12)).astype(np.float32)
+norms = {"row_norms": np.arange(9.0), "column_norms": np.arange(12.0)}
+print([match(affinity, solver=name, **norms).value for name in ("auction", "greedy", "identity")])
+"""
+
+
+@pytest.fixture(scope="module")
+def solved() -> str:
+    """What `SOLVE` prints where everything is as usual."""
+    return subprocess.run([sys.executable, "-c", SOLVE], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.fixture
+def installation(tmp_path) -> tuple[Path, dict[str, str]]:
+    """A copy of the package in which nothing can be kept, not even by root, and an environment that runs it."""
+    package = tmp_path / "site" / "semret"
+    shutil.copytree(Path(native.__file__).parents[2], package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [package, *(path for path in package.rglob("*") if path.is_dir())]:
+        (folder / "__pycache__").write_text("no folder")
+    environment = {key: value for key, value in os.environ.items() if key not in ("NUMBA_CACHE_DIR", "HOME")}
+    environment |= {"PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    return package, environment
+
+
+HOMELESS = """
+import pwd
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown
+"""
+
+
+def start(environment: dict[str, str], folder: Path, before: str = "") -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-c", before + SOLVE],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=folder,
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="HOME and XDG_CACHE_HOME are POSIX")
+@pytest.mark.parametrize("case", ["file instead of a cache", "no home", "another's cache"])
+def test_where_nothing_can_be_kept_kernels_are_compiled_in_memory_and_that_is_said_once(
+    installation, tmp_path, solved, case
+):
+    package, environment = installation
+    cache, work = tmp_path / "cache", tmp_path / "work"
+    work.mkdir()
+    environment["XDG_CACHE_HOME"] = str(cache)
+    if case == "file instead of a cache":
+        cache.write_text("no folder")
+    elif case == "another's cache":
+        (cache / "semret").mkdir(parents=True)
+        (cache / "semret").chmod(0o777)  # to be trusted as little as one that belongs to somebody else
+    else:
+        del environment["XDG_CACHE_HOME"]
+    # A user whom the system does not know either has no home folder at all: "~" stays as it is.
+    run = start(environment, work, HOMELESS if case == "no home" else "")
+    out, said = run.communicate(timeout=120)
+    assert (run.returncode, out) == (0, solved)
+    assert said.count("\n") == 1, said
+    assert said.startswith("semret: compiling the matching solvers in memory")
+    assert str(package / "retrieval" / "native" / "__pycache__") in said
+    assert not list(work.iterdir())
+    assert not cache.is_dir() or not list((cache / "semret").iterdir())
+
+
+def test_two_processes_at_once_compile_side_by_side_and_leave_one_set_of_files(installation, tmp_path, solved):
+    _, environment = installation
+    cache = tmp_path / "cache"
+    environment["XDG_CACHE_HOME"] = environment["HOME"] = str(cache)
+    if sys.platform == "darwin":
+        cache = cache / "Library" / "Caches"
+    for _ in range(2):
+        runs = [start(environment, tmp_path) for _ in range(2)]
+        for run in runs:
+            out, said = run.communicate(timeout=120)
+            assert (run.returncode, out) == (0, solved), said
+    assert said == ""
+    titles = [file.name.split(".")[0] for file in (cache / "semret").iterdir()]
+    assert len(titles) == len(set(titles)) == 4
+    assert all(file.suffix == ".o" for file in (cache / "semret").iterdir())

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from semret.arrays import FloatArray
 from semret.errors import ArgumentError
-from semret.eval.experiments.runtime import Cost, Method, Progress, embed_pictures, measure
+from semret.eval.experiments.runtime import Cost, Method, embed_pictures, measure
+from semret.progress import Progress, waiting_for
 
 METHODS = (
     Method(solver="auction"),
@@ -82,7 +83,8 @@ def run_approximation(
     DatasetError
         If the folder holds fewer than two pictures.
     """
-    layers = embed_pictures(images, side=side, count=count, seed=seed, all_layers=True)
+    with waiting_for("embedding pictures", progress):
+        layers = embed_pictures(images, side=side, count=count, seed=seed, all_layers=True)
     small = {name: maps for name, maps in layers.items() if maps.shape[1] <= largest}
     if not small:
         fewest = min(maps.shape[1] for maps in layers.values())

@@ -24,10 +24,10 @@ from semret.eval.plots import curves, heat_maps
 from semret.eval.reports import Report, Table, file_name
 from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
+from semret.progress import Progress, waiting_for
 from semret.retrieval.cka import minibatch_cka
 from semret.retrieval.rsm import rsm
 
-Progress = Callable[[int, int], None]
 INVARIANCES = ("none", "permutation")
 Matrices = dict[str, list[Float64Array]]
 """Similarity matrices of each batch, by layer."""
@@ -113,7 +113,8 @@ def run_cka(
         report.dataset.update({"pictures": len(paths), "fingerprint": fingerprint(paths)})
         for load in backbones:
             start = time.perf_counter()
-            backbone = load()
+            with waiting_for(f"loading {getattr(load, 'model', 'the network')}", progress):
+                backbone = load()
             name = _unique(backbone.spec.name, found)
             report.models.append({"name": name, **backbone.identity.as_json()})
             found[name] = measure_layers(paths, backbone, chosen, progress)

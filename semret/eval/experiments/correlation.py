@@ -20,9 +20,8 @@ from semret.eval.plots import scatters
 from semret.eval.reports import Report, Table, file_name, show
 from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
+from semret.progress import Progress, waiting_for
 from semret.retrieval.rsm import rsm
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,9 @@ def run_correlation(
         paths = choose_pictures(folder, chosen.count, seed=chosen.seed, least=3)
         report.dataset.update({"pictures": len(paths), "fingerprint": fingerprint(paths)})
         for load in backbones:
-            _measure_model(report, paths, load(), chosen, progress)
+            with waiting_for(f"loading {getattr(load, 'model', 'the network')}", progress):
+                backbone = load()
+            _measure_model(report, paths, backbone, chosen, progress)
     header = ["model", "kernel", *(f"{m}, {i}" for m in ("Pearson", "Spearman") for i in chosen.invariances), "paper"]
     report.tables.append(Table("Correlation with JSD", header, _rows(report, chosen)))
     report.notes.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,7 @@ from semret.arrays import Float32Array, Float64Array
 from semret.errors import ArgumentError, DatasetError, ImageDecodeError
 from semret.index.backbones.spec import Backbone
 from semret.index.images import FoundImage, decode_image, find_images
-
-Progress = Callable[[int, int], None]
+from semret.progress import Progress
 
 
 @contextlib.contextmanager

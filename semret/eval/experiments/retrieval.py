@@ -21,6 +21,7 @@ from semret.eval.ranking import shortlist_ranks
 from semret.eval.reports import Report
 from semret.eval.search import find_answers
 from semret.index.choice import ModelChoice
+from semret.progress import Progress
 
 SHORTLISTS = (1, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Lengths at which the recall of the shortlist is reported."""
@@ -35,7 +36,7 @@ def run_retrieval(
     settings: RetrievalSettings | None = None,
     dtype: str = "float16",
     batch_size: int | None = None,
-    progress: Callable[[str], Callable[[int, int], None] | None] | None = None,
+    progress: Callable[[str], Progress | None] | None = None,
 ) -> tuple[Report, list[Run]]:
     """Retrieve with every model, database size, kernel and invariance, and judge the answers.
 
@@ -132,7 +133,7 @@ def _retrieve(
     label: str,
     features: Features,
     settings: RetrievalSettings,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> Run:
     rows = split.databases[size]
     allowed = allowed_answers(dataset, split.queries, rows)

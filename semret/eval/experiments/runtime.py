@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,9 +14,8 @@ import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector, require_ndim
 from semret.errors import ArgumentError, DatasetError, ImageDecodeError, ShapeError
+from semret.progress import Progress, waiting_for
 from semret.retrieval.matching import SOLVERS, Norms, match_batch
-
-Progress = Callable[[int, int], None]
 
 SIDES = (224, 512, 1024, 2048)
 """Input sizes that give the embedded backbone 49, 256, 1,024 and 4,096 positions."""
@@ -204,7 +203,8 @@ def run_runtime(
     costs: list[Cost] = []
     for done, side in enumerate(sides):
         wanted = _pairs(40, (side // 32) ** 2) if pairs is None else max(pairs, 2)
-        maps = embed_pictures(images, side=side, count=wanted, seed=seed)["last"]
+        with waiting_for(f"embedding pictures of {side} px", progress):
+            maps = embed_pictures(images, side=side, count=wanted, seed=seed)["last"]
         costs += measure(maps, label=f"{side} px", methods=methods, pairs=pairs)
         if progress is not None:
             progress(done + 1, len(sides))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,9 +26,9 @@ from semret.eval.plots import curves, heat_maps, histograms
 from semret.eval.reports import Report, Table, show
 from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
+from semret.progress import Progress
 from semret.retrieval.rsm import rsm
 
-Progress = Callable[[int, int], None]
 INVARIANCES = ("none", "permutation")
 
 

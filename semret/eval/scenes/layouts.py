@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from semret.eval.classes import CITYSCAPES_LABELS
 from semret.eval.scenes.rooms import Placed, Thing, draw_condition, draw_things, render_room
 from semret.eval.scenes.streets import Look, Region, draw_content, draw_look, render_street
 from semret.eval.scenes.things import CATEGORIES
-
-Progress = Callable[[int, int], None]
+from semret.progress import Progress
 
 CITIES = ("aarhus", "bergen", "cadiz", "delft", "erfurt", "faro", "ghent", "halle")
 

@@ -18,6 +18,7 @@ from semret.retrieval.matching.approximate import Norms
 from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
 from semret.retrieval.matching.results import BatchMatching, Matching, relative_gaps
 from semret.retrieval.matching.table import SOLVERS, Solver
+from semret.retrieval.native import Native
 
 __all__ = [
     "EFFORTS",
@@ -31,6 +32,8 @@ __all__ = [
     "match_batch",
     "upper_bounds",
 ]
+
+_matched_sums = Native("semret.retrieval.matching.kernels", "matched_sums")
 
 
 def match(
@@ -236,9 +239,8 @@ def _as_norms(norms: ArrayLike, name: str) -> Float64Array:
 
 def _certified(array: FloatArray, assignments: IndexVector, solver: Solver) -> BatchMatching:
     """Value the assignments in float64 and bound the optimum: closely for exact solvers, else by one dual sweep."""
-    from semret.retrieval.matching.kernels import matched_sum
-
-    values = np.array([matched_sum(one, chosen) for one, chosen in zip(array, assignments, strict=True)], dtype=float)
+    values = np.empty(len(array))
+    _matched_sums(np.ascontiguousarray(array), np.ascontiguousarray(assignments), values)
     auction = AuctionBatch(array, threads=1)
     bounds = auction.solve().bounds if solver.exact else auction.tighten("sweep")
     bounds = np.maximum(bounds, values)

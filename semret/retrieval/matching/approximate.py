@@ -12,6 +12,9 @@ import numpy as np
 
 from semret.arrays import Float64Array, FloatArray, IndexVector
 from semret.retrieval.matching.auction import solve_exactly
+from semret.retrieval.native import Native
+
+_greedy_many = Native("semret.retrieval.matching.greedy", "greedy_many")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,6 @@ def match_greedy(affinities: FloatArray, norms: Norms) -> IndexVector:
 
 def match_topk_greedy(affinities: FloatArray, norms: Norms, *, top: int) -> IndexVector:
     """Match the `top` largest-norm rows and columns optimally with each other, the other rows greedily."""
-    from semret.retrieval.matching.greedy import greedy_many
-
     count, rows, columns = affinities.shape
     top = min(top, rows, columns)
     assignments: IndexVector = np.full((count, rows), -1, dtype=np.intp)
@@ -52,7 +53,7 @@ def match_topk_greedy(affinities: FloatArray, norms: Norms, *, top: int) -> Inde
         assignments[:, head] = matched
         np.put_along_axis(used, matched, np.inf, axis=1)
     order = np.ascontiguousarray(np.broadcast_to(row_order[top:], (count, rows - top)))
-    greedy_many(affinities, order, used, assignments)
+    _greedy_many(np.ascontiguousarray(affinities), order, used, assignments)
     return assignments
 
 

@@ -1,4 +1,4 @@
-"""The compiled loop of the greedy solvers."""
+"""The compiled loop of the greedy solvers; it neither allocates nor raises, see `semret.retrieval.native`."""
 
 from __future__ import annotations
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray
+from semret.retrieval.native.compiler import numba
 from semret.retrieval.native.scratch import alone
 
 IntArray = NDArray[np.signedinteger[Any]]
@@ -43,13 +43,10 @@ _UNIT = 2.0**-53
 
 
 def compiled(function: Function) -> Function:
-    """Compile on first use, keep the result on disk, and release the interpreter's lock while running."""
-    dispatcher: Function = numba.njit(nogil=True, cache=True)(function)
-    return dispatcher
+    """Compile as a part of machine code that stands alone: nothing may be allocated or raised.
 
-
-def _part(function: Function) -> Function:
-    """Compile as a part of machine code that stands alone: nothing may be allocated or raised."""
+    Numba keeps none of it on disk, `semret.retrieval.native` does: it knows what to do where nothing can be kept.
+    """
     dispatcher: Function = numba.njit(nogil=True, error_model="numpy", _nrt=False)(function)
     return dispatcher
 
@@ -82,7 +79,7 @@ def row_max(A: FloatArray, v: Float64Array, i: int) -> Any:
     return best
 
 
-@_part
+@compiled
 def _least(v: Float64Array, n: int) -> float:
     """Return the smallest of the first `n` values."""
     lowest: float = v[0]
@@ -92,7 +89,7 @@ def _least(v: Float64Array, n: int) -> float:
     return lowest
 
 
-@_part
+@compiled
 def _value_range(A: FloatArray) -> tuple[float, float]:
     """Return minimum and maximum; (nan, nan) if a value is not finite."""
     low, high = _HIGHEST, _LOWEST
@@ -106,7 +103,7 @@ def _value_range(A: FloatArray) -> tuple[float, float]:
     return _float_of(low), _float_of(high)
 
 
-@_part
+@compiled
 def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> None:
     """Fill the first rows of `Q` (rows, width) with ``(A - low) * scale``; further rows are 0, padding is _PAD."""
     m, width = A.shape
@@ -117,7 +114,7 @@ def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> N
     Q[:, n:] = _PAD
 
 
-@_part
+@compiled
 def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: IntArray, waiting: IntArray) -> None:
     """Let every bidder win a column at prices `p` (width,), which rise; bidder ``i`` values by row ``i``.
 
@@ -151,7 +148,7 @@ def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: 
                 return
 
 
-@_part
+@compiled
 def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: IntArray, mate: IntArray) -> int:
     """Keep the auction's pairs that are best at prices `v` (width,) in float64; the others wait. Return their number.
 
@@ -184,7 +181,7 @@ def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: In
     return count
 
 
-@_part
+@compiled
 def _augment(
     A: FloatArray,
     v: Float64Array,
@@ -260,7 +257,7 @@ def _augment(
         owner[column] = start
 
 
-@_part
+@compiled
 def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
     r"""Return an upper bound of every matching from prices `v` (width,), and the magnitude of what was summed.
 
@@ -285,7 +282,7 @@ def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
     return total + lost + 8 * _UNIT * size, size
 
 
-@_part
+@compiled
 def _sweep(A: FloatArray, n: int, v: Float64Array, prices: IntArray, columns: IntArray) -> tuple[float, float]:
     """Write prices ``v_j = max_i(A_ij - max_k A_ik)``; return the sums of row and, if square, of column maxima."""
     m, width = A.shape
@@ -315,7 +312,7 @@ def _sweep(A: FloatArray, n: int, v: Float64Array, prices: IntArray, columns: In
     return rows, total if m == n else np.inf
 
 
-@_part
+@compiled
 def bound_many(
     As: FloatArray,
     n: int,
@@ -343,7 +340,7 @@ def bound_many(
     return True
 
 
-@_part
+@compiled
 def auction_many(
     As: FloatArray,
     n: int,
@@ -417,19 +414,19 @@ def auction_many(
     return True
 
 
-@_part
+@compiled
 def _assign(A: FloatArray, n: int, owner: IntArray, assignment: IntArray) -> float:
     """Write the column of each row; return the matched sum."""
     m = A.shape[0]
     for j in range(n):
         if 0 <= owner[j] < m:
             assignment[owner[j]] = j
-    value: float = matched_sum(A, assignment)
+    value: float = _matched_sum(A, assignment)
     return value
 
 
 @compiled
-def matched_sum(A: FloatArray, assignment: IntArray) -> float:
+def _matched_sum(A: FloatArray, assignment: IntArray) -> float:
     """Return the compensated float64 sum of the matched entries of `A` (m, n); -1 in `assignment` (m,) adds nothing."""
     total, lost = 0.0, 0.0
     for i in range(A.shape[0]):
@@ -439,3 +436,10 @@ def matched_sum(A: FloatArray, assignment: IntArray) -> float:
             lost += (total - y) + x if abs(total) >= abs(x) else (x - y) + total
             total = y
     return total + lost
+
+
+@compiled
+def matched_sums(As: FloatArray, assignments: IntArray, values: Float64Array) -> None:
+    """Write into `values` (K,) what the assignments (K, m) match in each of `As` (K, m, n)."""
+    for t in range(As.shape[0]):
+        values[t] = _matched_sum(As[t], assignments[t])

@@ -117,7 +117,7 @@ class Native:
         return self._compile(signature, title, identity, folders)
 
     def _compile(self, signature: tuple[str, ...], title: str, identity: str, folders: list[Path]) -> int:
-        _announce()
+        _announce(folders)
         from semret.retrieval.native import emit
 
         made = emit.compile_kernel(self.module, self.name, signature)
@@ -127,11 +127,20 @@ class Native:
         return made.address
 
 
-def _announce() -> None:
+def _announce(folders: list[Path]) -> None:
+    """Say once that a compiler is at work, and whether it will be again in the next process."""
     global _announced
-    if not _announced:
-        _announced = True
+    if _announced:
+        return
+    _announced = True
+    if any(store.can_keep(folder) for folder in folders):
         _logger.warning("compiling the matching solvers; this happens once per installation and takes some seconds")
+        return
+    _logger.warning(
+        "compiling the matching solvers in memory; this takes some seconds in every run, for there is no folder of "
+        "your own to keep them (tried %s); name one with NUMBA_CACHE_DIR",
+        " and ".join(map(str, folders)),
+    )
 
 
 def _kind(argument: Any) -> str:

@@ -11,13 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
-import numba
-from numba import types
-from numba.core import cgutils
-from numba.core.registry import cpu_target
-from numba.extending import intrinsic
-from numba.np import arrayobj
 
+from semret.retrieval.native.compiler import arrayobj, cgutils, cpu_target, numba, types
 from semret.retrieval.native.store import Code
 
 _TYPES = {
@@ -53,7 +48,7 @@ class Compiled:
     owner: Any
 
 
-@intrinsic
+@numba.extending.intrinsic
 def _view(typing_context, pointer, shape):  # type: ignore[no-untyped-def]
     """Return the C-contiguous array of this shape; unlike `numba.carray`, without an error to raise."""
     del typing_context

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from semret.retrieval.native.compiler import cgutils, numba
 
 _POINTER = ir.IntType(8).as_pointer()
 
 
-@intrinsic
+@numba.extending.intrinsic
 def alone(typing_context, array):  # type: ignore[no-untyped-def]
     """Return the array, with the promise that no other one overlaps it while it is in use.
 

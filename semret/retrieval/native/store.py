@@ -11,16 +11,18 @@ import importlib.util
 import json
 import os
 import stat
-import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import platformdirs
+
 _MAGIC = b"semret machine code 1\n"
 _RETRIEVAL = Path(__file__).parent.parent
 _SOURCES = (
     "coarse_kernels.py",
+    "matching/greedy.py",
     "matching/kernels.py",
     "microkernel.py",
     "native/emit.py",
@@ -52,9 +54,6 @@ def _environment() -> bytes:
     machine = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     digest.update(json.dumps([llvmlite.__version__, settings, machine]).encode())
     digest.update(_numba_version())
-    file = Path(".numba_config.yaml")
-    if file.is_file():
-        digest.update(file.read_bytes())
     return digest.digest()
 
 
@@ -76,20 +75,30 @@ def identity(title: str) -> str:
 
 
 def folders() -> list[Path]:
-    """Return where machine code may lie, best first: `NUMBA_CACHE_DIR` alone if set, else as Numba chooses."""
+    """Return where machine code may lie, best first: `NUMBA_CACHE_DIR` alone if set.
+
+    Else that is the package's ``__pycache__``, as of bytecode, and the user's cache folder, unless nobody knows where
+    that is: there may be no HOME, and the user no entry in the system's list.
+    """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
         return [Path(chosen, "semret")]
-    return [Path(__file__).parent / "__pycache__", _user_cache() / "semret"]
+    of_package = Path(__file__).parent / "__pycache__"
+    try:
+        of_user = platformdirs.user_cache_path("semret", appauthor=False)
+    except RuntimeError:
+        return [of_package]
+    # Older releases leave "~" as it is instead, which would be a folder of that name right here.
+    return [of_package, of_user] if of_user.is_absolute() else [of_package]
 
 
-def _user_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    if base and Path(base).is_absolute():
-        return Path(base)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+def can_keep(folder: Path) -> bool:
+    """Return whether machine code can be kept in a folder for later processes, making it if need be."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _is_ours(folder.stat()) and os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 def read(folder: Path, title: str, identity: str) -> Code | None:
@@ -117,10 +126,9 @@ def _parse(content: bytes, identity: str) -> Code | None:
 def write(folder: Path, title: str, identity: str, code: Code) -> bool:
     """Keep machine code for later processes; return whether it could be kept."""
     body = f"{identity} {code.symbol}\n".encode("ascii") + code.machine_code
+    if not can_keep(folder):
+        return False
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_ours(folder.stat()):
-            return False
         descriptor, name = tempfile.mkstemp(dir=folder)
         try:
             with os.fdopen(descriptor, "wb") as stream:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import llvmlite.binding as llvm
 
@@ -13,7 +12,7 @@ _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
 def _widest() -> tuple[int, int, str | None]:
     """Return int32 lanes of a vector, rows of a tile, and the instruction, for this processor."""
     # Where Numba was told what processor to compile for, nothing is asked for by name.
-    if not any(name in os.environ for name in _SETTINGS) and not Path(".numba_config.yaml").is_file():
+    if not any(name in os.environ for name in _SETTINGS):
         features = llvm.get_host_cpu_features()
         if features.get("avx512bw"):
             return 16, 8, "llvm.x86.avx512.pmaddw.d.512"

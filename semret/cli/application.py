@@ -1,0 +1,39 @@
+"""All commands under one name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from semret._version import __version__
+from semret.cli import evaluate, index, maintain, models, query, rsm, verify
+from semret.cli.usage import Application
+
+app = Application(
+    name="semret",
+    help="Find pictures by what is in them, wherever it is in the picture.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+for _commands in (index, query, maintain, verify, models, rsm, evaluate):
+    _commands.register(app)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"semret {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version

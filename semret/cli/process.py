@@ -1,0 +1,89 @@
+"""The process around a command: its streams, its log, and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import signal
+import sys
+from typing import Any, NoReturn
+
+from semret.cli import INTERRUPTED, leave_interrupted
+from semret.cli.output import say
+
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EINVAL}
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Writes where stderr is now: while a progress bar is drawn, that is above the bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def run() -> NoReturn:
+    """Run the command that was typed, and end the process."""
+    _prepare_streams()
+    logging.basicConfig(format="semret: %(message)s", level=logging.ERROR, handlers=[_Handler()])
+    logging.getLogger("semret").setLevel(logging.WARNING)
+    # It prints what it has to say about a download by itself; once is enough.
+    logging.getLogger("huggingface_hub").propagate = False
+    status, sound = _status()
+    # What is left to do is Python's own clearing up, which an interrupt would spoil.
+    signal.signal(signal.SIGINT, lambda *_: leave_interrupted())
+    if sound and status != INTERRUPTED:
+        sys.exit(status)
+    # Python would try once more to write what could not be written, or wait for threads nobody waits for.
+    os._exit(status)
+
+
+def _status() -> tuple[int, bool]:
+    """Return the exit status of the command, and whether its output could be written."""
+    stdout = sys.stdout
+    try:
+        status = _run_command()
+        stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED, True
+    except BrokenPipeError:
+        return 0, False
+    except OSError as error:
+        # Those of a command's work have become errors of ours: this one most likely came while printing.
+        what = error.filename or ("cannot write the output" if error.errno in _OF_WRITING else "failed")
+        say(f"semret: {what}: {error.strerror}")
+        return 1, False
+    # The reader of our output (head, less) has gone: typer then puts another stream in its place. No error of ours.
+    return (status, True) if sys.stdout is stdout else (0, False)
+
+
+def _run_command() -> int:
+    from semret.cli.application import app
+
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _prepare_streams() -> None:
+    """Make streams of what was given: a closed one leads nowhere, and any text can be written to the others.
+
+    A file that is opened later would otherwise take the number of a closed stream, and what is printed would go there.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115 - open as long as the process
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

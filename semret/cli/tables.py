@@ -1,0 +1,83 @@
+"""Tables in a terminal, of rich's; imported where one is drawn.
+
+Nothing is ever cut off: what is too long is folded within its column, character by character, so that a path can be
+put together again. Where columns would become too narrow to read, each row becomes a list of names and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len, chop_cells
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+GAP = 2
+LEAST = 10
+"""Cells of a column below which nothing is folded into it."""
+
+
+def draw_table(header: list[str], rows: list[list[str]], right: frozenset[int]) -> None:
+    """Print a table on stdout as wide as the terminal allows; the columns in `right` are aligned to the right."""
+    console = _console()
+    natural = [max(cell_len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    widths = shared_widths(natural, right, console.width)
+    if widths is None:
+        draw_fields([list(zip(header, row, strict=True)) for row in rows])
+        return
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    for column, width in enumerate(widths):
+        table.add_column(width=width, justify="right" if column in right else "left", no_wrap=True)
+    table.add_row(*(Text(name, style="bold") for name in header))
+    for row in rows:
+        table.add_row(*(_folded(cell, width) for cell, width in zip(row, widths, strict=True)))
+    console.print(table)
+
+
+def shared_widths(natural: Sequence[int], right: frozenset[int], room: int) -> list[int] | None:
+    """Return a width for each column, in sum with the gaps at most `room`; None if some would be too narrow.
+
+    Parameters
+    ----------
+    natural : sequence of int
+        Widths at which nothing is folded.
+    right : set of int
+        Columns of numbers, which are never folded.
+    """
+    widths = list(natural)
+    left = room - GAP * (len(widths) - 1)
+    foldable = [column for column, width in enumerate(natural) if column not in right and width > LEAST]
+    left -= sum(width for column, width in enumerate(natural) if column not in foldable)
+    # The shortest first: what it does not need of its share is for the longer ones.
+    for count, column in enumerate(sorted(foldable, key=lambda column: natural[column])):
+        widths[column] = min(natural[column], left // (len(foldable) - count))
+        left -= widths[column]
+        if widths[column] < LEAST:
+            return None
+    return widths if left >= 0 else None
+
+
+def draw_fields(records: Sequence[Sequence[tuple[str, str]]]) -> None:
+    """Print records on stdout, each as names beside values, with a blank line between them."""
+    console = _console()
+    widest = max((cell_len(name) for record in records for name, _ in record), default=0)
+    room = max(console.width - widest - GAP, 1)
+    for position, record in enumerate(records):
+        table = Table.grid(padding=(0, GAP, 0, 0))
+        table.add_column(width=widest, no_wrap=True)
+        table.add_column(width=room, no_wrap=True)
+        for name, value in record:
+            table.add_row(Text(name, style="bold"), _folded(value, room))
+        if position:
+            console.print()
+        console.print(table)
+
+
+def _console() -> Console:
+    return Console(highlight=False)
+
+
+def _folded(cell: str, width: int) -> Text:
+    # As text, not as markup: a file may be called [red].
+    return Text("\n".join(chop_cells(cell, width)) if cell else "")

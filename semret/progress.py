@@ -1,0 +1,34 @@
+"""How long work tells how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+Progress = Callable[[int, int], None]
+"""Called with the number of items done and their total: first with 0, as soon as the total is known."""
+
+
+class Display(Protocol):
+    """A `Progress` that can also show what is waited for. Any function of two numbers serves where it is not needed."""
+
+    def __call__(self, done: int, total: int, /) -> None:
+        """Show that so many items are done."""
+
+    def wait_for(self, what: str | None, /) -> None:
+        """Show what is waited for; None when that is over."""
+
+
+@contextlib.contextmanager
+def waiting_for(what: str, progress: Progress | Display | None) -> Iterator[None]:
+    """Let `progress`, if it is a `Display`, show what is waited for in a ``with`` block: ``loading clip``."""
+    tell: Callable[[str | None], None] | None = getattr(progress, "wait_for", None)
+    if tell is None:
+        yield
+        return
+    tell(what)
+    try:
+        yield
+    finally:
+        tell(None)

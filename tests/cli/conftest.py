@@ -1,0 +1,95 @@
+"""A terminal for commands: a pseudo-terminal, and an emulator that says what a person sees on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+
+DRIVER = Path(__file__).parents[1] / "cli_driver.py"
+
+
+class Terminal:
+    """A command under a pseudo-terminal of so many columns; `seen` gathers every different screen."""
+
+    def __init__(self, command: list[str], columns: int, **options: object) -> None:
+        self._screen = pyte.Screen(columns, 300)
+        self._stream = pyte.ByteStream(self._screen)
+        self.seen: list[str] = []
+        self.child = pexpect.spawn(command[0], command[1:], dimensions=(300, columns), timeout=60, **options)
+
+    @property
+    def screen(self) -> str:
+        """What is on the screen now, without the blanks at the ends of lines."""
+        return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
+
+    @property
+    def hidden_cursor(self) -> bool:
+        """Whether the cursor is hidden, as while a bar is drawn."""
+        return bool(self._screen.cursor.hidden)
+
+    def _read(self) -> bool:
+        """Take what the command has written; False once it has ended."""
+        try:
+            self._stream.feed(self.child.read_nonblocking(4096, timeout=0.2))
+        except pexpect.TIMEOUT:
+            return True
+        except pexpect.EOF:
+            return False
+        if not self.seen or self.screen != self.seen[-1]:
+            self.seen.append(self.screen)
+        return True
+
+    def wait_for(self, found: str | Callable[[str], object], seconds: float = 60) -> None:
+        """Read until the screen holds a text."""
+        test = found if callable(found) else lambda screen: found in screen
+        limit = time.monotonic() + seconds
+        while not test(self.screen):
+            assert self._read(), f"ended before {found}:\n{self.screen}"
+            assert time.monotonic() < limit, f"no {found} on\n{self.screen}"
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.child.sendintr()
+
+    def end(self) -> int:
+        """Read to the end; return the exit status, 128 and the signal's number where a signal ended it."""
+        while self._read():
+            pass
+        self.child.close()
+        assert "Traceback" not in "\n".join(self.seen), self.screen
+        return 128 + self.child.signalstatus if self.child.exitstatus is None else self.child.exitstatus
+
+
+@pytest.fixture(params=[40, 120])
+def columns(request) -> int:
+    """The widths of a terminal."""
+    return request.param
+
+
+@pytest.fixture
+def terminal(tmp_path, columns):
+    """Start ``semret`` in a terminal: ``terminal("info")``; `load` and `embed` are seconds that the network takes.
+
+    With ``tiny=False`` it is the command as it is installed.
+    """
+    started: list[Terminal] = []
+    environment = {key: value for key, value in os.environ.items() if key not in ("SEMRET_INDEX", "NO_COLOR", "CI")}
+    # Named, for there may be another index somewhere above.
+    environment |= {"TERM": "xterm-256color", "COLUMNS": "", "LINES": "", "SEMRET_INDEX": ".semret"}
+
+    def start(*arguments: object, load: float = 0, embed: float = 0, tiny: bool = True, width: int = columns):
+        script = [str(DRIVER), str(load), str(embed)] if tiny else ["-m", "semret"]
+        command = [sys.executable, *script, *map(str, arguments)]
+        started.append(Terminal(command, width, cwd=str(tmp_path), env=environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.child.close(force=True)

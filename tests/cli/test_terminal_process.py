@@ -1,0 +1,206 @@
+"""How commands begin and end: usage, odd streams, a deleted current folder, Ctrl-C from the start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from semret.cli import app
+from semret.cli.tables import shared_widths
+
+COMMAND = [sys.executable, "-m", "semret"]
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and /dev/full are POSIX")
+
+
+def run(*arguments: object, **options: object) -> subprocess.CompletedProcess:
+    options.setdefault("stdout", subprocess.PIPE)
+    return subprocess.run([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def odd_index(tmp_path, photos, tiny_backbone):
+    """An index of pictures whose names few encodings have, and the commands that print something of it."""
+    from semret.index.build import sync
+
+    (photos / "0.png").rename(photos / "Zoë 写真 \x1b[31m.png")
+    index = tmp_path / "index"
+    sync(index, [photos], tiny_backbone)
+    np.save(tmp_path / "é.npy", np.eye(4))
+    query = ["query", photos / "1.png", "-k", 6]
+    at = ["--index", index]
+    return [
+        *([*query, "--format", name, *at] for name in ("table", "json", "jsonl", "csv", "paths")),
+        [*query, "--format", "paths", "--print0", *at],
+        ["info", *at],
+        ["info", "--format", "json", *at],
+        ["verify", *at],
+        ["models"],
+        ["models", "--format", "csv"],
+        ["cka", tmp_path / "é.npy", tmp_path / "é.npy"],
+        ["cka", tmp_path / "é.npy", tmp_path / "é.npy", "--format", "csv"],
+        ["--help"],
+        ["index", photos, *at],
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "cp1252"}])
+def test_what_an_encoding_lacks_is_escaped(odd_index, encoding):
+    for arguments in odd_index:
+        done = run(*arguments, env={**os.environ, **encoding}, encoding="latin-1")
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+        assert done.stdout
+        assert "\x1b" not in done.stdout or "--print0" in arguments
+
+
+@pytest.mark.slow
+@posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line_and_a_failure(odd_index):
+    for arguments in odd_index:
+        with Path("/dev/full").open("w") as full:
+            done = run(*arguments, stdout=full)
+        assert done.returncode == 1, arguments
+        assert done.stderr == "semret: cannot write the output: No space left on device\n", arguments
+
+
+@pytest.mark.slow
+@posix
+def test_a_closed_output_is_silence(odd_index):
+    for arguments in odd_index:
+        shell = 'exec "$@" >&-'
+        done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *map(str, arguments)], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), arguments
+
+
+@pytest.mark.slow
+@posix
+def test_a_reader_that_goes_is_silence(odd_index):
+    for arguments in odd_index:
+        read, write = os.pipe()
+        os.close(read)
+        done = run(*arguments, stdout=write)
+        os.close(write)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+
+
+@posix
+def test_without_stderr_results_are_printed_and_failures_are_failures(odd_index, tmp_path):
+    shell = 'exec "$@" 2>&-'
+    for arguments, status in ((odd_index[0], 0), (["info", "--index", tmp_path / "none"], 1)):
+        done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *map(str, arguments)], capture_output=True, text=True)
+        assert done.returncode == status
+        assert bool(done.stdout) == (status == 0)
+
+
+STARTED = "import os, semret.cli; os.write(1, b'.'); semret.cli.main()"
+
+
+@pytest.mark.slow
+@posix
+@pytest.mark.parametrize("command", ["index photos", "query photos/1.png", "info", "models", "eval cka", "rsm a -o b"])
+def test_interrupt_from_the_first_moment_on(photos, command):
+    for delay in (0.01, 0.05, 0.1, 0.2, 0.3, 0.5):
+        begun = subprocess.Popen(
+            [sys.executable, "-c", STARTED, *command.split()],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=photos.parent,
+            env={**os.environ, "SEMRET_INDEX": str(photos.parent / "index"), "HF_HUB_OFFLINE": "1"},
+        )
+        begun.stdout.read(1)
+        time.sleep(delay)
+        begun.send_signal(signal.SIGINT)
+        _, said = begun.communicate(timeout=60)
+        # It may have come to its own end before.
+        assert begun.returncode in (130, 0, 1)
+        assert "Traceback" not in said
+        assert said.count("\n") <= 3
+
+
+@posix
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a current folder cannot be deleted")
+def test_without_a_current_folder_absolute_paths_work(tmp_path, photos, tiny_index):
+    gone = tmp_path / "gone"
+
+    def from_nowhere(*arguments: object) -> subprocess.CompletedProcess:
+        gone.mkdir()
+        shell = f'cd "{gone}" && rmdir "{gone}" && exec "$@"'
+        environment = {key: value for key, value in os.environ.items() if key != "SEMRET_INDEX"}
+        command = ["sh", "-c", shell, "sh", *COMMAND, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+    at = ["--index", tiny_index]
+    for arguments in (["info", *at], ["query", photos / "1.png", *at], ["verify", "--files", *at], ["models"]):
+        done = from_nowhere(*arguments)
+        assert (done.returncode, done.stderr) == (0, ""), arguments
+    for arguments, name in (
+        (["info"], "the index"),
+        (["query", "1.png", *at], "1.png"),
+        (["index", "photos", *at], "photos"),
+        (["export", "x.tar", *at], "x.tar"),
+        (["rsm", "f.npy", "-o", tmp_path / "x.npy"], "f.npy"),
+    ):
+        done = from_nowhere(*arguments)
+        assert done.returncode == 1
+        assert done.stderr == (
+            f"semret: the current folder was deleted: change to another, or name {name} by an absolute path\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("index", "PATH..."),
+        ("remove", "PATH..."),
+        ("query", "[IMAGE]..."),
+        ("export", "FILE"),
+        ("rsm", "FEATURES"),
+        ("eval compare", "REPORT..."),
+        ("eval make-data", "LAYOUT DIR"),
+    ],
+)
+def test_usage_is_written_as_manuals_write_it(command, usage):
+    shown = CliRunner().invoke(app, [*command.split(), "-h"], prog_name="semret")
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[0] == f"Usage: semret {command} [OPTIONS] {usage}"
+
+
+@pytest.mark.parametrize("command", ["index x", "query x", "rerank --query x --candidates y", "eval cka"])
+@pytest.mark.parametrize("device", ["gpu", "cuda0", "cuda:", ""])
+def test_what_is_no_device_is_refused_before_anything_is_done(command, device):
+    done = CliRunner().invoke(app, [*command.split(), "--device", device])
+    assert done.exit_code == 2
+    assert f"there is no device {device!r}; choose cpu, cuda, cuda:N or mps" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["query x", "rerank --query x --candidates y"])
+def test_print0_goes_with_paths(command):
+    done = CliRunner().invoke(app, [*command.split(), "--print0", "--format", "csv"])
+    assert done.exit_code == 2
+    assert "--print0: goes with --format paths" in done.stderr
+
+
+@pytest.mark.parametrize(("typed", "found"), [("semret qu", "query"), ("semret index --model efficientnet-l", "lite0")])
+def test_the_shell_completes(typed, found):
+    words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_SEMRET_COMPLETE": "complete_bash"}
+    script = "import sys; sys.argv = ['semret']; import semret.cli; semret.cli.main()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, **words})
+    assert found in done.stdout
+
+
+def test_columns_share_the_width():
+    assert shared_widths([4, 6, 30], frozenset({0, 1}), 80) == [4, 6, 30]
+    assert shared_widths([4, 6, 90], frozenset({0, 1}), 80) == [4, 6, 66]
+    assert shared_widths([4, 15, 90, 90], frozenset({0}), 80) == [4, 15, 27, 28]
+    assert shared_widths([4, 6, 90], frozenset({0, 1}), 20) is None
+    assert shared_widths([40, 6], frozenset({0, 1}), 40) is None
