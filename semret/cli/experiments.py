@@ -118,12 +118,14 @@ def cka(
     images: ImagesOption = None,
     model: ModelOption = DEFAULT_MODELS,
     count: Annotated[int, typer.Option("--count", help="Pictures, drawn at random.")] = 250,
-    batch: Annotated[int, typer.Option("--batch", help="Pictures in a mini-batch.")] = 250,
+    batch: Annotated[int, typer.Option("--batch", help="Pictures in a mini-batch, at most.")] = 250,
     kernel: Annotated[str, typer.Option("--kernel", help="cosine, linear or rbf.")] = "linear",
     center: Annotated[
         str, typer.Option("--center", help="Mean to subtract: position (the paper's), channel, none.")
     ] = "position",
-    estimator: Annotated[str, typer.Option("--estimator", help="Of HSIC: biased or unbiased.")] = "biased",
+    estimator: Annotated[
+        str, typer.Option("--estimator", help="Of HSIC: unbiased, biased (the paper's).")
+    ] = "unbiased",
     largest: LargestOption = 256,
     layers: Annotated[int | None, typer.Option("--layers", help="At most so many layers, evenly spaced.")] = None,
     solver: SolverOption = "auction",

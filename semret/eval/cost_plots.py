@@ -60,7 +60,7 @@ def trade_off(
             plain_logarithm(
                 grid[0].xaxis, [end for points in panels.values() for p in points.values() for end in p.x_ends]
             )
-            label_outside(figure, grid[0], place="outside right upper", columns=1)
+            label_outside(figure, grid[0])
 
     return draw
 
@@ -102,7 +102,7 @@ def growth(
             axes.set_xticks(list(sizes), [f"{size:,}" for size in sizes])
             axes.set(xlabel=x_label, ylabel=y_label)
             axes.grid(alpha=0.3)
-            label_outside(figure, axes, place="outside right upper", columns=1)
+            label_outside(figure, axes)
 
     return draw
 

@@ -121,11 +121,16 @@ def grid_of(figure: Any, count: int, columns: int, **sharing: Any) -> list[Any]:
     return axes[:count]
 
 
-def label_outside(figure: Any, axes: Any, *, place: str = "outside lower center", columns: int = 4) -> None:
-    """Put the legend of some axes beside all axes, where it covers nothing."""
+LEGEND = 1.7
+"""Width in inches that a legend takes beside the axes."""
+
+
+def label_outside(figure: Any, axes: Any) -> None:
+    """Put the legend of some axes to the right of all axes, where it covers nothing."""
     handles, labels = axes.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc=place, frameon=False, ncols=min(columns, len(handles)))
+        texts = [shorten(label, 30) for label in labels]
+        figure.legend(handles, texts, loc="outside right upper", frameon=False, fontsize=8)
 
 
 def name_ticks(axis: Any, names: Sequence[str], *, rotation: float = 0, size: float = 7, most: int = 40) -> None:

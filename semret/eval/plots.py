@@ -11,6 +11,7 @@ import numpy as np
 from semret.arrays import Float64Array
 from semret.eval.drawing import Draw
 from semret.eval.palette import (
+    LEGEND,
     Style,
     assign_styles,
     figure_of,
@@ -53,7 +54,7 @@ def bars(
     """
 
     def draw(path: Path) -> None:
-        width = max(6.0, 1.6 + 0.45 * len(groups) * len(series))
+        width = max(6.0, 1.6 + 0.45 * len(groups) * len(series)) + LEGEND
         with figure_of(path, width, title=title, caption=caption) as figure:
             axes = figure.subplots()
             _draw_bars(axes, groups, series)
@@ -137,7 +138,8 @@ def curve_panels(
         across = min(len(panels), columns)
         rows = -(-len(panels) // across)
         names = list(dict.fromkeys(name for series in panels.values() for name in series))
-        width = max(7.0 if across == 1 else 3.3 * across, min(14.0, 2 + 0.32 * len(ticks or [])))
+        width = max(6.0 if across == 1 else 3.0 * across, min(14.0, 2 + 0.32 * len(ticks or [])))
+        width += LEGEND * (len(names) > 1)
         with figure_of(path, width, 1.2 + 3.0 * rows, title=title, caption=caption) as figure:
             grid = grid_of(figure, len(panels), columns, sharex=True, sharey=True)
             for place, (axes, (name, series)) in enumerate(zip(grid, panels.items(), strict=True)):
@@ -158,7 +160,8 @@ def curve_panels(
                 crowded = sum(map(len, ticks)) > 60
                 for axes in grid:
                     name_ticks(axes.xaxis, ticks, rotation=45 if crowded else 0)
-            label_outside(figure, grid[0])
+            if len(names) > 1:
+                label_outside(figure, grid[0])
 
     return draw
 
@@ -188,7 +191,7 @@ def histograms(
         across = min(len(panels), columns)
         rows = -(-len(panels) // across)
         with figure_of(
-            path, max(5.0, 2.6 * across + 0.6), 2.3 * rows + 0.9, title=title, caption=caption
+            path, max(5.0, 2.6 * across + 0.6) + LEGEND, 2.3 * rows + 0.9, title=title, caption=caption
         ) as figure:  # fmt: skip
             grid = grid_of(figure, len(panels), columns, sharex="col", sharey=True)
             listed = list(panels.values())
