@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,7 @@ from semret.cli.evaluation import (
     RootOption,
     SeedOption,
     WeightsOption,
+    check_output,
     choices,
     finish,
     names,
@@ -39,6 +41,7 @@ from semret.errors import ArgumentError
 if TYPE_CHECKING:
     from semret.eval.dataset import Dataset
     from semret.eval.experiments.retrieval_report import RetrievalSettings, Run
+    from semret.eval.reports import Report
 
 app = typer.Typer(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
 
@@ -94,6 +97,7 @@ def egoobjects(
 
         settings = _settings(kernels, invariances, center, metric, "f1", solver, full_matrix, seed)
         models = choices(model, weights, device)
+        plots = check_output(out, plots)
         dataset = load_egoobjects(root, aspect=aspect, subset=None if subset == "any" else subset, video_key=video_key)
         split = draw_split(dataset, queries=queries, databases=database or [5000], seed=seed)
         with stages() as stage:
@@ -101,8 +105,7 @@ def egoobjects(
                 dataset, split, models, features, settings=settings, dtype=dtype, batch_size=batch_size, progress=stage
             )
         report.settings.update({"aspect": aspect, "video_key": video_key, "subset": subset, "queries": queries})
-        if out is not None:
-            _write_examples(dataset, runs, out, settings)
+        _add_examples(report, dataset, runs, settings)
         finish(report, out, plots, format_)
 
 
@@ -136,14 +139,14 @@ def cityscapes(
 
         settings = _settings(kernels, invariances, center, metric, "iou", solver, full_matrix, seed)
         models = choices(model, weights, device)
+        plots = check_output(out, plots)
         dataset, split = load_cityscapes(root, classes=classes)
         with stages() as stage:
             report, runs = run_retrieval(
                 dataset, split, models, features, settings=settings, dtype=dtype, batch_size=batch_size, progress=stage
             )
         report.settings["classes"] = classes
-        if out is not None:
-            _write_examples(dataset, runs, out, settings)
+        _add_examples(report, dataset, runs, settings)
         finish(report, out, plots, format_)
 
 
@@ -221,14 +224,9 @@ def _answers(metric: str, measure: str) -> int:
     return int(count)
 
 
-def _write_examples(dataset: Dataset, runs: list[Run], out: Path, settings: RetrievalSettings) -> None:
-    from semret.errors import StorageError
+def _add_examples(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> None:
     from semret.eval.examples import write_examples
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot create {out}: {error.strerror}") from error
     for number, run in enumerate(runs):
         name = "examples.html" if len(runs) == 1 else f"examples-{number + 1}.html"
-        write_examples(dataset, run, out / name, kernel=settings.kernels[0], seed=settings.seed)
+        report.figures[name] = partial(write_examples, dataset, run, kernel=settings.kernels[0], seed=settings.seed)

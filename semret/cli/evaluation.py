@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semret.cli.options import ReportFormat
-from semret.cli.output import progress_bar, write_json, write_table
+from semret.cli.output import printable, progress_bar, write_json, write_table
 from semret.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ FullMatrixOption = Annotated[
     bool, typer.Option("--full-matrix", help="Solve every pair; rbf then takes its bandwidth from the matrix.")
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of the random split and of the intervals.")]
-PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures into --out (needs matplotlib).")]
+PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures into --out.")]
 
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of pictures; default: rendered scenes.")]
 OneModelOption = Annotated[str, typer.Option("--model", help="Backbone, also as NAME@HxW.")]
@@ -118,15 +119,52 @@ def stages() -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
         yield stage
 
 
+def check_output(out: Path | None, plots: bool) -> bool:
+    """See, before anything is computed, that the report can be written; return whether plots can be drawn.
+
+    Where they cannot, a note on stderr says why.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be made or written.
+    """
+    from semret.errors import MissingDependencyError, StorageError
+    from semret.eval.drawing import load_matplotlib
+
+    if out is None:
+        return False
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise StorageError(f"cannot write into --out {out}: {error.strerror}") from error
+    if not plots:
+        return False
+    try:
+        load_matplotlib()
+    except MissingDependencyError as error:
+        typer.echo(f"plots are left out: {printable(str(error))}", err=True)
+        return False
+    return True
+
+
 def finish(report: Report, out: Path | None, plots: bool, format_: ReportFormat) -> None:
-    """Write the report and print it."""
+    """Write the report and print it; it is printed also where it cannot be written."""
     from semret.eval.reports import write_report
 
     if not plots:
-        report.figures.clear()
-    if out is not None:
-        written = write_report(report, out)
-        typer.echo(f"wrote {', '.join(path.name for path in written)} to {out}", err=True)
+        report.figures = {name: draw for name, draw in report.figures.items() if not name.endswith(".png")}
+    try:
+        if out is not None:
+            written = write_report(report, out)
+            typer.echo(f"wrote {', '.join(path.name for path in written)} to {out}", err=True)
+    finally:
+        _print_report(report, format_)
+
+
+def _print_report(report: Report, format_: ReportFormat) -> None:
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return

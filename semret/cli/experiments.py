@@ -18,6 +18,7 @@ from semret.cli.evaluation import (
     PlotsOption,
     SeedOption,
     WeightsOption,
+    check_output,
     finish,
     loaders,
     names,
@@ -56,6 +57,7 @@ def translation(
     with reported():
         from semret.eval.experiments.translation import TranslationSettings, run_translation
 
+        plots = check_output(out, plots)
         settings = TranslationSettings(
             pairs=pairs,
             batches=batches,
@@ -93,6 +95,7 @@ def correlation(
     with reported():
         from semret.eval.experiments.correlation import CorrelationSettings, run_correlation
 
+        plots = check_output(out, plots)
         settings = CorrelationSettings(
             count=count,
             kernels=names(kernels, "--kernels"),
@@ -131,6 +134,7 @@ def cka(
     with reported():
         from semret.eval.experiments.cka import CkaSettings, run_cka
 
+        plots = check_output(out, plots)
         settings = CkaSettings(
             count=count,
             batch=batch,
@@ -156,6 +160,7 @@ def runtime(
     pairs: Annotated[int | None, typer.Option("--pairs", help="Pairs of maps per size; default: by size.")] = None,
     seed: SeedOption = 0,
     out: OutOption = None,
+    plots: PlotsOption = True,
     format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Measure time and quality of every solver on real features (Table 5), one thread."""
@@ -163,6 +168,7 @@ def runtime(
         from semret.eval.experiments.costs import report_costs
         from semret.eval.experiments.runtime import run_runtime
 
+        plots = check_output(out, plots)
         sizes = names(sides, "--sides")
         if not all(size.isdecimal() and int(size) >= 32 for size in sizes):
             raise ArgumentError(f"--sides is {sides!r}, expected sizes of at least 32 pixels, joined by commas")
@@ -171,7 +177,7 @@ def runtime(
         settings = {"sides": list(sizes), "pairs": pairs, "seed": seed}
         label = "rendered scenes" if images is None else images.name
         report = report_costs("runtime", "Time and quality of solvers", costs, settings, seed, label)
-        finish(report, out, True, format_)
+        finish(report, out, plots, format_)
 
 
 def approximation(
@@ -189,6 +195,7 @@ def approximation(
         from semret.eval.experiments.approximation import run_approximation
         from semret.eval.experiments.costs import draw_trade_off, report_costs
 
+        plots = check_output(out, plots)
         with progress_bar("layers") as progress:
             costs = run_approximation(images, side=side, largest=largest, count=count, seed=seed, progress=progress)
         settings = {"side": side, "largest": largest, "count": count, "seed": seed}

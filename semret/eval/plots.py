@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,30 +10,24 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float64Array
-from semret.errors import MissingDependencyError
+from semret.eval.drawing import Draw, load_matplotlib
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
 """The palette of Okabe and Ito, which colour-blind readers can tell apart."""
 
 HATCHES = ("", "//", "..", "xx")
 
-Draw = Callable[[Path], None]
-
 
 @contextmanager
 def _figure(path: Path, width: float = 7.0, height: float = 4.2, **layout: Any) -> Iterator[Any]:
     """Give a figure that is saved and closed at the end."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingDependencyError(
-            "plots need matplotlib, which is not installed; install it with: pip install 'semret[plots]', "
-            "or leave plots out with --no-plots"
-        ) from error
+    matplotlib = load_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
+    style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    # Nothing of a matplotlibrc, the user's or one that lies in the current folder, changes a figure or runs LaTeX.
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **style}):
         figure = Figure(figsize=(width, height), layout="constrained", **layout)
         FigureCanvasAgg(figure)
         yield figure

@@ -16,6 +16,8 @@ from typing import Any
 
 from semret._version import __version__
 from semret.errors import DatasetError, StorageError
+from semret.eval.drawing import draw_all
+from semret.eval.leftovers import remove_leftovers
 from semret.eval.paper import PAPER
 
 SCHEMA = "semret-report/1"
@@ -133,6 +135,7 @@ class Report:
         if self.notes:
             parts += ["## Notes", "", *(f"- {note}" for note in self.notes), ""]
         parts += [f"![{Path(name).stem}]({name})\n" for name in sorted(self.figures) if name.endswith(".png")]
+        parts += [f"[{Path(name).stem}]({name})\n" for name in sorted(self.figures) if name.endswith(".html")]
         settings = [[name, json.dumps(finite(value))] for name, value in self.settings.items()]
         parts += [Table("Settings", ["setting", "value"], settings).as_markdown()]
         facts = [[name, json.dumps(finite(value))] for name, value in self.dataset.items()]
@@ -173,6 +176,9 @@ def installed_versions() -> dict[str, str]:
 def write_report(report: Report, directory: Path) -> list[Path]:
     """Write report.json, report.md, per_query.jsonl and the figures; files of the same names are replaced.
 
+    The texts are written before anything is drawn. A figure that cannot be drawn is left out of the report, whose
+    notes then say why.
+
     Returns
     -------
     list of Path
@@ -182,26 +188,31 @@ def write_report(report: Report, directory: Path) -> list[Path]:
     ------
     StorageError
         If the directory cannot be written.
-    MissingDependencyError
-        If plots are to be drawn and matplotlib is not installed; everything else has been written then.
     """
-    texts = {
-        "report.json": json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n",
-        "report.md": report.as_markdown(),
-    }
-    if report.per_query:
-        texts["per_query.jsonl"] = "".join(
-            json.dumps(finite(line), allow_nan=False) + "\n" for line in report.per_query
-        )
-    written = []
+    remove_leftovers(directory)
+    lines = "".join(json.dumps(finite(line), allow_nan=False) + "\n" for line in report.per_query)
+    written = _write_texts(directory, {**_texts(report), **({"per_query.jsonl": lines} if lines else {})})
+    failed = draw_all(report.figures, directory)
+    for name, reason in failed.items():
+        del report.figures[name]
+        report.notes.append(f"{name} could not be drawn: {reason}")
+    if failed:
+        _write_texts(directory, _texts(report))
+    return [*written, *(directory / name for name in report.figures)]
+
+
+def _texts(report: Report) -> dict[str, str]:
+    document = json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"
+    return {"report.json": document, "report.md": report.as_markdown()}
+
+
+def _write_texts(directory: Path, texts: dict[str, str]) -> list[Path]:
+    written: list[Path] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             written.append(directory / name)
             written[-1].write_text(text, encoding="utf-8", errors="surrogateescape")
-        for name, draw in report.figures.items():
-            written.append(directory / name)
-            draw(written[-1])
     except OSError as error:
         raise StorageError(f"cannot write {written[-1] if written else directory}: {error.strerror}") from error
     return written

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from semret.eval.experiments.runtime import Cost
-from semret.eval.plots import Draw, trade_off
+from semret.eval.drawing import Draw
+from semret.eval.plots import trade_off
 from semret.eval.reports import Report, Table
 
 PAPER_TABLE_5: dict[tuple[str, int], str] = {
