@@ -57,6 +57,14 @@ ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of p
 OneModelOption = Annotated[str, typer.Option("--model", help="Backbone, also as NAME@HxW.")]
 LargestOption = Annotated[int, typer.Option("--largest", help="Leave layers with more positions out.")]
 
+PaperProtocolOption = Annotated[
+    bool,
+    typer.Option(
+        "--paper-protocol",
+        help="Do everything as the paper did; what you set beside it stays, and the report lists it as a deviation.",
+    ),
+]
+
 DEFAULT_MODELS = ["efficientnet-lite0"]
 FEATURES = Path(".semret-features")
 
@@ -86,6 +94,12 @@ def choices(models: list[str], weights: Path | None, device: str | None) -> list
         pixels = (int(height), int(width)) if size else None
         found.append(ModelChoice(model=name, weights=weights, size=pixels, device=device))
     return found
+
+
+def given_options(context: typer.Context) -> frozenset[str]:
+    """Return the names of the parameters that the user has set, for `semret.eval.protocol.follow`."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")
 
 
 def loaders(models: list[str], weights: Path | None, device: str | None) -> list[Callable[[], Backbone]]:
