@@ -50,6 +50,12 @@ MetricOption = Annotated[
 FullMatrixOption = Annotated[
     bool, typer.Option("--full-matrix", help="Solve every pair; rbf then takes its bandwidth from the matrix.")
 ]
+FrameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frame", help="Resize every picture to HxW first, such as 1080x1920, as the paper does; default: as it is."
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of the random split and of the intervals.")]
 PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures into --out.")]
 
@@ -94,6 +100,16 @@ def choices(models: list[str], weights: Path | None, device: str | None) -> list
         pixels = (int(height), int(width)) if size else None
         found.append(ModelChoice(model=name, weights=weights, size=pixels, device=device))
     return found
+
+
+def read_frame(text: str | None) -> tuple[int, int] | None:
+    """Read HxW."""
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and 0 < int(height) <= 10_000 and 0 < int(width) <= 10_000):
+        raise ArgumentError(f"--frame is {text!r}, expected HxW in pixels, such as 1080x1920")
+    return int(height), int(width)
 
 
 def given_options(context: typer.Context) -> frozenset[str]:
@@ -168,11 +184,13 @@ def _print_report(report: Report, format_: ReportFormat) -> None:
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return
-    for table in report.tables:
+    for table in report.shown_tables():
         print_table(table)
         typer.echo("")
     for note in report.notes:
         typer.echo(note, err=True)
+    if report.deviations:
+        typer.echo(f"{len(report.deviations)} deviations from the paper are listed in the report (--out).", err=True)
 
 
 def print_table(table: Table) -> None:

@@ -86,6 +86,9 @@ class SyncOptions:
         The folder that paths are stored relative to; None keeps what the index has, and chooses for a new one.
     commit_rows : int
         Images after which what was embedded is committed.
+    decode_for : (int, int) or None
+        Height and width that pictures are decoded for, where that is larger than the network's input; None decodes for
+        the input.
     """
 
     dtype: str | None = None
@@ -93,6 +96,7 @@ class SyncOptions:
     workers: int | None = None
     root: PathLike | None = None
     commit_rows: int = SEGMENT_ROWS
+    decode_for: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in DTYPES:

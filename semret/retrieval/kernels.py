@@ -118,10 +118,11 @@ BANDWIDTH_OFFSET = 1e-3
 
 
 def median_bandwidth(squared_distances: ArrayLike) -> float:
-    r"""Return the bandwidth of the paper's published code, :math:`\sigma = \sqrt{\operatorname{median}(d^2)} + 10^{-3}`.
+    r"""Return the bandwidth of the paper's published code.
 
-    The median is over the squared distances that are not 0: a map's distance to itself, or to a copy, says nothing of
-    how far apart maps are. Without any other distance sigma is the offset alone. The paper's text differs, see ADR 2.
+    :math:`\sigma = \sqrt{\operatorname{median}(d^2)} + 10^{-3}`, the median over the squared distances that are not 0:
+    a map's distance to itself, or to a copy, says nothing of how far apart maps are. Without any other distance sigma
+    is the offset alone. The paper's text differs, see ADR 2.
 
     Parameters
     ----------

@@ -74,7 +74,7 @@ def test_correlation_of_a_classifier(pictures, tmp_path):
         assert -1 <= metric["low"] <= metric["high"] <= 1
         assert metric["n"] == 12
     # Pictures of the same things are seen as similar and classified alike.
-    assert found["pearson", "cosine", "permutation"]["mean"] < 0
+    assert found["pearson", "cosine", "permutation"]["value"] < 0
     assert (tmp_path / "correlation_efficientnet-lite0.png").exists()
 
 

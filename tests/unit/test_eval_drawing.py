@@ -22,7 +22,8 @@ DRAW = (
 
 def report(**figures):
     return Report(
-        experiment="x", title="A title", settings={}, seed=0, dataset={"name": "d"},
+        experiment="x", title="A title", settings={}, seed=0,
+        dataset={"name": "d", "pictures": 1, "fingerprint": "0" * 64},
         tables=[Table("T", ["a"], [["1"]])], figures=figures,
     )  # fmt: skip
 

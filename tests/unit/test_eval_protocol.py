@@ -28,7 +28,7 @@ def test_following_takes_the_papers_values_and_keeps_what_was_given():
 def test_what_follows_the_paper_deviates_in_no_setting():
     for experiment, protocol in PROTOCOLS.items():
         settings = {name: protocol.value_of(name) for name in protocol.choices}
-        assert list_deviations(experiment, settings) == list(protocol.differences)
+        assert list_deviations(experiment, settings) == [*protocol.details.values(), *protocol.differences]
         assert protocol.differences, experiment
 
 

@@ -15,7 +15,7 @@ from semret.arrays import Float32Array, Float64Array
 from semret.errors import ArgumentError, BackboneError
 from semret.eval.experiments.pictures import choose_pictures, fingerprint, folder_of_pictures, upper_triangle
 from semret.eval.metrics import jensen_shannon, pearson, softmax, spearman
-from semret.eval.paper import table_1
+from semret.eval.paper import classifier, is_imagenet_test, table_1, table_4
 from semret.eval.plots import scatters
 from semret.eval.reports import Report, Table, file_name, show
 from semret.index.backbones.spec import Backbone
@@ -98,8 +98,8 @@ def run_correlation(
     header = ["model", "kernel", *(f"{m}, {i}" for m in ("Pearson", "Spearman") for i in chosen.invariances), "paper"]
     report.tables.append(Table("Correlation with JSD", header, _rows(report, chosen)))
     report.notes.append(
-        "Pairs of different pictures, each once. Intervals: 95 % percentile bootstrap over pictures. Paper: Pearson, "
-        "none / permutation, on test pictures of ImageNet."
+        "Pairs of different pictures, each once. Intervals: 95 % percentile bootstrap over pictures. Paper: Pearson "
+        "(Table 1), then Spearman (Table 4), for the invariances that it has, on test pictures of ImageNet."
     )
     return report
 
@@ -110,6 +110,7 @@ def _measure_model(
     start = time.perf_counter()
     name = backbone.spec.name
     report.models.append({"name": name, **backbone.identity.as_json()})
+    paper = classifier(backbone.identity.as_json()) if is_imagenet_test([path.name for path in paths]) else None
     with tempfile.TemporaryDirectory(prefix="semret-tokens-") as scratch:
         tokens, logits = classify(paths, backbone, Path(scratch) / "tokens.npy", progress)
         probabilities = softmax(logits)
@@ -125,7 +126,7 @@ def _measure_model(
             )
             for kernel, matrix in found.items():
                 symmetric = (matrix + matrix.T) / 2  # maxsim is not symmetric by itself
-                _enter(report, name, kernel, invariance, symmetric, divergence, settings)
+                _enter(report, name, paper, kernel, invariance, symmetric, divergence, settings)
                 if kernel == settings.kernels[0]:
                     panels[f"{kernel}, {invariance}"] = (upper_triangle(divergence), upper_triangle(symmetric))
         del tokens
@@ -170,6 +171,7 @@ def classify(
 def _enter(
     report: Report,
     model: str,
+    paper_model: str | None,
     kernel: str,
     invariance: str,
     similarity: Float64Array,
@@ -182,12 +184,12 @@ def _enter(
     cell = {"kernel": kernel, "invariance": invariance}
     ranks = [_symmetric(rankdata(values), len(similarity)) for values in (x, y)]
     for name, value, pair, paper in (
-        ("pearson", pearson(x, y), (similarity, divergence), table_1(model, kernel, invariance)),
-        ("spearman", spearman(x, y), (ranks[0], ranks[1]), None),
+        ("pearson", pearson(x, y), (similarity, divergence), table_1(paper_model, kernel, invariance)),
+        ("spearman", spearman(x, y), (ranks[0], ranks[1]), table_4(paper_model, "spearman", kernel, invariance)),
     ):
         low, high = resampled_correlation(*pair, seed=settings.seed, resamples=settings.resamples)
         report.metrics.append(
-            {"name": name, "model": model, "cell": cell, "mean": value, "low": low, "high": high,
+            {"name": name, "model": model, "cell": cell, "value": value, "low": low, "high": high,
              "n": len(similarity), "paper": paper}
         )  # fmt: skip
 
@@ -235,7 +237,9 @@ def _rows(report: Report, settings: CorrelationSettings) -> list[list[str]]:
     for model in (entry["name"] for entry in report.models):
         for kernel in settings.kernels:
             shown = [show(cells[model, kernel, m, i]) for m in ("pearson", "spearman") for i in settings.invariances]
-            papers = [table_1(model, kernel, i) for i in ("none", "permutation")]
+            papers = [
+                cells[model, kernel, m, i]["paper"] for m in ("pearson", "spearman") for i in settings.invariances
+            ]
             paper = " / ".join(f"{value:.3f}" for value in papers if value is not None) or "-"
             rows.append([model, kernel, *shown, paper])
     return rows

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from semret.eval.experiments.runtime import Cost
 from semret.eval.drawing import Draw
+from semret.eval.experiments.runtime import Cost
 from semret.eval.plots import trade_off
 from semret.eval.reports import Report, Table
 
