@@ -27,6 +27,10 @@ from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverO
 from semret.cli.output import progress_bar, reported
 from semret.errors import ArgumentError
 
+CostCenterOption = Annotated[
+    str, typer.Option("--center", help="Mean to subtract: none (the paper's), channel, position.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add this file's commands to ``semret eval``."""
@@ -114,12 +118,14 @@ def cka(
     images: ImagesOption = None,
     model: ModelOption = DEFAULT_MODELS,
     count: Annotated[int, typer.Option("--count", help="Pictures, drawn at random.")] = 250,
-    batch: Annotated[int, typer.Option("--batch", help="Pictures in a mini-batch.")] = 250,
+    batch: Annotated[int, typer.Option("--batch", help="Pictures in a mini-batch, at most.")] = 250,
     kernel: Annotated[str, typer.Option("--kernel", help="cosine, linear or rbf.")] = "linear",
     center: Annotated[
         str, typer.Option("--center", help="Mean to subtract: position (the paper's), channel, none.")
     ] = "position",
-    estimator: Annotated[str, typer.Option("--estimator", help="Of HSIC: biased or unbiased.")] = "biased",
+    estimator: Annotated[
+        str, typer.Option("--estimator", help="Of HSIC: unbiased, biased (the paper's).")
+    ] = "unbiased",
     largest: LargestOption = 256,
     layers: Annotated[int | None, typer.Option("--layers", help="At most so many layers, evenly spaced.")] = None,
     solver: SolverOption = "auction",
@@ -158,6 +164,7 @@ def runtime(
         str, typer.Option("--sides", help="Input sizes in pixels; 224, 512, 1024, 2048 give S = 49, 256, 1024, 4096.")
     ] = "224,512,1024",
     pairs: Annotated[int | None, typer.Option("--pairs", help="Pairs of maps per size; default: by size.")] = None,
+    center: CostCenterOption = "none",
     seed: SeedOption = 0,
     out: OutOption = None,
     plots: PlotsOption = True,
@@ -165,18 +172,23 @@ def runtime(
 ) -> None:
     """Measure time and quality of every solver on real features (Table 5), one thread."""
     with reported():
-        from semret.eval.experiments.costs import report_costs
+        from semret.eval.experiments.costs import draw_growth, draw_trade_off, report_costs
         from semret.eval.experiments.runtime import run_runtime
 
-        plots = check_output(out, plots)
         sizes = names(sides, "--sides")
         if not all(size.isdecimal() and int(size) >= 32 for size in sizes):
             raise ArgumentError(f"--sides is {sides!r}, expected sizes of at least 32 pixels, joined by commas")
+        if pairs is not None and pairs < 1:
+            raise ArgumentError(f"--pairs is {pairs}, expected at least 1")
+        plots = check_output(out, plots)
         with progress_bar("sizes") as progress:
-            costs = run_runtime(images, sides=[int(size) for size in sizes], pairs=pairs, seed=seed, progress=progress)
-        settings = {"sides": list(sizes), "pairs": pairs, "seed": seed}
-        label = "rendered scenes" if images is None else images.name
-        report = report_costs("runtime", "Time and quality of solvers", costs, settings, seed, label)
+            study = run_runtime(
+                images, sides=[int(size) for size in sizes], pairs=pairs, center=center, seed=seed, progress=progress
+            )
+        settings = {"sides": [int(size) for size in sizes], "pairs": pairs, "center": center, "seed": seed}
+        report = report_costs("runtime", "Time and quality of solvers", study, settings)
+        report.figures["runtime.png"] = draw_growth(study.costs)
+        report.figures["quality.png"] = draw_trade_off(study.costs)
         finish(report, out, plots, format_)
 
 
@@ -185,6 +197,7 @@ def approximation(
     side: Annotated[int, typer.Option("--side", help="Input size in pixels.")] = 512,
     largest: LargestOption = 1024,
     count: Annotated[int, typer.Option("--count", help="Pictures.")] = 12,
+    center: CostCenterOption = "none",
     seed: SeedOption = 0,
     out: OutOption = None,
     plots: PlotsOption = True,
@@ -197,9 +210,10 @@ def approximation(
 
         plots = check_output(out, plots)
         with progress_bar("layers") as progress:
-            costs = run_approximation(images, side=side, largest=largest, count=count, seed=seed, progress=progress)
-        settings = {"side": side, "largest": largest, "count": count, "seed": seed}
-        label = "rendered scenes" if images is None else images.name
-        report = report_costs("approximation", "Quality of approximations by layer", costs, settings, seed, label)
-        report.figures["approximation.png"] = draw_trade_off(costs)
+            study = run_approximation(
+                images, side=side, largest=largest, count=count, center=center, seed=seed, progress=progress
+            )
+        settings = {"side": side, "largest": largest, "count": count, "center": center, "seed": seed}
+        report = report_costs("approximation", "Quality of approximations by layer", study, settings)
+        report.figures["approximation.png"] = draw_trade_off(study.costs)
         finish(report, out, plots, format_)

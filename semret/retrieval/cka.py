@@ -81,6 +81,9 @@ def cka(k: ArrayLike, l: ArrayLike, *, estimator: str = "biased") -> float:  # n
 def minibatch_cka(batches: Iterable[tuple[ArrayLike, ArrayLike]], *, estimator: str = "unbiased") -> float:
     """Compare two representations by the HSIC means of many small batches (Nguyen et al., 2021).
 
+    A batch weighs as many times as it has items: a short last one cannot outweigh the rest. Batches of about the same
+    size are best, above all with the biased estimator, whose bias grows as they shrink.
+
     Parameters
     ----------
     batches : iterable of (k, l)
@@ -104,8 +107,9 @@ def minibatch_cka(batches: Iterable[tuple[ArrayLike, ArrayLike]], *, estimator: 
     count = 0
     for k, l in batches:  # noqa: E741
         one, other = _checked_pair(k, l, estimator)
-        sums += [_hsic(one, other, estimator), _hsic(one, one, estimator), _hsic(other, other, estimator)]
-        count += 1
+        found = [_hsic(one, other, estimator), _hsic(one, one, estimator), _hsic(other, other, estimator)]
+        sums += len(one) * np.array(found)
+        count += len(one)
     if count == 0:
         raise ArgumentError("minibatch_cka got no batch, expected at least one pair of matrices")
     return _alignment(*(sums / count))

@@ -30,7 +30,7 @@ def test_a_failing_plot_is_a_note(tmp_path, monkeypatch):
     def refuse():
         raise RuntimeError("no font found")
 
-    monkeypatch.setattr("semret.eval.plots.load_matplotlib", refuse)
+    monkeypatch.setattr("semret.eval.palette.load_matplotlib", refuse)
     done = runner.invoke(app, [*SMALL, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "separation.png could not be drawn: no font found" in done.stderr

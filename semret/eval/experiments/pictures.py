@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,33 @@ def fingerprint(paths: list[Path]) -> str:
     for path in paths:
         digest.update(f"{path.name}\0{path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def describe_pictures(images: Path | None, paths: list[Path]) -> dict[str, Any]:
+    """Return what a report says of the pictures: where they come from, how many, their fingerprint."""
+    name = "rendered scenes" if images is None else images.resolve().name
+    return {"name": name, "pictures": len(paths), "fingerprint": fingerprint(paths)}
+
+
+def name_model(backbone: Backbone, taken: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return a name for a network that no model among `taken`, which are entries of a report, has.
+
+    An input size that is not the network's usual one belongs to the name, as ``--model NAME@HxW`` writes it.
+    """
+    name, usual = backbone.spec.name, backbone.spec.preprocessing
+    size = tuple(backbone.identity.preprocessing.size)
+    if usual is None or tuple(usual.size) != size:
+        name += f"@{size[0]}x{size[1]}"
+    names = {entry["name"] for entry in taken}
+    if name in names:
+        name += f" (weights {str(backbone.identity.weights_sha256)[:8]})"
+    number = sum(entry == name or entry.startswith(f"{name}, ") for entry in names)
+    return name if number == 0 else f"{name}, {number + 1}"
+
+
+def embed_last(paths: list[Path], backbone: Backbone) -> Float32Array:
+    """Return the last layer's tokens of pictures, one by one through the network, as (N, S, C)."""
+    return np.concatenate([backbone.embed(backbone.prepare(decode_image(path))[None]).tokens for path in paths])
 
 
 def embed_layers(
