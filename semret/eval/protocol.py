@@ -49,8 +49,8 @@ _MATCHING = (
     "optimum of each window, where the published code cuts affinities to thousandths first"
 )
 _RETRIEVAL = (
-    "rbf has one bandwidth for all pairs; the paper took one for each mini-batch of pairs, of a size that it does not "
-    "name, so that its order of answers depended on the batches",
+    "rbf has one bandwidth for all pairs, on which no order of answers depends; the paper took one for each mini-batch "
+    "of pairs, of a size that it does not name, so that its order depended on the batches",
     "which pictures the paper drew is not known",
     "preprocessing is this program's own and pinned; the paper used that of the libraries of May 2024",
 )
@@ -112,7 +112,7 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
             ),
         ),
         "runtime": Protocol(
-            choices={"center": "none"},
+            choices={"sides": [512, 1024, 2048], "center": "none"},
             differences=(
                 "the paper measured a ResNet101 on Tiny-ImageNet, 10,000 pairs a size, on a machine it does not name",
                 _MATCHING,
@@ -179,9 +179,9 @@ def _show(value: Any) -> str:
         return "none"
     if isinstance(value, frozenset):
         return " or ".join(str(entry) for entry in sorted(value))
-    if isinstance(value, list | tuple):
-        return " x ".join(str(entry) for entry in value) if len(value) == 2 else ", ".join(str(v) for v in value)
-    return str(value)
+    if isinstance(value, tuple):  # a height and a width
+        return " x ".join(str(entry) for entry in value)
+    return ", ".join(str(entry) for entry in value) if isinstance(value, list) else str(value)
 
 
 def _remark(name: str, value: Any) -> str:

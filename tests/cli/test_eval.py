@@ -54,6 +54,8 @@ def test_egoobjects_writes_a_valid_report_and_prints_the_same(ego_report):
     out, printed = ego_report
     written = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert find_problems(written) == []
+    schema = Path(__file__).parents[2] / "docs" / "report-schema.json"
+    jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(written)
     assert {**written, "created": ""} == {**printed, "created": ""}
     names = {path.name for path in out.iterdir()}
     assert {"report.json", "report.md", "per_query.jsonl", "shortlist_recall.png"} <= names
