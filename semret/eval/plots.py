@@ -35,6 +35,7 @@ def bars(
     title: str,
     lines: dict[str, float] | None = None,
     x_label: str = "",
+    limits: tuple[float, float] | None = None,
     caption: str = INTERVALS,
 ) -> Draw:
     """Return a drawing of grouped bars with intervals.
@@ -51,6 +52,8 @@ def bars(
     lines : dict from name to height, optional
         Reference lines, named beside their ends.
     x_label, caption : str
+    limits : (low, high), optional
+        Of the y axis.
     """
 
     def draw(path: Path) -> None:
@@ -64,7 +67,7 @@ def bars(
                     f" {name} {height:.3f}", (1, height), xycoords=("axes fraction", "data"), va="center", fontsize=7
                 )
             name_ticks(axes.xaxis, groups, size=9)
-            axes.set(ylabel=label, xlabel=x_label)
+            axes.set(ylabel=label, xlabel=x_label, ylim=limits)
             label_outside(figure, axes)
 
     return draw
@@ -329,6 +332,7 @@ def scatters(
                 else:
                     images.append(axes.hexbin(x, y, gridsize=40, bins="log", cmap="viridis", mincnt=1))
                 axes.set_title(name, fontsize=9)
+                axes.yaxis.set_major_formatter("{x:,g}")
                 if place % across == 0:
                     axes.set_ylabel(y_label)
                 if place + across >= len(panels):

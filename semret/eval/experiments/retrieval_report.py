@@ -11,7 +11,7 @@ from semret.arrays import Float64Array, IndexVector
 from semret.eval.dataset import Dataset, Split
 from semret.eval.features import Features
 from semret.eval.paper import INVARIANCES
-from semret.eval.plots import bars, curves
+from semret.eval.plots import Triple, bars, curve_panels
 from semret.eval.reports import Report, Table, file_name, show, show_p, with_holm
 from semret.eval.search import Answers
 
@@ -147,18 +147,23 @@ def _add_recall(report: Report) -> None:
     ]
     title = "Share of queries whose best matched answer is in the pooled shortlist"
     report.tables.append(Table(title, ["model", "database", "kernel", "shortlist", "recall"], rows))
-    series: dict[str, dict[int, float]] = {}
+    sizes = {m["cell"]["database"] for m in recalls}
+    lengths = [{m["cell"]["shortlist"] for m in recalls if m["cell"]["database"] == size} for size in sizes]
+    x = sorted(set.intersection(*lengths))
+    panels: dict[str, dict[str, list[Triple]]] = {}
     for m in recalls:
-        name = f"{m['model']}, {m['cell']['database']}, {m['cell']['kernel']}"
-        series.setdefault(name, {})[m["cell"]["shortlist"]] = m["mean"]
-    x = sorted(set.intersection(*(set(points) for points in series.values())))
-    report.figures["shortlist_recall.png"] = curves(
+        if m["cell"]["shortlist"] in x:
+            panel = panels.setdefault(f"{m['model']}, database of {m['cell']['database']:,}", {})
+            panel.setdefault(m["cell"]["kernel"], []).append((m["mean"], m["low"], m["high"]))
+    report.figures["shortlist_recall.png"] = curve_panels(
+        panels,
         [float(length) for length in x],
-        {name: [points[length] for length in x] for name, points in series.items()},
         x_label="length of the shortlist (images)",
         y_label="recall of the best matched answer",
         title="Recall of the pooled shortlist",
         log_x=True,
+        limits=(0.0, 1.02),
+        caption=f"{max(m['n'] for m in recalls):,} queries; bands: 95 % intervals.",
     )
 
 
@@ -176,10 +181,11 @@ def _add_figures(
         }
         lines = {reference: float(values.mean()) for reference, values in run.references.items()}
         file = f"retrieval_{file_name(run.model)}_{run.size}.png"
-        title = f"{run.model}, database of {run.size}, {len(run.split.queries)} queries"
+        title = f"{run.model}, database of {run.size:,}"
         report.figures[file] = bars(
-            list(settings.kernels), series, label=f"{name}@1 (0 to 1)", title=title, lines=lines
-        )
+            list(settings.kernels), series, label=f"{name}@1 (0 to 1)", title=title, lines=lines, x_label="kernel",
+            limits=(0.0, 1.05), caption=f"Means of {len(run.split.queries):,} queries; whiskers: 95 % intervals.",
+        )  # fmt: skip
 
 
 def notes_of(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> list[str]:
