@@ -1,13 +1,15 @@
 """``semret eval``: options, output, files and errors, with the embedded network on rendered data."""
 
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from semret.cli.evaluate import app
-from semret.eval.reports import find_problems
+from semret.eval.schema import find_problems
 
 NAME = "efficientnet-lite0"
 MODEL = f"{NAME}@96x160"
