@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float64Array
 from semret.errors import ArgumentError
 from semret.eval.alignment import align, difference
+from semret.eval.experiments.matrices import compare_maps
 from semret.eval.experiments.pictures import (
     choose_layers,
     choose_pictures,
@@ -30,7 +31,6 @@ from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
 from semret.retrieval.cka import ESTIMATORS
 from semret.retrieval.kernels import check_modes, check_name
-from semret.retrieval.rsm import rsm
 
 LEAST = 5
 """Pictures that a mini-batch needs: without one of them, four are left for the unbiased estimator."""
@@ -123,7 +123,8 @@ def run_cka(
             backbone = load()
             name = name_model(backbone, report.models)
             report.models.append({"name": name, **backbone.identity.as_json()})
-            found[name] = measure_layers(paths, backbone, chosen, progress)
+            found[name], sigmas = measure_layers(paths, backbone, chosen, progress)
+            _add_bandwidths(report, name, sigmas)
             report.seconds[name] = time.perf_counter() - start
     start = time.perf_counter()
     for name, matrices in found.items():
@@ -160,11 +161,12 @@ def _notes(settings: CkaSettings, pictures: int) -> list[str]:
 
 def measure_layers(
     paths: list[Path], backbone: Backbone, settings: CkaSettings, progress: Progress | None = None
-) -> dict[str, Matrices]:
+) -> tuple[dict[str, Matrices], dict[tuple[str, str], list[float]]]:
     """Return the similarity matrices of every layer in mini-batches, by invariance and layer.
 
-    An approximate solver may match differently from the other side; the mean of both ways is taken.
+    The bandwidths of rbf come with them: by layer and invariance, one for each mini-batch.
     """
+    sigmas: dict[tuple[str, str], list[float]] = {}
     result: dict[str, Matrices] = {invariance: {} for invariance in INVARIANCES}
     with tempfile.TemporaryDirectory(prefix="semret-layers-") as scratch:
         pictures = (decode_image(path) for path in paths)
@@ -175,16 +177,22 @@ def measure_layers(
             mean = center_of(layers[name], settings.center)
             for batch in split_batches(len(paths), settings.batch):
                 for invariance in INVARIANCES:
-                    matrix = rsm(
-                        np.asarray(layers[name][batch]),
-                        kernel=settings.kernel,
-                        invariance=invariance,
-                        center="none" if mean is None else mean,
+                    center = "none" if mean is None else mean
+                    matrices, sigma = compare_maps(
+                        np.asarray(layers[name][batch]), [settings.kernel], invariance, center=center,
                         solver=settings.solver,
-                    )
-                    result[invariance].setdefault(name, []).append((matrix + matrix.T) / 2)
+                    )  # fmt: skip
+                    result[invariance].setdefault(name, []).append(matrices[settings.kernel])
+                    if sigma is not None:
+                        sigmas.setdefault((name, invariance), []).append(sigma)
         layers.clear()
-    return result
+    return result, sigmas
+
+
+def _add_bandwidths(report: Report, model: str, sigmas: dict[tuple[str, str], list[float]]) -> None:
+    if sigmas:
+        rows = [[*key, ", ".join(f"{sigma:.4g}" for sigma in values)] for key, values in sigmas.items()]
+        report.tables.append(Table(f"{model}: sigma of rbf", ["layer", "invariance", "by mini-batch"], rows))
 
 
 def center_of(tokens: NDArray[np.float32], mode: str) -> Float64Array | None:

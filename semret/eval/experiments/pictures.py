@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semret.arrays import Float32Array, Float64Array
+from semret.arrays import Float32Array
 from semret.errors import ArgumentError, DatasetError, ImageDecodeError
 from semret.index.backbones.spec import Backbone
 from semret.index.images import FoundImage, decode_image, find_images
@@ -164,8 +164,3 @@ def choose_layers(names: list[str], most: int | None) -> list[str]:
         raise ArgumentError(f"layers is {most}, expected at least 1")
     places = np.unique(np.linspace(len(names) - 1, 0, most).round().astype(int))
     return [names[place] for place in places]
-
-
-def upper_triangle(matrix: Float64Array) -> Float64Array:
-    """Return the entries above the diagonal: every pair once."""
-    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])
