@@ -1,7 +1,9 @@
 """The experiments end to end: rendered pictures, the embedded network, and what must come out of them."""
 
 import json
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +18,7 @@ from semret.eval.scenes import make_egoobjects, render_collection
 from semret.eval.schema import find_problems
 
 runner = CliRunner()
+SCHEMA = Path(__file__).parents[2] / "docs" / "report-schema.json"
 
 
 def run(*arguments):
@@ -23,6 +26,9 @@ def run(*arguments):
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert find_problems(report) == []
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(report)
+    assert {"name", "pictures", "fingerprint"} <= set(report["dataset"])
+    assert all(len(model["weights_sha256"]) == 64 for model in report["models"])
     return report
 
 

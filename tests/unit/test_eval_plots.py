@@ -1,5 +1,7 @@
 """Figures: one look for each method, scales that are shared, ticks that can be read, and nothing off the page."""
 
+import itertools
+
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,6 +35,8 @@ def drawn(monkeypatch, tmp_path):
         assert min(box.x0, box.y0) > -0.02
         assert box.x1 < width + 0.02
         assert box.y1 < height + 0.02
+        titles = [axes.title.get_window_extent(renderer) for axes in figure.axes if axes.title.get_text()]
+        assert not any(one.overlaps(other) for one, other in itertools.combinations(titles, 2))
         for legend in figure.legends:
             box = legend.get_window_extent(renderer)
             assert not any(box.overlaps(axes.get_window_extent(renderer)) for axes in figure.axes)
@@ -99,8 +103,8 @@ def test_ticks_are_names_of_layers(drawn):
 
 
 def test_panels_of_curves_share_axes_and_draw_intervals(drawn):
-    panels = {f"database of {size}": {k: [(0.5, 0.4, 0.6), (0.9, 0.8, 1.0)] for k in ("cosine", "linear", "rbf")}
-              for size in (300, 600, 900, 1200)}  # fmt: skip
+    series = {kernel: [(0.5, 0.4, 0.6), (0.9, 0.8, 1.0)] for kernel in ("cosine", "linear", "rbf")}
+    panels = {f"efficientnet-lite0@192x320, database of {size}": series for size in (300, 600, 900, 1200)}
     figure = drawn(
         curve_panels(panels, [10, 100], x_label="x", y_label="y", title="t", log_x=True, lines={"chance": 0.5})
     )
