@@ -62,7 +62,7 @@ class Cost:
     pairs : int
         Pairs of maps that were matched.
     intervals : mapping from ``milliseconds``, ``quality``, ``distance``, ``speedup`` to (low, high)
-        95 % percentile bootstrap over pairs; of times over the groups of pairs that were timed together.
+        95 % percentile bootstrap over pairs; of times over the turns of the groups of pairs that were timed together.
     """
 
     label: str

@@ -124,8 +124,8 @@ def notes_of(costs: list[Cost], center: str) -> list[str]:
     notes = [
         _CENTRES[center],
         "Everything timed runs on one thread, the affinity too. Times: median wall time of one matching, without the "
-        "affinity; in brackets its 95 % interval, bootstrapped over pairs, or over the groups in which small problems "
-        "are timed. Absolute times depend on the machine.",
+        "affinity; in brackets its 95 % interval, bootstrapped over pairs, or over the turns of the groups in which "
+        "small problems are timed. Absolute times depend on the machine.",
         "Distance: (optimum - found) / (optimum - identity), mean over pairs; 0 is the optimum, 1 as good as comparing "
         "equal positions.",
     ]

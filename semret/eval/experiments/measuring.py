@@ -20,11 +20,8 @@ Progress = Callable[[int, int], None]
 _GROUP_ENTRIES = 1 << 15
 """Pairs are handed to a solver together up to so many entries of affinity, as a rerank hands them over."""
 
-_FEWEST_GROUPS = 8
-"""Fewer pairs go together where there would not be so many groups: the interval of the times comes from them."""
-
 _TURNS = 5
-"""How often a group of several small problems is timed; its median counts."""
+"""How often a group of several small problems is timed; its pairs stand for the turns, one after the other."""
 
 
 def measure(
@@ -40,8 +37,8 @@ def measure(
     """Match pairs of token maps by every method, side by side, on one thread.
 
     Each map is matched with the next, the last with the first. The methods take turns on every pair, after one turn
-    that does not count. Maps of few positions are timed in groups of pairs. Options that mean the same at this number
-    of positions, such as windows that hold all of them, are measured once.
+    that does not count. Maps of few positions are timed in groups of pairs, each several times. Options that mean the
+    same at this number of positions, such as windows that hold all of them, are measured once.
 
     Parameters
     ----------
@@ -103,7 +100,7 @@ def _centred(maps: FloatArray, center: str) -> Float32Array:
 def _match_pairs(
     maps: Float32Array, methods: Sequence[Method], count: int, progress: Progress | None
 ) -> Measured:  # fmt: skip
-    group = max(1, min(_GROUP_ENTRIES // maps.shape[1] ** 2, count // _FEWEST_GROUPS))
+    group = max(1, _GROUP_ENTRIES // maps.shape[1] ** 2)
     norms = np.linalg.norm(maps.astype(np.float64), axis=2)
     parts = []
     _take_turns(maps, norms, slice(0, 1), methods, 0)  # compiles, and loads what a method loads on first use
@@ -138,7 +135,7 @@ def _take_turns(
         optima=match_batch(affinities, threads=1).values,
         identities=affinities.trace(axis1=1, axis2=2, dtype=np.float64),
         products=product,
-        groups=np.full(len(lefts), group),
+        groups=group * _TURNS + np.arange(len(lefts)) % _TURNS,
     )
 
 
@@ -157,8 +154,8 @@ def _timed_affinities(
 
 def _timed_matchings(
     affinities: Float32Array, rows: Float64Array, columns: Float64Array, method: Method
-) -> tuple[float, Float64Array]:  # fmt: skip
-    """Return seconds of one matching and the values (n,); a group of several is timed several times."""
+) -> tuple[Float64Array, Float64Array]:
+    """Return seconds of one matching (n,) and the values (n,); a group of several is timed several times."""
     turns = []
     values = np.empty(len(affinities))
     for _ in range(_TURNS if len(affinities) > 1 else 1):
@@ -170,7 +167,7 @@ def _timed_matchings(
             matched = np.take_along_axis(affinities[group], found[:, :, None], axis=2)
             values[group] = matched.sum(axis=(1, 2), dtype=np.float64)
         turns.append(elapsed / len(affinities))
-    return float(np.median(turns)), values
+    return np.resize(turns, len(affinities)), values
 
 
 def _same_rows(affinities: FloatArray, method: Method) -> list[slice]:
