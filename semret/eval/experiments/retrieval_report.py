@@ -147,19 +147,33 @@ def _add_recall(report: Report) -> None:
     ]
     title = "Share of queries whose best matched answer is in the pooled shortlist"
     report.tables.append(Table(title, ["model", "database", "kernel", "shortlist", "recall"], rows))
-    series: dict[str, dict[int, float]] = {}
+    series: dict[tuple[str, ...], dict[int, tuple[float, float, float]]] = {}
     for m in recalls:
-        name = f"{m['model']}, {m['cell']['database']}, {m['cell']['kernel']}"
-        series.setdefault(name, {})[m["cell"]["shortlist"]] = m["mean"]
+        key = m["model"], f"database of {m['cell']['database']}", m["cell"]["kernel"]
+        series.setdefault(key, {})[m["cell"]["shortlist"]] = m["mean"], m["low"], m["high"]
     x = sorted(set.intersection(*(set(points) for points in series.values())))
+    names = _short_names(list(series))
     report.figures["shortlist_recall.png"] = curves(
         [float(length) for length in x],
-        {name: [points[length] for length in x] for name, points in series.items()},
+        {name: [points[length] for length in x] for name, points in zip(names, series.values(), strict=True)},
         x_label="length of the shortlist (images)",
         y_label="recall of the best matched answer",
-        title="Recall of the pooled shortlist",
+        title=f"Recall of the pooled shortlist: {', '.join(_common(list(series)))}".rstrip(": "),
         log_x=True,
+        limits=(0.0, 1.02),
+        caption=f"Share of {min(m['n'] for m in recalls)} queries; 95 % intervals, resampled by scene.",
     )
+
+
+def _short_names(keys: list[tuple[str, ...]]) -> list[str]:
+    """Return names of what tells the keys apart; the last part where nothing does."""
+    common = _common(keys)
+    return [", ".join(part for part in key if part not in common) or key[-1] for key in keys]
+
+
+def _common(keys: list[tuple[str, ...]]) -> list[str]:
+    """Return the parts that all keys share."""
+    return [parts[0] for parts in zip(*keys, strict=True) if len(set(parts)) == 1]
 
 
 def _add_figures(
@@ -177,8 +191,15 @@ def _add_figures(
         lines = {reference: float(values.mean()) for reference, values in run.references.items()}
         file = f"retrieval_{file_name(run.model)}_{run.size}.png"
         title = f"{run.model}, database of {run.size}, {len(run.split.queries)} queries"
+        scenes = len(np.unique(dataset.scenes[run.split.queries]))
         report.figures[file] = bars(
-            list(settings.kernels), series, label=f"{name}@1 (0 to 1)", title=title, lines=lines
+            list(settings.kernels),
+            series,
+            label=f"{name}@1 (0 to 1)",
+            title=title,
+            lines=lines,
+            x_label="kernel",
+            caption=f"Whiskers: 95 % intervals over {len(run.split.queries)} queries of {scenes} scenes, by scene.",
         )
 
 
