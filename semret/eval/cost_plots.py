@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semret.eval.drawing import Draw
-from semret.eval.palette import assign_styles, figure_of, grid_of, label_outside, plain_logarithm
+from semret.eval.palette import assign_styles, figure_of, grid_of, label_outside, name_panel, plain_logarithm
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def trade_off(
                         label=method, marker=styles[method].marker, color=styles[method].colour, linestyle="",
                         markersize=5, elinewidth=0.8,
                     )  # fmt: skip
-                axes.set_title(name, fontsize=9)
+                name_panel(axes, name, 2.6)
                 if place % columns == 0:
                     axes.set_ylabel(y_label)
                 if place + columns >= len(panels):

@@ -95,7 +95,7 @@ def figure_of(path: Path, width: float = 7.0, height: float = 4.2, *, title: str
         Broken into lines that fit the width.
     """
     matplotlib = load_matplotlib()
-    headline, footnote = textwrap.fill(title, int(width / 0.1)), textwrap.fill(caption, int(width / 0.072))
+    headline, footnote = _broken(title, width / 0.1), _broken(caption, width / 0.072)
     height += 0.18 * headline.count("\n") + 0.15 * (footnote.count("\n") + 1 if footnote else 0)
     style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "hatch.linewidth": 0.6}
     # Nothing of a matplotlibrc, the user's or one that lies in the current folder, changes a figure or runs LaTeX.
@@ -109,6 +109,10 @@ def figure_of(path: Path, width: float = 7.0, height: float = 4.2, *, title: str
         figure.savefig(path, dpi=150)
 
 
+def _broken(text: str, most: float) -> str:
+    return textwrap.fill(text, int(most), break_on_hyphens=False)
+
+
 def grid_of(figure: Any, count: int, columns: int, **sharing: Any) -> list[Any]:
     """Return `count` axes, `columns` side by side; places that are left over are empty."""
     across = min(count, columns)
@@ -119,6 +123,12 @@ def grid_of(figure: Any, count: int, columns: int, **sharing: Any) -> list[Any]:
     for empty in axes[count:]:
         empty.set_axis_off()
     return axes[:count]
+
+
+def name_panel(axes: Any, name: str, width: float) -> None:
+    """Write a panel's name above it, broken into lines that fit its width in inches."""
+    lines = [textwrap.fill(line, int(width / 0.082), break_on_hyphens=False) for line in name.split("\n")]
+    axes.set_title("\n".join(lines), fontsize=9)
 
 
 LEGEND = 1.7

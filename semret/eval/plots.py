@@ -17,6 +17,7 @@ from semret.eval.palette import (
     figure_of,
     grid_of,
     label_outside,
+    name_panel,
     name_ticks,
     plain_logarithm,
 )
@@ -35,6 +36,7 @@ def bars(
     title: str,
     lines: dict[str, float] | None = None,
     x_label: str = "",
+    limits: tuple[float, float] | None = None,
     caption: str = INTERVALS,
 ) -> Draw:
     """Return a drawing of grouped bars with intervals.
@@ -51,6 +53,8 @@ def bars(
     lines : dict from name to height, optional
         Reference lines, named beside their ends.
     x_label, caption : str
+    limits : (low, high), optional
+        Of the y axis.
     """
 
     def draw(path: Path) -> None:
@@ -64,7 +68,7 @@ def bars(
                     f" {name} {height:.3f}", (1, height), xycoords=("axes fraction", "data"), va="center", fontsize=7
                 )
             name_ticks(axes.xaxis, groups, size=9)
-            axes.set(ylabel=label, xlabel=x_label)
+            axes.set(ylabel=label, xlabel=x_label, ylim=limits)
             label_outside(figure, axes)
 
     return draw
@@ -146,7 +150,7 @@ def curve_panels(
                 _draw_curves(axes, x, series, assign_styles(names))
                 for number, (line, height) in enumerate((lines or {}).items()):
                     axes.axhline(height, linestyle=("--", ":")[number % 2], color="0.3", linewidth=1, label=line)
-                axes.set(title=name)
+                name_panel(axes, name, 6.0 if across == 1 else 2.7)
                 if place % across == 0:
                     axes.set_ylabel(y_label)
                 if place + across >= len(panels):
@@ -199,7 +203,7 @@ def histograms(
                 _draw_histogram(
                     axes, sets, _bins([listed[other] for other in range(place % across, len(listed), across)])
                 )
-                axes.set_title(name, fontsize=9)
+                name_panel(axes, name, 2.6)
                 if place % across == 0:
                     axes.set_ylabel("share of pairs (%)")
                 if place + across >= len(panels):
@@ -265,7 +269,7 @@ def heat_maps(
             scale = _scale(list(panels.values()), limits, diverging)
             for place, (axes, (name, matrix)) in enumerate(zip(grid, panels.items(), strict=True)):
                 image = axes.imshow(matrix, interpolation="nearest", aspect="auto", **scale)
-                axes.set_title(name, fontsize=9)
+                name_panel(axes, name, 2.6)
                 _write_values(axes, matrix, scale)
                 for axis, names in zip((axes.yaxis, axes.xaxis), ticks or (), strict=False):
                     name_ticks(axis, names, size=6, rotation=90 if axis is axes.xaxis else 0)
@@ -328,7 +332,8 @@ def scatters(
                     axes.plot(x, y, ".", color="#0072B2", alpha=0.5, markersize=3)
                 else:
                     images.append(axes.hexbin(x, y, gridsize=40, bins="log", cmap="viridis", mincnt=1))
-                axes.set_title(name, fontsize=9)
+                name_panel(axes, name, 2.6)
+                axes.yaxis.set_major_formatter("{x:,g}")
                 if place % across == 0:
                     axes.set_ylabel(y_label)
                 if place + across >= len(panels):

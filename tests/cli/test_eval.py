@@ -133,7 +133,8 @@ def test_examples_show_queries_and_answers(ego_report):
     out, _ = ego_report
     page = (out / "examples-1.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 4 * 5
-    assert "<th>permutation</th>" in page
+    assert page.count("<figcaption>permutation ") == 4
+    assert "<meta name=viewport content='width=device-width'>" in page
 
 
 def test_cityscapes_prints_the_shape_of_table_3(data):

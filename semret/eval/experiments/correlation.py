@@ -208,13 +208,13 @@ def _draw(
 ) -> None:
     """Draw every kernel and invariance that was computed, a kernel in each column."""
     values = {
-        tuple(m["cell"].values()): m["value"]
+        tuple(m["cell"].values()): show(m)
         for m in report.metrics
         if (m["model"], m["name"]) == (model, "pearson")
     }  # fmt: skip
     report.figures[f"correlation_{file_name(model)}.png"] = scatters(
         {
-            f"{kernel}, {invariance}: r = {values[kernel, invariance]:.3f}": (divergence, found[kernel, invariance])
+            f"{kernel}, {invariance}\nr = {values[kernel, invariance]}": (divergence, found[kernel, invariance])
             for invariance in settings.invariances
             for kernel in settings.kernels
         },
@@ -222,7 +222,8 @@ def _draw(
         y_label="similarity",
         title=f"{model}: similarity against divergence of predictions",
         columns=len(settings.kernels),
-        caption=f"{report.dataset['pictures']} pictures, {len(divergence):,} pairs. r: Pearson's correlation.",
+        caption=f"{report.dataset['pictures']} pictures, {len(divergence):,} pairs. r: Pearson's correlation and its "
+        "95 % interval.",
     )
 
 

@@ -11,7 +11,7 @@ from semret.arrays import Float64Array, IndexVector
 from semret.eval.dataset import Dataset, Split
 from semret.eval.features import Features
 from semret.eval.paper import INVARIANCES
-from semret.eval.plots import bars, curves
+from semret.eval.plots import Triple, bars, curve_panels
 from semret.eval.reports import Report, Table, file_name, show, show_p, with_holm
 from semret.eval.search import Answers
 
@@ -147,33 +147,24 @@ def _add_recall(report: Report) -> None:
     ]
     title = "Share of queries whose best matched answer is in the pooled shortlist"
     report.tables.append(Table(title, ["model", "database", "kernel", "shortlist", "recall"], rows))
-    series: dict[tuple[str, ...], dict[int, tuple[float, float, float]]] = {}
+    sizes = {m["cell"]["database"] for m in recalls}
+    lengths = [{m["cell"]["shortlist"] for m in recalls if m["cell"]["database"] == size} for size in sizes]
+    x = sorted(set.intersection(*lengths))
+    panels: dict[str, dict[str, list[Triple]]] = {}
     for m in recalls:
-        key = m["model"], f"database of {m['cell']['database']}", m["cell"]["kernel"]
-        series.setdefault(key, {})[m["cell"]["shortlist"]] = m["mean"], m["low"], m["high"]
-    x = sorted(set.intersection(*(set(points) for points in series.values())))
-    names = _short_names(list(series))
-    report.figures["shortlist_recall.png"] = curves(
+        if m["cell"]["shortlist"] in x:
+            panel = panels.setdefault(f"{m['model']}, database of {m['cell']['database']:,}", {})
+            panel.setdefault(m["cell"]["kernel"], []).append((m["mean"], m["low"], m["high"]))
+    report.figures["shortlist_recall.png"] = curve_panels(
+        panels,
         [float(length) for length in x],
-        {name: [points[length] for length in x] for name, points in zip(names, series.values(), strict=True)},
         x_label="length of the shortlist (images)",
         y_label="recall of the best matched answer",
-        title=f"Recall of the pooled shortlist: {', '.join(_common(list(series)))}".rstrip(": "),
+        title="Recall of the pooled shortlist",
         log_x=True,
         limits=(0.0, 1.02),
-        caption=f"Share of {min(m['n'] for m in recalls)} queries; 95 % intervals, resampled by scene.",
+        caption=f"{max(m['n'] for m in recalls):,} queries; bands: 95 % intervals.",
     )
-
-
-def _short_names(keys: list[tuple[str, ...]]) -> list[str]:
-    """Return names of what tells the keys apart; the last part where nothing does."""
-    common = _common(keys)
-    return [", ".join(part for part in key if part not in common) or key[-1] for key in keys]
-
-
-def _common(keys: list[tuple[str, ...]]) -> list[str]:
-    """Return the parts that all keys share."""
-    return [parts[0] for parts in zip(*keys, strict=True) if len(set(parts)) == 1]
 
 
 def _add_figures(
@@ -190,17 +181,11 @@ def _add_figures(
         }
         lines = {reference: float(values.mean()) for reference, values in run.references.items()}
         file = f"retrieval_{file_name(run.model)}_{run.size}.png"
-        title = f"{run.model}, database of {run.size}, {len(run.split.queries)} queries"
-        scenes = len(np.unique(dataset.scenes[run.split.queries]))
+        title = f"{run.model}, database of {run.size:,}"
         report.figures[file] = bars(
-            list(settings.kernels),
-            series,
-            label=f"{name}@1 (0 to 1)",
-            title=title,
-            lines=lines,
-            x_label="kernel",
-            caption=f"Whiskers: 95 % intervals over {len(run.split.queries)} queries of {scenes} scenes, by scene.",
-        )
+            list(settings.kernels), series, label=f"{name}@1 (0 to 1)", title=title, lines=lines, x_label="kernel",
+            limits=(0.0, 1.05), caption=f"Means of {len(run.split.queries):,} queries; whiskers: 95 % intervals.",
+        )  # fmt: skip
 
 
 def notes_of(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> list[str]:
