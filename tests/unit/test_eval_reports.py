@@ -158,7 +158,13 @@ def test_comparison_keeps_cells_apart_and_leaves_gaps_empty():
         heat_maps({"m": np.eye(2)}, title="t", x_label="x", y_label="y", bar_label="b", ticks=(["a", "b"], ["c", "d"])),
         heat_maps({"m": np.zeros((2, 2))}, title="t", x_label="x", y_label="y", bar_label="b", diverging=True),
         scatters({"m": (np.arange(5.0), np.arange(5.0))}, x_label="x", y_label="y", title="t"),
-        trade_off({"m": {"auction": Point(0.1, 100, (0.1, 0.2), (99, 100))}}, x_label="x", y_label="y", title="t"),
+        trade_off(
+            {"m": {"auction": Point(0.1, 100.0, (0.1, 0.2), (100.0, 100.0))}},
+            x_label="x",
+            y_label="y",
+            title="t",
+            caption="c",
+        ),
     ],
     ids=["bars", "curves", "histograms", "heat-maps", "differences", "scatters", "trade-off"],
 )
