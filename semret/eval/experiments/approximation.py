@@ -18,7 +18,7 @@ from semret.eval.experiments.pictures import (
     name_model,
 )
 from semret.eval.experiments.runtime import Study
-from semret.index.backbones.registry import create_backbone
+from semret.index.backbones import registry
 from semret.index.images import decode_image
 from semret.retrieval.kernels import CENTERINGS, check_name
 
@@ -106,7 +106,7 @@ def run_approximation(
     start = time.perf_counter()
     with folder_of_pictures(images, count, seed) as folder, tempfile.TemporaryDirectory(prefix="semret-") as scratch:
         paths = choose_pictures(folder, count, seed=seed)
-        backbone = create_backbone(size=(side, side))
+        backbone = registry.create_backbone(size=(side, side))
         pictures = (decode_image(path) for path in paths)
         layers = embed_layers(pictures, len(paths), backbone, Path(scratch), largest=largest)
         embedded = time.perf_counter()

@@ -17,7 +17,7 @@ from semret.eval.experiments.pictures import (
     folder_of_pictures,
     name_model,
 )
-from semret.index.backbones.registry import create_backbone
+from semret.index.backbones import registry
 from semret.retrieval.kernels import CENTERINGS, check_name
 
 Progress = Callable[[int, int], None]
@@ -94,7 +94,7 @@ def run_runtime(
         paths = choose_pictures(folder, max(wanted), seed=seed)
         for done, (side, count) in enumerate(zip(sides, wanted, strict=True)):
             start = time.perf_counter()
-            backbone = create_backbone(size=(side, side))
+            backbone = registry.create_backbone(size=(side, side))
             models.append({"name": name_model(backbone, models), **backbone.identity.as_json()})
             maps = embed_last(paths[:count], backbone)
             costs += measure(
