@@ -12,7 +12,8 @@ import pytest
 from semret.errors import DatasetError, StorageError
 from semret.eval import schema
 from semret.eval.cost_plots import Point, trade_off
-from semret.eval.plots import bars, curves, heat_maps, histograms, scatters
+from semret.eval.distribution_plots import histograms, scatters
+from semret.eval.plots import bars, curves, heat_maps
 from semret.eval.reports import Report, Table, compare_reports, read_report, show, show_p, with_holm, write_report
 from semret.eval.schema import find_problems
 

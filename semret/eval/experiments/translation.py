@@ -15,6 +15,7 @@ from PIL import Image
 
 from semret.arrays import Float64Array
 from semret.errors import ArgumentError
+from semret.eval.distribution_plots import histograms
 from semret.eval.experiments.matrices import compare_maps
 from semret.eval.experiments.pictures import (
     choose_layers,
@@ -25,7 +26,7 @@ from semret.eval.experiments.pictures import (
     name_model,
 )
 from semret.eval.metrics import compare_means
-from semret.eval.plots import curves, heat_maps, histograms
+from semret.eval.plots import curves, heat_maps
 from semret.eval.reports import Report, Table, show, show_p, with_holm
 from semret.eval.separation import Separation, separate, split_pairs
 from semret.index.backbones.spec import Backbone
