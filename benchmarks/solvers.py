@@ -32,9 +32,9 @@ def main() -> None:
     parser.add_argument("--readme", type=Path, help="put the table into this file, between its markers")
     options = parser.parse_args()
     if options.layers:
-        costs = run_approximation(options.images, side=options.sides[0], progress=show)
+        costs = run_approximation(options.images, side=options.sides[0], progress=show).costs
     else:
-        costs = run_runtime(options.images, sides=options.sides, pairs=options.pairs, progress=show)
+        costs = run_runtime(options.images, sides=options.sides, pairs=options.pairs, progress=show).costs
     print(format_table(costs))
     if options.readme:
         put_between_markers(options.readme, format_table(costs))

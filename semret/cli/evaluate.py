@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,20 +17,25 @@ from semret.cli.evaluation import (
     CacheOption,
     CenterOption,
     DtypeOption,
+    FrameOption,
     FullMatrixOption,
     InvariancesOption,
     KernelsOption,
     MetricOption,
     ModelOption,
     OutOption,
+    PaperProtocolOption,
     PlotsOption,
     RootOption,
     SeedOption,
     WeightsOption,
+    check_output,
     choices,
     finish,
+    given_options,
     names,
     print_table,
+    read_frame,
     stages,
 )
 from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverOption
@@ -41,6 +47,7 @@ from semret.outputs import require_distinct
 if TYPE_CHECKING:
     from semret.eval.dataset import Dataset
     from semret.eval.experiments.retrieval_report import RetrievalSettings, Run
+    from semret.eval.reports import Report
 
 app = Application(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
 
@@ -60,6 +67,7 @@ def register(parent: typer.Typer) -> None:
 
 @app.command("egoobjects")
 def egoobjects(
+    context: typer.Context,
     root: RootOption,
     model: ModelOption = DEFAULT_MODELS,
     queries: Annotated[int, typer.Option("--queries", help="Number of queries, drawn at random.")] = 2000,
@@ -79,6 +87,8 @@ def egoobjects(
     metric: MetricOption = "f1@1",
     solver: SolverOption = "auction",
     full_matrix: FullMatrixOption = False,
+    frame: FrameOption = None,
+    paper_protocol: PaperProtocolOption = False,
     features: CacheOption = FEATURES,
     weights: WeightsOption = None,
     device: DeviceOption = None,
@@ -93,25 +103,39 @@ def egoobjects(
         from semret.eval.dataset import draw_split
         from semret.eval.egoobjects import load_egoobjects
         from semret.eval.experiments.retrieval import run_retrieval
+        from semret.eval.protocol import follow
 
         if out is not None:
             require_distinct(out, [root])
-        settings = _settings(kernels, invariances, center, metric, "f1", solver, full_matrix, seed)
+        settings = _settings(kernels, invariances, center, metric, "f1", solver, full_matrix, seed, dtype, frame)
+        if paper_protocol:
+            settings = follow("egoobjects", settings, given_options(context))
         models = choices(model, weights, device)
+        plots = check_output(out, plots)
         dataset = load_egoobjects(root, aspect=aspect, subset=None if subset == "any" else subset, video_key=video_key)
-        split = draw_split(dataset, queries=queries, databases=database or [5000], seed=seed)
+        sizes = database or [5000]
+        split = draw_split(dataset, queries=queries, databases=sizes, seed=seed)
+        for note in split.notes:
+            typer.echo(note, err=True)
+        asked = {"aspect": aspect, "video_key": video_key, "subset": subset, "queries": queries, "database": sizes}
         with stages() as stage:
             report, runs = run_retrieval(
-                dataset, split, models, features, settings=settings, dtype=dtype, batch_size=batch_size, progress=stage
+                dataset,
+                split,
+                models,
+                features,
+                settings=settings,
+                data_settings={**asked, "paper_protocol": paper_protocol},
+                batch_size=batch_size,
+                progress=stage,
             )
-        report.settings.update({"aspect": aspect, "video_key": video_key, "subset": subset, "queries": queries})
-        if out is not None:
-            _write_examples(dataset, runs, out, settings)
+        _add_examples(report, dataset, runs, settings)
         finish(report, out, plots, format_)
 
 
 @app.command("cityscapes")
 def cityscapes(
+    context: typer.Context,
     root: RootOption,
     model: ModelOption = DEFAULT_MODELS,
     classes: Annotated[
@@ -124,6 +148,8 @@ def cityscapes(
     metric: MetricOption = "iou@1",
     solver: SolverOption = "auction",
     full_matrix: FullMatrixOption = False,
+    frame: FrameOption = None,
+    paper_protocol: PaperProtocolOption = False,
     features: CacheOption = FEATURES,
     weights: WeightsOption = None,
     device: DeviceOption = None,
@@ -137,19 +163,28 @@ def cityscapes(
     with reported():
         from semret.eval.cityscapes import load_cityscapes
         from semret.eval.experiments.retrieval import run_retrieval
+        from semret.eval.protocol import follow
 
         if out is not None:
             require_distinct(out, [root])
-        settings = _settings(kernels, invariances, center, metric, "iou", solver, full_matrix, seed)
+        settings = _settings(kernels, invariances, center, metric, "iou", solver, full_matrix, seed, dtype, frame)
+        if paper_protocol:
+            settings = follow("cityscapes", settings, given_options(context))
         models = choices(model, weights, device)
+        plots = check_output(out, plots)
         dataset, split = load_cityscapes(root, classes=classes)
         with stages() as stage:
             report, runs = run_retrieval(
-                dataset, split, models, features, settings=settings, dtype=dtype, batch_size=batch_size, progress=stage
+                dataset,
+                split,
+                models,
+                features,
+                settings=settings,
+                data_settings={"classes": classes, "paper_protocol": paper_protocol},
+                batch_size=batch_size,
+                progress=stage,
             )
-        report.settings["classes"] = classes
-        if out is not None:
-            _write_examples(dataset, runs, out, settings)
+        _add_examples(report, dataset, runs, settings)
         finish(report, out, plots, format_)
 
 
@@ -200,7 +235,16 @@ def compare(
 
 
 def _settings(
-    kernels: str, invariances: str, center: str, metric: str, measure: str, solver: str, full_matrix: bool, seed: int
+    kernels: str,
+    invariances: str,
+    center: str,
+    metric: str,
+    measure: str,
+    solver: str,
+    full_matrix: bool,
+    seed: int,
+    dtype: str,
+    frame: str | None,
 ) -> RetrievalSettings:
     from semret.eval.experiments.retrieval_report import RetrievalSettings
     from semret.retrieval.kernels import check_modes
@@ -212,6 +256,8 @@ def _settings(
         k=_answers(metric, measure),
         solver=solver,
         full_matrix=full_matrix,
+        dtype=dtype,
+        frame=read_frame(frame),
         seed=seed,
     )
     for kernel in chosen.kernels:
@@ -227,14 +273,9 @@ def _answers(metric: str, measure: str) -> int:
     return int(count)
 
 
-def _write_examples(dataset: Dataset, runs: list[Run], out: Path, settings: RetrievalSettings) -> None:
-    from semret.errors import StorageError
+def _add_examples(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> None:
     from semret.eval.examples import write_examples
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot create {out}: {error.strerror}") from error
     for number, run in enumerate(runs):
         name = "examples.html" if len(runs) == 1 else f"examples-{number + 1}.html"
-        write_examples(dataset, run, out / name, kernel=settings.kernels[0], seed=settings.seed)
+        report.figures[name] = partial(write_examples, dataset, run, kernel=settings.kernels[0], seed=settings.seed)

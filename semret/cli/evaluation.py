@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semret.cli.options import ReportFormat
-from semret.cli.output import progress_bar, write_json, write_table
+from semret.cli.output import printable, progress_bar, write_json, write_table
 from semret.errors import ArgumentError
 from semret.progress import Progress
 
@@ -50,12 +51,26 @@ MetricOption = Annotated[
 FullMatrixOption = Annotated[
     bool, typer.Option("--full-matrix", help="Solve every pair; rbf then takes its bandwidth from the matrix.")
 ]
+FrameOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frame", help="Resize every picture to HxW first, such as 1080x1920, as the paper does; default: as it is."
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Of the random split and of the intervals.")]
-PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures into --out (needs matplotlib).")]
+PlotsOption = Annotated[bool, typer.Option("--plots/--no-plots", help="Draw figures into --out.")]
 
 ImagesOption = Annotated[Path | None, typer.Option("--images", help="Folder of pictures; default: rendered scenes.")]
 OneModelOption = Annotated[str, typer.Option("--model", help="Backbone, also as NAME@HxW.")]
 LargestOption = Annotated[int, typer.Option("--largest", help="Leave layers with more positions out.")]
+
+PaperProtocolOption = Annotated[
+    bool,
+    typer.Option(
+        "--paper-protocol",
+        help="Do everything as the paper did; what you set beside it stays, and the report lists it as a deviation.",
+    ),
+]
 
 DEFAULT_MODELS = ["efficientnet-lite0"]
 FEATURES = Path(".semret-features")
@@ -88,6 +103,22 @@ def choices(models: list[str], weights: Path | None, device: str | None) -> list
     return found
 
 
+def read_frame(text: str | None) -> tuple[int, int] | None:
+    """Read HxW."""
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal() and 0 < int(height) <= 10_000 and 0 < int(width) <= 10_000):
+        raise ArgumentError(f"--frame is {text!r}, expected HxW in pixels, such as 1080x1920")
+    return int(height), int(width)
+
+
+def given_options(context: typer.Context) -> frozenset[str]:
+    """Return the names of the parameters that the user has set, for `semret.eval.protocol.follow`."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name != "DEFAULT")
+
+
 def loaders(models: list[str], weights: Path | None, device: str | None) -> list[Callable[[], Backbone]]:
     """Return functions that load networks."""
     return [choice.loader(Path(os.devnull)) for choice in choices(models, weights, device)]
@@ -105,23 +136,62 @@ def stages() -> Iterator[Callable[[str], Progress | None]]:
         yield stage
 
 
+def check_output(out: Path | None, plots: bool) -> bool:
+    """See, before anything is computed, that the report can be written; return whether plots can be drawn.
+
+    Where they cannot, a note on stderr says why.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be made or written.
+    """
+    from semret.errors import MissingDependencyError, StorageError
+    from semret.eval.drawing import load_matplotlib
+
+    if out is None:
+        return False
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise StorageError(f"cannot write into --out {out}: {error.strerror}") from error
+    if not plots:
+        return False
+    try:
+        load_matplotlib()
+    except MissingDependencyError as error:
+        typer.echo(f"plots are left out: {printable(str(error))}", err=True)
+        return False
+    return True
+
+
 def finish(report: Report, out: Path | None, plots: bool, format_: ReportFormat) -> None:
-    """Write the report and print it."""
+    """Write the report and print it; it is printed also where it cannot be written."""
     from semret.eval.reports import write_report
 
     if not plots:
-        report.figures.clear()
-    if out is not None:
-        written = write_report(report, out)
-        typer.echo(f"wrote {', '.join(path.name for path in written)} to {out}", err=True)
+        report.figures = {name: draw for name, draw in report.figures.items() if not name.endswith(".png")}
+    try:
+        if out is not None:
+            written = write_report(report, out)
+            typer.echo(f"wrote {', '.join(path.name for path in written)} to {out}", err=True)
+    finally:
+        _print_report(report, format_)
+
+
+def _print_report(report: Report, format_: ReportFormat) -> None:
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return
-    for table in report.tables:
+    for table in report.shown_tables():
         print_table(table)
         typer.echo("")
     for note in report.notes:
         typer.echo(note, err=True)
+    if report.deviations:
+        typer.echo(f"{len(report.deviations)} deviations from the paper are listed in the report (--out).", err=True)
 
 
 def print_table(table: Table) -> None:

@@ -15,10 +15,13 @@ from semret.cli.evaluation import (
     ModelOption,
     OneModelOption,
     OutOption,
+    PaperProtocolOption,
     PlotsOption,
     SeedOption,
     WeightsOption,
+    check_output,
     finish,
+    given_options,
     loaders,
     names,
 )
@@ -26,6 +29,10 @@ from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverO
 from semret.cli.output import progress_bar, reported
 from semret.errors import ArgumentError
 from semret.progress import waiting_for
+
+CostCenterOption = Annotated[
+    str, typer.Option("--center", help="Mean to subtract: none (the paper's), channel, position.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +42,7 @@ def register(app: typer.Typer) -> None:
 
 
 def translation(
+    context: typer.Context,
     images: ImagesOption = None,
     model: OneModelOption = "efficientnet-lite0",
     pairs: Annotated[int, typer.Option("--pairs", help="Pictures in a batch, two crops each.")] = 10,
@@ -46,6 +54,7 @@ def translation(
     ] = "none",
     largest: LargestOption = 1024,
     solver: SolverOption = "auction",
+    paper_protocol: PaperProtocolOption = False,
     seed: SeedOption = 0,
     weights: WeightsOption = None,
     device: DeviceOption = None,
@@ -56,7 +65,9 @@ def translation(
     """Tell overlapping crops from different pictures, layer by layer (section 4.1 and appendix B)."""
     with reported():
         from semret.eval.experiments.translation import TranslationSettings, run_translation
+        from semret.eval.protocol import follow
 
+        plots = check_output(out, plots)
         settings = TranslationSettings(
             pairs=pairs,
             batches=batches,
@@ -67,15 +78,19 @@ def translation(
             solver=solver,
             seed=seed,
         )
+        if paper_protocol:
+            settings = follow("translation", settings, given_options(context))
         load = loaders([model], weights, device)[0]
         with progress_bar("crops") as progress:
             with waiting_for(f"loading {model}", progress):
                 backbone = load()
             report = run_translation(images, backbone, settings=settings, progress=progress)
+        report.settings["paper_protocol"] = paper_protocol
         finish(report, out, plots, format_)
 
 
 def correlation(
+    context: typer.Context,
     images: ImagesOption = None,
     model: ModelOption = DEFAULT_MODELS,
     count: Annotated[int, typer.Option("--count", help="Pictures, drawn at random.")] = 2000,
@@ -85,6 +100,7 @@ def correlation(
         str, typer.Option("--center", help="Mean to subtract: position (the paper's), channel, none.")
     ] = "position",
     solver: SolverOption = "auction",
+    paper_protocol: PaperProtocolOption = False,
     seed: SeedOption = 0,
     weights: WeightsOption = None,
     device: DeviceOption = None,
@@ -95,7 +111,9 @@ def correlation(
     """Correlate similarity with the divergence of class probabilities (Tables 1 and 4); for classifiers."""
     with reported():
         from semret.eval.experiments.correlation import CorrelationSettings, run_correlation
+        from semret.eval.protocol import follow
 
+        plots = check_output(out, plots)
         settings = CorrelationSettings(
             count=count,
             kernels=names(kernels, "--kernels"),
@@ -104,25 +122,32 @@ def correlation(
             solver=solver,
             seed=seed,
         )
+        if paper_protocol:
+            settings = follow("correlation", settings, given_options(context))
         loads = loaders(model, weights, device)
         with progress_bar("pictures") as progress:
             report = run_correlation(images, loads, settings=settings, progress=progress)
+        report.settings["paper_protocol"] = paper_protocol
         finish(report, out, plots, format_)
 
 
 def cka(
+    context: typer.Context,
     images: ImagesOption = None,
     model: ModelOption = DEFAULT_MODELS,
     count: Annotated[int, typer.Option("--count", help="Pictures, drawn at random.")] = 250,
-    batch: Annotated[int, typer.Option("--batch", help="Pictures in a mini-batch.")] = 250,
+    batch: Annotated[int, typer.Option("--batch", help="Pictures in a mini-batch, at most.")] = 250,
     kernel: Annotated[str, typer.Option("--kernel", help="cosine, linear or rbf.")] = "linear",
     center: Annotated[
         str, typer.Option("--center", help="Mean to subtract: position (the paper's), channel, none.")
     ] = "position",
-    estimator: Annotated[str, typer.Option("--estimator", help="Of HSIC: biased or unbiased.")] = "biased",
+    estimator: Annotated[
+        str, typer.Option("--estimator", help="Of HSIC: unbiased, biased (the paper's).")
+    ] = "unbiased",
     largest: LargestOption = 256,
     layers: Annotated[int | None, typer.Option("--layers", help="At most so many layers, evenly spaced.")] = None,
     solver: SolverOption = "auction",
+    paper_protocol: PaperProtocolOption = False,
     seed: SeedOption = 0,
     weights: WeightsOption = None,
     device: DeviceOption = None,
@@ -133,7 +158,9 @@ def cka(
     """Compare layers within and across models by CKA of either kind of similarity (appendix G)."""
     with reported():
         from semret.eval.experiments.cka import CkaSettings, run_cka
+        from semret.eval.protocol import follow
 
+        plots = check_output(out, plots)
         settings = CkaSettings(
             count=count,
             batch=batch,
@@ -145,43 +172,66 @@ def cka(
             solver=solver,
             seed=seed,
         )
+        if paper_protocol:
+            settings = follow("cka", settings, given_options(context))
         loads = loaders(model, weights, device)
         with progress_bar("pictures") as progress:
             report = run_cka(images, loads, settings=settings, progress=progress)
+        report.settings["paper_protocol"] = paper_protocol
         finish(report, out, plots, format_)
 
 
 def runtime(
+    context: typer.Context,
     images: ImagesOption = None,
     sides: Annotated[
         str, typer.Option("--sides", help="Input sizes in pixels; 224, 512, 1024, 2048 give S = 49, 256, 1024, 4096.")
     ] = "224,512,1024",
     pairs: Annotated[int | None, typer.Option("--pairs", help="Pairs of maps per size; default: by size.")] = None,
+    center: CostCenterOption = "none",
+    paper_protocol: PaperProtocolOption = False,
     seed: SeedOption = 0,
     out: OutOption = None,
+    plots: PlotsOption = True,
     format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Measure time and quality of every solver on real features (Table 5), one thread."""
     with reported():
-        from semret.eval.experiments.costs import report_costs
+        from semret.eval.experiments.costs import draw_growth, draw_trade_off, report_costs
         from semret.eval.experiments.runtime import run_runtime
+        from semret.eval.protocol import PROTOCOLS
 
+        given = given_options(context)
+        if paper_protocol and "sides" not in given:
+            sides = ",".join(str(side) for side in PROTOCOLS["runtime"].value_of("sides"))
+        if paper_protocol and "center" not in given:
+            center = PROTOCOLS["runtime"].value_of("center")
         sizes = names(sides, "--sides")
         if not all(size.isdecimal() and int(size) >= 32 for size in sizes):
             raise ArgumentError(f"--sides is {sides!r}, expected sizes of at least 32 pixels, joined by commas")
+        if pairs is not None and pairs < 1:
+            raise ArgumentError(f"--pairs is {pairs}, expected at least 1")
+        plots = check_output(out, plots)
         with progress_bar("sizes") as progress:
-            costs = run_runtime(images, sides=[int(size) for size in sizes], pairs=pairs, seed=seed, progress=progress)
-        settings = {"sides": list(sizes), "pairs": pairs, "seed": seed}
-        label = "rendered scenes" if images is None else images.name
-        report = report_costs("runtime", "Time and quality of solvers", costs, settings, seed, label)
-        finish(report, out, True, format_)
+            study = run_runtime(
+                images, sides=[int(size) for size in sizes], pairs=pairs, center=center, seed=seed, progress=progress
+            )
+        settings = {"sides": [int(size) for size in sizes], "pairs": pairs, "center": center, "seed": seed}
+        settings["paper_protocol"] = paper_protocol
+        report = report_costs("runtime", "Time and quality of solvers", study, settings)
+        report.figures["runtime.png"] = draw_growth(study.costs)
+        report.figures["quality.png"] = draw_trade_off(study.costs)
+        finish(report, out, plots, format_)
 
 
 def approximation(
+    context: typer.Context,
     images: ImagesOption = None,
     side: Annotated[int, typer.Option("--side", help="Input size in pixels.")] = 512,
     largest: LargestOption = 1024,
     count: Annotated[int, typer.Option("--count", help="Pictures.")] = 12,
+    center: CostCenterOption = "none",
+    paper_protocol: PaperProtocolOption = False,
     seed: SeedOption = 0,
     out: OutOption = None,
     plots: PlotsOption = True,
@@ -191,11 +241,17 @@ def approximation(
     with reported():
         from semret.eval.experiments.approximation import run_approximation
         from semret.eval.experiments.costs import draw_trade_off, report_costs
+        from semret.eval.protocol import PROTOCOLS
 
+        if paper_protocol and "center" not in given_options(context):
+            center = PROTOCOLS["approximation"].value_of("center")
+        plots = check_output(out, plots)
         with progress_bar("layers") as progress:
-            costs = run_approximation(images, side=side, largest=largest, count=count, seed=seed, progress=progress)
-        settings = {"side": side, "largest": largest, "count": count, "seed": seed}
-        label = "rendered scenes" if images is None else images.name
-        report = report_costs("approximation", "Quality of approximations by layer", costs, settings, seed, label)
-        report.figures["approximation.png"] = draw_trade_off(costs)
+            study = run_approximation(
+                images, side=side, largest=largest, count=count, center=center, seed=seed, progress=progress
+            )
+        settings = {"side": side, "largest": largest, "count": count, "center": center, "seed": seed}
+        settings["paper_protocol"] = paper_protocol
+        report = report_costs("approximation", "Quality of approximations by layer", study, settings)
+        report.figures["approximation.png"] = draw_trade_off(study.costs)
         finish(report, out, plots, format_)

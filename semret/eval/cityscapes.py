@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.errors import DatasetError
+from semret.errors import ArgumentError, DatasetError
 from semret.eval.classes import CITYSCAPES_LABELS, EVALUATED, VOID
 from semret.eval.dataset import Dataset, Split, describe_left_out
+from semret.eval.paper import CITYSCAPES_SIZES
+from semret.eval.records import read_document, records_of
 
 SUFFIX = "_leftImg8bit.png"
 
@@ -36,7 +37,11 @@ def load_cityscapes(root: Path, *, classes: str = "evaluated") -> tuple[Dataset,
     ------
     DatasetError
         If a split is missing or empty, or an annotation is malformed.
+    ArgumentError
+        If `classes` is neither.
     """
+    if classes not in ("evaluated", "all"):
+        raise ArgumentError(f"classes is {classes!r}, expected evaluated or all")
     names = EVALUATED if classes == "evaluated" else tuple(n for n in CITYSCAPES_LABELS if n not in VOID)
     paths: list[Path] = []
     rows: list[NDArray[np.int64]] = []
@@ -68,6 +73,7 @@ def load_cityscapes(root: Path, *, classes: str = "evaluated") -> tuple[Dataset,
         scenes=videos,
         measure="iou",
         left_out=describe_left_out({"images without annotations": unlabelled}),
+        is_papers=(sizes["val"], sizes["train"]) == CITYSCAPES_SIZES and classes == "evaluated",
     )
     database = np.arange(sizes["val"], len(paths))
     return dataset, Split(queries=np.arange(sizes["val"]), databases={len(database): database})
@@ -111,11 +117,8 @@ def read_label_ids(path: Path) -> set[str]:
 
 def read_polygons(path: Path) -> set[str]:
     """Return the names of the labels that a polygon file lists; a label that ends in "group" means its singular."""
-    try:
-        objects = json.loads(path.read_text(encoding="utf-8"))["objects"]
-        labels = {str(entry["label"]) for entry in objects if not entry.get("deleted")}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path} is no polygon file of Cityscapes ({type(error).__name__}: {error})") from error
+    document = read_document(path, "fetch it again")
+    labels = {r.text("label") for r in records_of(document, "objects", path) if not r.values.get("deleted")}
     return {label if label in CITYSCAPES_LABELS else label.removesuffix("group") for label in labels} & set(
         CITYSCAPES_LABELS
     )

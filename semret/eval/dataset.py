@@ -37,6 +37,8 @@ class Dataset:
         How an answer is judged.
     left_out : dict
         Reason to number of pictures or annotations that were left out.
+    is_papers : bool
+        Whether these are the pictures that the paper drew from, so that its numbers may stand beside ours.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Dataset:
     scenes: NDArray[np.str_]
     measure: Measure
     left_out: dict[str, int] = field(default_factory=dict)
+    is_papers: bool = False
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -66,10 +69,14 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Queries and databases as indices into a data set; each database begins with the smaller ones."""
+    """Queries and databases as indices into a data set; each database begins with the smaller ones.
+
+    `notes` says where it is not what was asked for.
+    """
 
     queries: IndexVector
     databases: dict[int, IndexVector]
+    notes: tuple[str, ...] = ()
 
     @property
     def largest(self) -> IndexVector:
@@ -79,6 +86,9 @@ class Split:
 
 def draw_split(dataset: Dataset, *, queries: int, databases: list[int], seed: int) -> Split:
     """Draw disjoint queries and databases at random, each database a part of the next larger one.
+
+    A data set with fewer pictures than were asked for is divided in the proportions that were asked for, and queries
+    that no picture of the smallest database may answer are left out; `Split.notes` says so.
 
     Parameters
     ----------
@@ -92,19 +102,40 @@ def draw_split(dataset: Dataset, *, queries: int, databases: list[int], seed: in
     Raises
     ------
     ArgumentError
-        If the data set has fewer pictures than queries and the largest database together.
+        If a number is below 1, the data set has fewer than two pictures, or no query can be answered.
     """
     if queries < 1 or not databases or min(databases) < 1:
         raise ArgumentError(f"queries is {queries} and database {databases}, expected at least 1 each")
-    needed = queries + max(databases)
-    if needed > len(dataset):
-        raise ArgumentError(
-            f"{dataset.name} has {len(dataset)} usable pictures, but {queries} queries and a database of "
-            f"{max(databases)} need {needed}; lower --queries or --database"
+    if len(dataset) < 2:
+        raise ArgumentError(f"{dataset.name} has {len(dataset)} usable picture, expected a query and a database")
+    notes = []
+    taken, sizes = queries, sorted(set(databases))
+    if queries + max(sizes) > len(dataset):
+        taken, sizes = _scale(len(dataset), queries, sizes)
+        notes.append(
+            f"{dataset.name} has {len(dataset)} usable pictures where {queries} queries and a database of "
+            f"{max(databases)} need {queries + max(databases)}: divided into {taken} queries and a database of "
+            f"{' or '.join(str(size) for size in sizes)}"
         )
     order = np.random.default_rng(seed).permutation(len(dataset))
-    pool = order[queries:]
-    return Split(queries=order[:queries], databases={size: pool[:size] for size in sorted(set(databases))})
+    chosen, pool = order[:taken], order[taken:]
+    smallest = set(dataset.videos[pool[: sizes[0]]].tolist())
+    answerable = np.array([bool(smallest - {video}) for video in dataset.videos[chosen].tolist()])
+    if not answerable.any():
+        allowed_answers(dataset, chosen, pool[: sizes[0]])  # says so
+    if not answerable.all():
+        notes.append(
+            f"{(~answerable).sum()} of {taken} queries are left out: the database of {sizes[0]} has no picture of "
+            "another video"
+        )
+    return Split(queries=chosen[answerable], databases={size: pool[:size] for size in sizes}, notes=tuple(notes))
+
+
+def _scale(count: int, queries: int, sizes: list[int]) -> tuple[int, list[int]]:
+    """Divide `count` pictures in the proportions of the queries and the largest database; at least one each."""
+    taken = min(max(1, round(count * queries / (queries + sizes[-1]))), count - 1)
+    left = count - taken
+    return taken, sorted({max(1, left * size // sizes[-1]) for size in sizes})
 
 
 def allowed_answers(dataset: Dataset, queries: IndexVector, database: IndexVector) -> NDArray[np.bool_]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from semret.errors import ArgumentError, DatasetError
 from semret.eval.dataset import Dataset, describe_left_out
+from semret.eval.paper import EGOOBJECTS_TEST
+from semret.eval.records import Record, read_document, records_of
 
 ANNOTATIONS = "EgoObjectsV1_unified_eval.json"
 METADATA = "EgoObjectsV1_unified_metadata.json"
+
+_HINT = f"--root must be the folder that holds {ANNOTATIONS}, {METADATA} and images/"
 
 VIDEO_KEYS = ("auto", "group", "main", "video")
 """How to name the video of a frame; see `load_egoobjects`."""
@@ -46,58 +49,57 @@ def load_egoobjects(
     Raises
     ------
     DatasetError
-        If a file is missing or malformed, or nothing is left.
+        If a file is missing or malformed, which names the record, or nothing is left.
     ArgumentError
         If `aspect` is malformed.
     """
     keep_aspect = _parse_aspect(aspect)
-    document, metadata = _read(root / ANNOTATIONS), _read(root / METADATA)
+    document, metadata = read_document(root / ANNOTATIONS, _HINT), read_document(root / METADATA, _HINT)
     left_out: Counter[str] = Counter()
-    try:
-        categories = {int(entry["id"]): str(entry["name"]) for entry in metadata["categories"]}
-        counts = _count_objects(document["annotations"], categories, left_out)
-        frames = sorted(document["images"], key=lambda frame: int(frame["id"]))
-        kept = [frame for frame in frames if _is_usable(frame, root / "images", counts, subset, keep_aspect, left_out)]
-        videos = [_video(frame, video_key) for frame in kept]
-        scenes = [str(frame.get("group_id") or _main(frame)) for frame in kept]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DatasetError(
-            f"{root / ANNOTATIONS} does not have the structure of EgoObjects ({type(error).__name__}: {error}); "
-            "expected images with id, url, width, height, video_id and annotations with image_id"
-        ) from error
+    categories = {r.integer("id"): r.text("name") for r in records_of(metadata, "categories", root / METADATA)}
+    counts = _count_objects(records_of(document, "annotations", root / ANNOTATIONS), categories, left_out)
+    frames = sorted(_frames(records_of(document, "images", root / ANNOTATIONS)).items())
+    tested = sum(frame.values.get("subset", "test") == "test" for _, frame in frames)
+    kept = [
+        (number, frame)
+        for number, frame in frames
+        if _is_usable(number, frame, root / "images", counts, subset, keep_aspect, left_out)
+    ]
+    videos = [_video(frame, video_key) for _, frame in kept]
+    scenes = [str(frame.values.get("group_id") or _main(frame)) for _, frame in kept]
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in describe_left_out(left_out).items())
-        raise DatasetError(f"{root} has no usable frame ({reasons or 'it lists none'}); try --aspect any")
+        hint = (
+            "--subset any" if max(left_out, key=left_out.__getitem__, default="").endswith("subset") else "--aspect any"
+        )
+        raise DatasetError(f"{root} has no usable frame ({reasons or 'it lists none'}); try {hint}")
     columns = {category: column for column, category in enumerate(sorted(categories))}
     table = np.zeros((len(kept), len(columns)), dtype=np.int64)
-    for row, frame in enumerate(kept):
-        for category, number in counts[int(frame["id"])].items():
-            table[row, columns[category]] = number
+    for row, (number, _) in enumerate(kept):
+        for category, objects in counts[number].items():
+            table[row, columns[category]] = objects
     return Dataset(
         name="egoobjects",
-        paths=tuple(root / "images" / str(frame["url"]) for frame in kept),
+        paths=tuple(root / "images" / frame.text("url") for _, frame in kept),
         classes=tuple(categories[category] for category in sorted(categories)),
         counts=table,
         videos=np.array(videos, dtype=np.str_),
         scenes=np.array(scenes, dtype=np.str_),
         measure="f1",
         left_out=describe_left_out(left_out),
+        is_papers=EGOOBJECTS_TEST[0] <= tested <= EGOOBJECTS_TEST[1] and (aspect, subset) == ("16:9", "test"),
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(
-            f"cannot read {path}: {error.strerror}; --root must be the folder that holds {ANNOTATIONS}, {METADATA} "
-            "and images/"
-        ) from error
-    except ValueError as error:
-        raise DatasetError(f"{path} is no JSON document: {error}; fetch it again") from error
-    if not isinstance(document, dict):
-        raise DatasetError(f"{path} holds a {type(document).__name__}, expected a JSON object")
-    return document
+def _frames(records: Iterator[Record]) -> dict[int, Record]:
+    """Return the records of the frames by id; no two share one."""
+    frames: dict[int, Record] = {}
+    for record in records:
+        number = record.integer("id")
+        if number in frames:
+            raise record.fault(f"has the id of images[{frames[number].place}]")
+        frames[number] = record
+    return frames
 
 
 def _parse_aspect(aspect: str) -> float | None:
@@ -114,22 +116,23 @@ def _parse_aspect(aspect: str) -> float | None:
 
 
 def _count_objects(
-    annotations: list[dict[str, Any]], categories: dict[int, str], left_out: Counter[str]
+    annotations: Iterator[Record], categories: dict[int, str], left_out: Counter[str]
 ) -> dict[int, Counter[int]]:
     counts: dict[int, Counter[int]] = defaultdict(Counter)
     for annotation in annotations:
-        category = annotation.get("category_id")
-        if category is None:
+        image = annotation.integer("image_id")
+        if annotation.values.get("category_id") is None:
             left_out["annotations without category"] += 1
-        elif int(category) not in categories:
+        elif (category := annotation.integer("category_id")) not in categories:
             left_out["annotations of a category that the metadata lacks"] += 1
         else:
-            counts[int(annotation["image_id"])][int(category)] += 1
+            counts[image][category] += 1
     return counts
 
 
 def _is_usable(
-    frame: dict[str, Any],
+    number: int,
+    frame: Record,
     images: Path,
     counts: dict[int, Counter[int]],
     subset: str | None,
@@ -137,14 +140,14 @@ def _is_usable(
     left_out: Counter[str],
 ) -> bool:
     """Tell whether a frame is kept; count why not."""
-    ratio = float(frame["width"]) / float(frame["height"]) if frame["height"] else 0.0
-    if subset is not None and frame.get("subset", subset) != subset:
+    ratio = frame.length("width") / frame.length("height")
+    if subset is not None and frame.values.get("subset", subset) != subset:
         left_out["images of another subset"] += 1
     elif aspect is not None and abs(ratio / aspect - 1) > 0.01:
         left_out["images of another aspect"] += 1
-    elif not counts.get(int(frame["id"])):
+    elif not counts.get(number):
         left_out["images without annotations"] += 1
-    elif not _is_inside(images, str(frame["url"])):
+    elif not _is_inside(images, frame.text("url")):
         left_out["images without file"] += 1
     else:
         return True
@@ -156,17 +159,26 @@ def _is_inside(images: Path, name: str) -> bool:
     return ".." not in Path(name).parts and not Path(name).is_absolute() and (images / name).is_file()
 
 
-def _main(frame: dict[str, Any]) -> str:
-    instances = frame.get("main_category_instance_ids") or []
-    return "+".join(sorted(str(instance) for instance in instances)) or str(frame.get("main_category", ""))
+def _main(frame: Record) -> str:
+    instances = frame.values.get("main_category_instance_ids") or []
+    if not isinstance(instances, list):
+        raise frame.fault("has main_category_instance_ids that are no list")
+    return "+".join(sorted(str(instance) for instance in instances)) or str(frame.values.get("main_category", ""))
 
 
-def _video(frame: dict[str, Any], key: str) -> str:
-    video = str(frame["video_id"])
+def _video(frame: Record, key: str) -> str:
+    if key not in VIDEO_KEYS:
+        fields = [name.strip() for name in key.split(",")]
+        for name in fields:
+            if name not in frame.values:
+                raise ArgumentError(
+                    f"video key {key!r}: images[{frame.place}] has no field {name!r}, expected {', '.join(VIDEO_KEYS)} "
+                    f"or fields of a frame, such as {', '.join(sorted(frame.values)[:6])}"
+                )
+        return "/".join(str(frame.values[name]) for name in fields)
+    video, group = frame.text("video_id"), frame.values.get("group_id")
     if key == "video":
         return video
-    if key == "main" or (key == "auto" and not frame.get("group_id")):
+    if key == "main" or (key == "auto" and not group):
         return f"main/{_main(frame)}/{video}"
-    if key in ("auto", "group"):
-        return f"group/{frame.get('group_id')}/{video}"
-    return "/".join(str(frame[name.strip()]) for name in key.split(","))
+    return f"group/{group}/{video}"

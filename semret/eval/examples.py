@@ -14,10 +14,12 @@ from semret.eval.dataset import Dataset
 from semret.eval.experiments.retrieval_report import NAMES, Run
 from semret.index.images import thumbnail
 
-STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2rem;color:#222;background:#fff}
-table{border-collapse:collapse}td,th{padding:.4rem .6rem;text-align:left;vertical-align:top}
-tr{border-bottom:1px solid #ddd}
-img{display:block;max-width:220px;height:auto}.best{font-weight:700}small{color:#555}"""
+STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:1rem auto;padding:0 1rem;max-width:80rem;color:#222;
+background:#fff}h1{font-size:1.3rem;overflow-wrap:anywhere}section{display:grid;gap:.8rem;padding:.8rem 0;
+grid-template-columns:repeat(auto-fill,minmax(min(100%,9.5rem),1fr));border-bottom:1px solid #ddd}
+figure{margin:0;min-width:0}figcaption{overflow-wrap:anywhere}img{display:block;width:100%;max-width:220px;height:auto}
+.query{border-left:4px solid #0072b2;padding-left:.5rem}.best{font-weight:700}small{color:#555}"""
+"""Rows become columns as the window narrows: nothing runs off a phone."""
 
 
 def write_examples(dataset: Dataset, run: Run, path: Path, *, kernel: str, count: int = 24, seed: int = 0) -> None:
@@ -43,14 +45,14 @@ def write_examples(dataset: Dataset, run: Run, path: Path, *, kernel: str, count
     """
     invariances = [invariance for own, invariance in run.answers if own == kernel]
     name = NAMES[dataset.measure]
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in ["query", *invariances])
     rows = [_row(dataset, run, kernel, invariances, int(query)) for query in choose_queries(run, kernel, count, seed)]
     title = f"{run.model}, database of {run.size}, {kernel}"
     page = (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
-        f"<h1>{html.escape(title)}</h1><p>The best answer of each invariance and its {name}; bold where it is the "
-        f"highest of the row. Under each query: the {name} of the best possible answer.</p>"
-        f"<table><tr>{head}</tr>{''.join(rows)}</table></html>\n"
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+        f"<h1>{html.escape(title)}</h1><p>{len(rows)} queries, marked blue, each with the best answer of each "
+        f"invariance and its {name}; bold where it is the highest. Under each query: the {name} of the best possible "
+        f"answer.</p>{''.join(rows)}</html>\n"
     )
     try:
         path.write_text(page, encoding="utf-8", errors="replace")
@@ -72,19 +74,20 @@ def choose_queries(run: Run, kernel: str, count: int, seed: int) -> IndexVector:
 
 def _row(dataset: Dataset, run: Run, kernel: str, invariances: list[str], query: int) -> str:
     values = [float(run.values[kernel, invariance][query, 0]) for invariance in invariances]
-    cells = [_cell(dataset, int(run.split.queries[query]), float(run.references["oracle"][query]), best=False)]
+    picture, best = int(run.split.queries[query]), float(run.references["oracle"][query])
+    cells = [_cell(dataset, picture, "query", best, kind="query")]
     for invariance, value in zip(invariances, values, strict=True):
         answer = int(run.database[run.answers[kernel, invariance].rows[query, 0]])
-        cells.append(_cell(dataset, answer, value, best=value == max(values)))
-    return f"<tr>{''.join(cells)}</tr>"
+        cells.append(_cell(dataset, answer, invariance, value, kind="best" if value == max(values) else ""))
+    return f"<section>{''.join(cells)}</section>"
 
 
-def _cell(dataset: Dataset, picture: int, value: float, *, best: bool) -> str:
+def _cell(dataset: Dataset, picture: int, label: str, value: float, *, kind: str) -> str:
     path = dataset.paths[picture]
     counts = dataset.counts[picture]
     content = ", ".join((f"{counts[c]} " if counts[c] > 1 else "") + dataset.classes[c] for c in np.flatnonzero(counts))
-    label = f'<span class="{"best" if best else ""}">{value:.2f}</span> <small>{html.escape(content)}</small>'
-    return f"<td>{_image(path)}{label}</td>"
+    text = f"{html.escape(label)} {value:.2f} <small>{html.escape(content)}</small>"
+    return f"<figure class='{kind}'>{_image(path)}<figcaption>{text}</figcaption></figure>"
 
 
 def _image(path: Path) -> str:

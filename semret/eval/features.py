@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from semret.arrays import IdVector, IndexVector
+from semret.arrays import Float32Array, IdVector, IndexVector
 from semret.errors import DatasetError
 from semret.eval.dataset import Dataset, Split
+from semret.index.backbones.spec import Backbone, Streams
+from semret.index.backbones.spec import Features as Outcome
 from semret.index.build import SyncOptions, sync
 from semret.index.choice import ModelChoice
 from semret.index.collection import Collection, open_collection
@@ -55,6 +61,7 @@ def extract(
     *,
     dtype: str = "float16",
     batch_size: int | None = None,
+    frame: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> Features:
     """Run the pictures through a network, or find in the cache what an earlier run has left there.
@@ -71,6 +78,8 @@ def extract(
     dtype : {"float16", "float32"}
         Of the stored tokens.
     batch_size : int or None
+    frame : (int, int) or None
+        Height and width that every picture is resized to before the network's own preprocessing.
     progress : callable or None
         Called with pictures done and their total.
 
@@ -81,12 +90,16 @@ def extract(
     IncompatibleIndexError, WeightsNotFoundError, StorageError
         See `semret.index.build.sync`.
     """
-    index = cache / name_index(dataset.name, choice, dtype)
+    index = cache / name_index(dataset.name, choice, dtype, frame)
     files = [dataset.paths[picture] for picture in np.unique(pictures)]
     settings: dict[str, Any] = {"dtype": dtype}
     if batch_size is not None:
         settings["batch_size"] = batch_size
-    report = sync(index, files, choice.loader(index), options=SyncOptions(**settings), progress=progress)
+    load = choice.loader(index)
+    if frame is not None:
+        settings["decode_for"] = frame
+        load = partial(_framed, load, frame)
+    report = sync(index, files, load, options=SyncOptions(**settings), progress=progress)
     collection = open_collection(index)
     ids = np.full(len(dataset), -1, dtype=np.int64)
     for picture in np.unique(pictures):
@@ -98,7 +111,44 @@ def extract(
     return Features(collection=collection, ids=ids, unreadable=tuple(report.skipped))
 
 
-def name_index(dataset: str, choice: ModelChoice, dtype: str) -> str:
+class FramedBackbone(Backbone):
+    """A network that sees every picture resized to one size first, whatever its shape.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Does everything else.
+    frame : (int, int)
+        Height and width. A picture of that size is left as it is; others are resized by Pillow's bicubic filter.
+    """
+
+    def __init__(self, backbone: Backbone, frame: tuple[int, int]) -> None:
+        self._backbone, self._frame = backbone, frame
+        self.spec, self.identity = backbone.spec, backbone.identity
+
+    def prepare(self, image: Image.Image) -> Float32Array:
+        """Resize, then turn the picture into the network's input of shape (3, H, W)."""
+        height, width = self._frame
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
+        return self._backbone.prepare(image)
+
+    def embed(self, batch: Float32Array) -> Outcome:
+        """Run the network on a batch."""
+        return self._backbone.embed(batch)
+
+    @contextmanager
+    def streams(self, batch_size: int) -> Iterator[Streams]:
+        """Run as many passes at a time as the network itself would."""
+        with self._backbone.streams(batch_size) as streams:
+            yield streams
+
+
+def _framed(load: Callable[[], Backbone], frame: tuple[int, int]) -> Backbone:
+    return FramedBackbone(load(), frame)
+
+
+def name_index(dataset: str, choice: ModelChoice, dtype: str, frame: tuple[int, int] | None = None) -> str:
     """Return the name of a cache folder: the data set and everything asked of the network."""
     parts = [dataset, choice.model or "default"]
     if choice.size is not None:
@@ -108,6 +158,8 @@ def name_index(dataset: str, choice: ModelChoice, dtype: str) -> str:
         parts.append(Path(choice.weights).name)
     if dtype != "float16":
         parts.append(dtype)
+    if frame is not None:
+        parts.append("frames-{}x{}".format(*frame))
     return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(parts))
 
 

@@ -134,12 +134,13 @@ def softmax(logits: ArrayLike) -> Float64Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A mean over queries with the 95 % bootstrap interval of its resampling; `n` queries were averaged."""
+    """A mean over queries with the 95 % bootstrap interval of its resampling; `n` queries in `groups` scenes."""
 
     mean: float
     low: float
     high: float
     n: int
+    groups: int
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as a dict."""
@@ -148,13 +149,18 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A paired difference of two means over the same queries, its interval, and the p value of a sign-flip test."""
+    """A paired difference of two means over the same queries, its interval, and the p value of a sign-flip test.
+
+    `p_least` is the smallest p that so many resamples can give: a `p` as small as that is an upper limit.
+    """
 
     mean: float
     low: float
     high: float
     p: float
+    p_least: float
     n: int
+    groups: int
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields as a dict."""
@@ -183,7 +189,8 @@ def estimate_mean(
     vector = _vector(values, "values")
     means = _resampled_means(vector, groups, seed, resamples)
     low, high = np.quantile(means, [0.025, 0.975])
-    return Estimate(mean=float(vector.mean()), low=float(low), high=float(high), n=len(vector))
+    number = len(vector) if groups is None else len(np.unique(np.asarray(groups)))
+    return Estimate(mean=float(vector.mean()), low=float(low), high=float(high), n=len(vector), groups=number)
 
 
 def compare_means(
@@ -227,8 +234,28 @@ def compare_means(
         low=interval.low,
         high=interval.high,
         p=(at_least + 1) / (resamples + 1),
+        p_least=1 / (resamples + 1),
         n=len(differences),
+        groups=interval.groups,
     )
+
+
+def correct_by_holm(p_values: ArrayLike) -> list[float]:
+    """Return p values corrected for the number of tests by Holm's method, in the order given.
+
+    If all null hypotheses hold, the chance that any corrected value lies below a level is at most that level, whatever
+    depends on what.
+
+    Parameters
+    ----------
+    p_values : array_like of shape (m,)
+        In 0..1; none gives none.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, p[order] * np.arange(len(p), 0, -1)))
+    return [float(value) for value in corrected]
 
 
 def _vector(values: ArrayLike, name: str) -> Float64Array:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
 PAPER = 'Wald et al., "Decoupling Semantic Similarity from Spatial Alignment for Neural Networks", NeurIPS 2024'
 
-MODELS: dict[str, str] = {
+EXTRACTORS: dict[str, str] = {
     "clipseg": "CLIPSeg", "dinov2-giant": "DINOv2-G", "bit": "BiT-50", "clip": "CLIP", "sam": "SAM",
-    "resnet18": "ResNet18", "resnet50": "ResNet50", "resnet101": "ResNet101", "convnextv2-base": "ConvNeXtV2-B",
-    "vit-base": "ViT-B/16", "vit-large": "ViT-L/32",
 }  # fmt: skip
-"""Backbone names whose checkpoints the paper used, with its name for them."""
+"""Backbones of Tables 2 and 3, with the paper's names for them."""
+
+CLASSIFIERS: dict[str, str] = {
+    "resnet18": "ResNet18", "resnet50": "ResNet50", "resnet101": "ResNet101", "convnextv2-base": "ConvNeXtV2-B",
+    "vit-b16": "ViT-B/16", "vit-l32": "ViT-L/32", "dinov2-giant-imagenet1k": "DINOv2-G",
+}  # fmt: skip
+"""Backbones of Tables 1 and 4, with the paper's names for them."""
 
 KERNELS = ("cosine", "linear", "rbf")
 INVARIANCES = ("none", "permutation")
@@ -66,19 +76,118 @@ TABLE_1: dict[str, tuple[Pair, Pair, Pair]] = {
 """Pearson correlation of similarity with JSD, 2,000 test images of ImageNet, by model, kernel and invariance."""
 
 
-def table_2(model: str, database: int, kernel: str, invariance: str) -> float | None:
-    """Return the paper's F1@1 for a cell, None where it has none."""
-    return _cell(TABLE_2.get(MODELS.get(model, ""), {}).get(database), kernel, invariance)
+TABLE_4: dict[str, dict[str, tuple[Pair, Pair, Pair]]] = {
+    "pearson": {
+        "ResNet18": ((-0.279, -0.328), (-0.264, -0.272), (-0.174, -0.197)),
+        "ResNet50": ((-0.256, -0.305), (-0.249, -0.269), (0.028, 0.015)),
+        "ResNet101": ((-0.235, -0.330), (-0.211, -0.274), (0.076, 0.067)),
+        "ConvNeXtV2-B": ((-0.162, -0.126), (-0.160, -0.184), (0.077, 0.050)),
+        "ViT-B/16": ((-0.058, -0.098), (-0.056, -0.031), (-0.079, -0.120)),
+        "ViT-L/32": ((-0.142, -0.189), (-0.143, -0.152), (-0.131, -0.164)),
+        "DINOv2-G": ((-0.016, -0.046), (-0.016, -0.030), (-0.013, -0.052)),
+    },
+    "spearman": {
+        "ResNet18": ((-0.231, -0.337), (-0.239, -0.225), (-0.435, -0.476)),
+        "ResNet50": ((-0.032, 0.007), (-0.046, -0.040), (0.128, 0.132)),
+        "ResNet101": ((-0.007, -0.053), (-0.007, -0.077), (0.071, 0.068)),
+        "ConvNeXtV2-B": ((-0.017, 0.026), (-0.013, -0.045), (0.143, 0.128)),
+        "ViT-B/16": ((-0.013, -0.230), (-0.021, 0.029), (-0.220, -0.313)),
+        "ViT-L/32": ((-0.034, -0.276), (-0.029, -0.014), (-0.335, -0.392)),
+        "DINOv2-G": ((-0.014, -0.037), (-0.015, -0.022), (-0.015, -0.042)),
+    },
+}
+"""Appendix E.1: Pearson's and Spearman's correlation; its Pearson column differs from `TABLE_1`, of the same title."""
+
+QUERIES = 2000
+"""Queries of Table 2."""
+
+CITYSCAPES_SIZES = (500, 2975)
+"""Queries and database of Table 3: the official val and train splits."""
+
+TEST_PICTURES = 2000
+"""Pictures of Tables 1 and 4."""
+
+EGOOBJECTS_TEST = (29_450, 29_550)
+"""Fewest and most frames of the test split, of which the paper says "29.5K"."""
+
+_IMAGENET_TEST = re.compile(r"ILSVRC2012_test_\d{8}\.JPEG")
 
 
-def table_3(model: str, kernel: str, invariance: str) -> float | None:
-    """Return the paper's IoU on Cityscapes for a cell, None where it has none."""
-    return _cell(TABLE_3.get(MODELS.get(model, "")), kernel, invariance)
+def extractor(identity: Mapping[str, Any]) -> str | None:
+    """Return the paper's name of a network of Tables 2 and 3, None if it is not one of them.
+
+    Parameters
+    ----------
+    identity : mapping
+        `semret.index.backbones.spec.Identity` as JSON. Checkpoint, revision, preprocessing (so the input size) and
+        layer must be those that the name stands for; a checkpoint of the user's own is another network.
+    """
+    return _name(identity, EXTRACTORS)
 
 
-def table_1(model: str, kernel: str, invariance: str) -> float | None:
-    """Return the paper's Pearson correlation for a cell, None where it has none."""
-    return _cell(TABLE_1.get(MODELS.get(model, "")), kernel, invariance)
+def classifier(identity: Mapping[str, Any]) -> str | None:
+    """Return the paper's name of a network of Tables 1 and 4; see `extractor`."""
+    return _name(identity, CLASSIFIERS)
+
+
+def _name(identity: Mapping[str, Any], names: Mapping[str, str]) -> str | None:
+    from semret.index.backbones.registry import spec_of
+
+    name = names.get(str(identity["backbone"]))
+    if name is None:
+        return None
+    spec = spec_of(str(identity["backbone"]))
+    expected = {
+        "checkpoint": spec.checkpoint,
+        "revision": spec.revision,
+        "layer": spec.layer,
+        "preprocessing": None if spec.preprocessing is None else asdict(spec.preprocessing),
+    }
+    same = all(_plain(identity[field]) == _plain(value) for field, value in expected.items())
+    return name if same and identity.get("autocast") is None else None
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with tuples as lists, as it reads from JSON."""
+    return json.loads(json.dumps(value))
+
+
+def is_imagenet_test(names: Sequence[str]) -> bool:
+    """Tell whether these file names are `TEST_PICTURES` of ImageNet's test set, as its archive names them."""
+    return len(names) == TEST_PICTURES and all(_IMAGENET_TEST.fullmatch(name) for name in names)
+
+
+def table_2(model: str | None, queries: int, database: int, kernel: str, invariance: str) -> float | None:
+    """Return the paper's F1@1 for a cell, None where it has none; whether the data are its own is for the caller.
+
+    Parameters
+    ----------
+    model : str or None
+        As `extractor` gives it.
+    queries, database : int
+        Sizes; the paper has numbers for 2,000 queries only.
+    kernel, invariance : str
+    """
+    if queries != QUERIES:
+        return None
+    return _cell(TABLE_2.get(model or "", {}).get(database), kernel, invariance)
+
+
+def table_3(model: str | None, queries: int, database: int, kernel: str, invariance: str) -> float | None:
+    """Return the paper's IoU on Cityscapes for a cell, None where it has none or sizes are not those of the splits."""
+    if (queries, database) != CITYSCAPES_SIZES:
+        return None
+    return _cell(TABLE_3.get(model or ""), kernel, invariance)
+
+
+def table_1(model: str | None, kernel: str, invariance: str) -> float | None:
+    """Return the paper's Pearson correlation for a cell, None where it has none; `model` as `classifier` gives it."""
+    return _cell(TABLE_1.get(model or ""), kernel, invariance)
+
+
+def table_4(model: str | None, measure: str, kernel: str, invariance: str) -> float | None:
+    """Return appendix E's correlation for a cell, None where it has none; `measure` is ``pearson`` or ``spearman``."""
+    return _cell(TABLE_4.get(measure, {}).get(model or ""), kernel, invariance)
 
 
 def _cell(row: tuple[Pair, Pair, Pair] | None, kernel: str, invariance: str) -> float | None:

@@ -1,54 +1,43 @@
-"""Figures of reports. matplotlib is imported when a figure is drawn, and draws to files only."""
+"""Figures of reports: each function returns a drawing, which loads matplotlib when it is called with a file name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from semret.arrays import Float64Array
-from semret.errors import MissingDependencyError
-from semret.foreign import hidden
+from semret.eval.drawing import Draw
+from semret.eval.palette import (
+    LEGEND,
+    Style,
+    assign_styles,
+    figure_of,
+    grid_of,
+    label_outside,
+    name_panel,
+    name_ticks,
+    plain_logarithm,
+)
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000")
-"""The palette of Okabe and Ito, which colour-blind readers can tell apart."""
+INTERVALS = "Whiskers: 95 % intervals."
 
-HATCHES = ("", "//", "..", "xx")
-
-Draw = Callable[[Path], None]
-
-
-@contextmanager
-def _figure(path: Path, width: float = 7.0, height: float = 4.2, **layout: Any) -> Iterator[Any]:
-    """Give a figure that is saved and closed at the end."""
-    try:
-        with hidden("matplotlibrc"):
-            import matplotlib
-    except ImportError as error:
-        raise MissingDependencyError(
-            "plots need matplotlib, which is not installed; install it with: pip install 'semret[plots]', "
-            "or leave plots out with --no-plots"
-        ) from error
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(width, height), layout="constrained", **layout)
-        FigureCanvasAgg(figure)
-        yield figure
-        figure.savefig(path, dpi=150)
+Triple = tuple[float, float, float]
+"""A mean and the ends of its interval."""
 
 
 def bars(
     groups: list[str],
-    series: dict[str, list[tuple[float, float, float]]],
+    series: dict[str, list[Triple]],
     *,
     label: str,
     title: str,
     lines: dict[str, float] | None = None,
+    x_label: str = "",
+    limits: tuple[float, float] | None = None,
+    caption: str = INTERVALS,
 ) -> Draw:
     """Return a drawing of grouped bars with intervals.
 
@@ -62,154 +51,196 @@ def bars(
         Of the y axis, with its unit.
     title : str
     lines : dict from name to height, optional
-        Dashed reference lines.
+        Reference lines, named beside their ends.
+    x_label, caption : str
+    limits : (low, high), optional
+        Of the y axis.
     """
 
     def draw(path: Path) -> None:
-        with _figure(path, width=max(6.0, 1.6 + 0.45 * len(groups) * len(series))) as figure:
+        width = max(6.0, 1.6 + 0.45 * len(groups) * len(series)) + LEGEND
+        with figure_of(path, width, title=title, caption=caption) as figure:
             axes = figure.subplots()
-            width = 0.8 / max(len(series), 1)
-            for number, (name, triples) in enumerate(series.items()):
-                means, lows, highs = (np.array(column) for column in zip(*triples, strict=True))
-                places = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
-                errors = np.maximum([means - lows, highs - means], 0)
-                axes.bar(
-                    places, means, width, label=name, yerr=errors, capsize=2, color=COLOURS[number % len(COLOURS)],
-                    hatch=HATCHES[number % len(HATCHES)], edgecolor="white",
-                )  # fmt: skip
+            _draw_bars(axes, groups, series)
             for number, (name, height) in enumerate((lines or {}).items()):
-                axes.axhline(height, linestyle=("--", ":")[number % 2], color="0.3", label=f"{name} {height:.3f}")
-            axes.set_xticks(np.arange(len(groups)), groups)
-            axes.set(ylabel=label, title=title)
-            axes.legend(frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.1))
+                axes.axhline(height, linestyle=("--", ":")[number % 2], color="0.3", linewidth=1)
+                axes.annotate(
+                    f" {name} {height:.3f}", (1, height), xycoords=("axes fraction", "data"), va="center", fontsize=7
+                )
+            name_ticks(axes.xaxis, groups, size=9)
+            axes.set(ylabel=label, xlabel=x_label, ylim=limits)
+            label_outside(figure, axes)
 
     return draw
+
+
+def _draw_bars(axes: Any, groups: list[str], series: dict[str, list[Triple]]) -> None:
+    width = 0.8 / max(len(series), 1)
+    styles = assign_styles(list(series))
+    for number, (name, triples) in enumerate(series.items()):
+        means, lows, highs = (np.array(column) for column in zip(*triples, strict=True))
+        places = np.arange(len(groups)) + (number - (len(series) - 1) / 2) * width
+        axes.bar(
+            places, means, width, label=name, yerr=np.maximum([means - lows, highs - means], 0), capsize=2,
+            color=styles[name].colour, hatch=styles[name].hatch, edgecolor="white",
+        )  # fmt: skip
 
 
 def curves(
-    x: list[float], series: dict[str, list[float]], *, x_label: str, y_label: str, title: str, log_x: bool = False
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float | Triple]],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    log_x: bool = False,
+    ticks: list[str] | None = None,
+    limits: tuple[float, float] | None = None,
+    lines: dict[str, float] | None = None,
+    caption: str = "",
 ) -> Draw:
-    """Return a drawing of lines over common x values."""
-
-    def draw(path: Path) -> None:
-        with _figure(path) as figure:
-            axes = figure.subplots()
-            for number, (name, values) in enumerate(series.items()):
-                axes.plot(
-                    x, values, label=name, marker="os^Dv"[number % 5], color=COLOURS[number % len(COLOURS)],
-                    linestyle=("-", "--", ":")[number // len(COLOURS) % 3],
-                )  # fmt: skip
-            if log_x:
-                axes.set_xscale("log")
-            axes.set(xlabel=x_label, ylabel=y_label, title=title)
-            axes.grid(alpha=0.3)
-            axes.legend(frameon=False)
-
-    return draw
+    """Return a drawing of lines over common x values; see `curve_panels`."""
+    return curve_panels(
+        {"": series}, x, x_label=x_label, y_label=y_label, title=title, log_x=log_x, ticks=ticks, limits=limits,
+        lines=lines, caption=caption,
+    )  # fmt: skip
 
 
-def histograms(panels: dict[str, dict[str, Float64Array]], *, x_label: str, title: str, columns: int = 4) -> Draw:
-    """Return a drawing of overlaid distributions, one panel for each name, `columns` side by side; densities."""
+def curve_panels(
+    panels: Mapping[str, Mapping[str, Sequence[float | Triple]]],
+    x: Sequence[float],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str,
+    log_x: bool = False,
+    ticks: list[str] | None = None,
+    limits: tuple[float, float] | None = None,
+    lines: dict[str, float] | None = None,
+    caption: str = "",
+    columns: int = 3,
+) -> Draw:
+    """Return a drawing of lines over common x values, in panels that share both axes.
+
+    Parameters
+    ----------
+    panels : mapping from title to mapping from name to values
+        A value is a number, or a mean with the ends of its interval.
+    x : sequence of float
+    x_label, y_label, title, caption : str
+    log_x : bool
+        Logarithmic x axis with plain numbers.
+    ticks : list of str, optional
+        Names of the x values, which are then taken to be 0, 1, 2, ...
+    limits : (low, high), optional
+        Of the y axis.
+    lines : dict from name to height, optional
+        Reference lines.
+    """
 
     def draw(path: Path) -> None:
         across = min(len(panels), columns)
         rows = -(-len(panels) // across)
-        with _figure(path, width=2.9 * across, height=2.5 * rows + 0.6) as figure:
-            grid = figure.subplots(rows, across, squeeze=False)
-            for axes, (name, sets) in zip(grid.flat, panels.items(), strict=False):
-                values = np.concatenate(list(sets.values()))
-                edges = np.linspace(values.min(), max(values.max(), values.min() + 1e-9), 31)
-                for number, (label, numbers) in enumerate(sets.items()):
-                    axes.hist(
-                        numbers, edges, density=True, alpha=0.6, label=label, color=COLOURS[number],
-                        hatch=HATCHES[number],
-                    )  # fmt: skip
-                axes.set(title=name, xlabel=x_label, ylabel="density")
-            for axes in list(grid.flat)[len(panels) :]:
-                axes.set_axis_off()
-            grid[0, 0].legend(frameon=False, fontsize=7)
-            figure.suptitle(title)
+        names = list(dict.fromkeys(name for series in panels.values() for name in series))
+        width = max(6.0 if across == 1 else 3.0 * across, min(14.0, 2 + 0.32 * len(ticks or [])))
+        width += LEGEND * (len(names) > 1)
+        with figure_of(path, width, 1.2 + 3.0 * rows, title=title, caption=caption) as figure:
+            grid = grid_of(figure, len(panels), columns, sharex=True, sharey=True)
+            for place, (axes, (name, series)) in enumerate(zip(grid, panels.items(), strict=True)):
+                _draw_curves(axes, x, series, assign_styles(names))
+                for number, (line, height) in enumerate((lines or {}).items()):
+                    axes.axhline(height, linestyle=("--", ":")[number % 2], color="0.3", linewidth=1, label=line)
+                name_panel(axes, name, 6.0 if across == 1 else 2.7)
+                if place % across == 0:
+                    axes.set_ylabel(y_label)
+                if place + across >= len(panels):
+                    axes.set_xlabel(x_label)
+                axes.grid(alpha=0.3)
+            if limits is not None:
+                grid[0].set_ylim(*limits)
+            if log_x:
+                plain_logarithm(grid[0].xaxis, x)
+            if ticks is not None:
+                crowded = sum(map(len, ticks)) > 60
+                for axes in grid:
+                    name_ticks(axes.xaxis, ticks, rotation=45 if crowded else 0)
+            if len(names) > 1:
+                label_outside(figure, grid[0])
 
     return draw
+
+
+def _draw_curves(
+    axes: Any, x: Sequence[float], series: Mapping[str, Sequence[float | Triple]], styles: Mapping[str, Style]
+) -> None:
+    for number, (name, values) in enumerate(series.items()):
+        style = styles[name]
+        looks = {"marker": style.marker, "markersize": 4, "color": style.colour, "linestyle": style.line}
+        triples = np.array([value if isinstance(value, tuple) else (value, np.nan, np.nan) for value in values])
+        axes.plot(x, triples[:, 0], label=name, **looks)
+        if np.isfinite(triples[:, 1:]).any():
+            axes.fill_between(x, triples[:, 1], triples[:, 2], color=style.colour, alpha=0.15, zorder=-number)
 
 
 def heat_maps(
     panels: dict[str, Float64Array], *, title: str, x_label: str, y_label: str, bar_label: str,
     ticks: tuple[list[str], list[str]] | None = None, diverging: bool = False, columns: int = 4,
+    limits: tuple[float, float] | None = None, caption: str = "",
 ) -> Draw:  # fmt: skip
-    """Return a drawing of matrices side by side.
+    """Return a drawing of matrices side by side on one scale of colours.
 
     Parameters
     ----------
     panels : dict from name to matrix
-    title, x_label, y_label, bar_label : str
+    title, x_label, y_label, bar_label, caption : str
     ticks : (list of str, list of str), optional
         Names of rows and of columns.
     diverging : bool
         Centre the colours at 0: for differences.
     columns : int
         Panels side by side.
+    limits : (low, high), optional
+        Of the colours; by default the range of all panels together. Small matrices show their values as well.
     """
 
     def draw(path: Path) -> None:
         across = min(len(panels), columns)
         rows = -(-len(panels) // across)
-        with _figure(path, width=3.4 * across + 0.6, height=3.1 * rows + 0.5) as figure:
-            grid = figure.subplots(rows, across, squeeze=False)
-            for axes, (name, matrix) in zip(grid.flat, panels.items(), strict=False):
-                bound = float(np.nanmax(np.abs(matrix), initial=1e-9))
-                limits = {"vmin": -bound, "vmax": bound, "cmap": "PuOr"} if diverging else {"cmap": "viridis"}
-                image = axes.imshow(matrix, interpolation="nearest", aspect="auto", **limits)
-                axes.set(title=name, xlabel=x_label, ylabel=y_label)
-                if ticks is not None:
-                    axes.set_yticks(np.arange(len(ticks[0])), ticks[0], fontsize=6)
-                    axes.set_xticks(np.arange(len(ticks[1])), ticks[1], fontsize=6, rotation=90)
-                figure.colorbar(image, ax=axes, label=bar_label)
-            for axes in list(grid.flat)[len(panels) :]:
-                axes.set_axis_off()
-            figure.suptitle(title)
+        with figure_of(
+            path, max(4.6, 3.1 * across + 1.2), 2.9 * rows + 0.5, title=title, caption=caption
+        ) as figure:  # fmt: skip
+            grid = grid_of(figure, len(panels), columns)
+            scale = _scale(list(panels.values()), limits, diverging)
+            for place, (axes, (name, matrix)) in enumerate(zip(grid, panels.items(), strict=True)):
+                image = axes.imshow(matrix, interpolation="nearest", aspect="auto", **scale)
+                name_panel(axes, name, 2.6)
+                _write_values(axes, matrix, scale)
+                for axis, names in zip((axes.yaxis, axes.xaxis), ticks or (), strict=False):
+                    name_ticks(axis, names, size=6, rotation=90 if axis is axes.xaxis else 0)
+                if place % across == 0:
+                    axes.set_ylabel(y_label)
+                if place + across >= len(panels):
+                    axes.set_xlabel(x_label)
+            figure.colorbar(image, ax=grid, label=bar_label, shrink=min(1.0, 1.4 / rows), aspect=25)
 
     return draw
 
 
-def scatters(panels: dict[str, tuple[Float64Array, Float64Array]], *, x_label: str, y_label: str, title: str) -> Draw:
-    """Return a drawing of point densities, one hexagonal panel for each name."""
-
-    def draw(path: Path) -> None:
-        columns = min(len(panels), 3)
-        rows = -(-len(panels) // columns)
-        with _figure(path, width=3.4 * columns, height=2.9 * rows + 0.5) as figure:
-            grid = figure.subplots(rows, columns, squeeze=False)
-            for axes, (name, (x, y)) in zip(grid.flat, panels.items(), strict=False):
-                image = axes.hexbin(x, y, gridsize=40, bins="log", cmap="viridis", mincnt=1)
-                axes.set(title=name, xlabel=x_label, ylabel=y_label)
-                figure.colorbar(image, ax=axes, label="pairs")
-            for axes in list(grid.flat)[len(panels) :]:
-                axes.set_axis_off()
-            figure.suptitle(title)
-
-    return draw
+def _scale(matrices: list[Float64Array], limits: tuple[float, float] | None, diverging: bool) -> dict[str, Any]:
+    values = np.concatenate([matrix.ravel() for matrix in matrices])
+    values = values[np.isfinite(values)]
+    if diverging:
+        bound = float(np.abs(values).max(initial=1e-9))
+        return {"vmin": -bound, "vmax": bound, "cmap": "PuOr"}
+    low, high = limits or (float(values.min(initial=0)), float(values.max(initial=1e-9)))
+    return {"vmin": low, "vmax": high, "cmap": "viridis"}
 
 
-def trade_off(panels: dict[str, dict[str, tuple[float, float]]], *, x_label: str, y_label: str, title: str) -> Draw:
-    """Return a drawing of named points (x on a logarithmic axis, y), one panel for each name."""
-
-    def draw(path: Path) -> None:
-        columns = min(len(panels), 3)
-        rows = -(-len(panels) // columns)
-        with _figure(path, width=3.4 * columns + 1.6, height=2.7 * rows + 0.5) as figure:
-            grid = figure.subplots(rows, columns, squeeze=False)
-            for axes, (name, points) in zip(grid.flat, panels.items(), strict=False):
-                for number, (label, (x, y)) in enumerate(points.items()):
-                    axes.scatter(
-                        [x], [y], label=label, marker="os^DvPX*<>"[number % 10], color=COLOURS[number % len(COLOURS)]
-                    )
-                axes.set_xscale("log")
-                axes.set(title=name, xlabel=x_label, ylabel=y_label)
-                axes.grid(alpha=0.3)
-            for axes in list(grid.flat)[len(panels) :]:
-                axes.set_axis_off()
-            figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
-            figure.suptitle(title)
-
-    return draw
+def _write_values(axes: Any, matrix: Float64Array, scale: dict[str, Any]) -> None:
+    if matrix.size > 150:
+        return
+    middle = (scale["vmin"] + scale["vmax"]) / 2
+    for (row, column), value in np.ndenumerate(matrix):
+        dark = value < middle if scale["cmap"] == "viridis" else abs(value) > 0.6 * scale["vmax"]
+        text = f"{value:+.2f}" if scale["cmap"] == "PuOr" else f"{value:.2f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")

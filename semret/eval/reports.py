@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -16,30 +17,22 @@ from typing import Any
 
 from semret._version import __version__
 from semret.errors import DatasetError, StorageError
+from semret.eval.drawing import draw_all
+from semret.eval.leftovers import remove_leftovers
+from semret.eval.metrics import correct_by_holm
 from semret.eval.paper import PAPER
+from semret.eval.protocol import PROTOCOLS, list_deviations
+from semret.eval.schema import SCHEMA, STATISTICS, find_problems
+from semret.foreign import read_regular
 
-SCHEMA = "semret-report/1"
+PACKAGES = (
+    "numpy", "scipy", "numba", "ortools", "torch", "torchvision", "timm", "transformers", "open_clip_torch",
+    "faiss-cpu", "h5py", "pillow",
+)  # fmt: skip
+"""Packages whose versions a report names: numbers depend on them."""
 
-PACKAGES = ("numpy", "scipy", "numba", "torch", "timm", "transformers", "open_clip_torch", "faiss-cpu", "pillow")
-
-FIELDS: dict[str, type | tuple[type, ...]] = {
-    "schema": str, "experiment": str, "title": str, "created": str, "semret": str, "versions": dict, "machine": dict,
-    "settings": dict, "seed": int, "dataset": dict, "models": list, "metrics": list, "comparisons": list,
-    "tables": list, "notes": list, "figures": list, "seconds": dict, "paper": str,
-}  # fmt: skip
-"""Top-level fields of report.json and their types; docs/evaluation.md describes them."""
-
-METRIC_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "name": str, "model": str, "cell": dict, "mean": (int, float, type(None)), "low": (int, float, type(None)),
-    "high": (int, float, type(None)), "n": int, "paper": (int, float, type(None)),
-}  # fmt: skip
-"""Fields of each entry of ``metrics``."""
-
-COMPARISON_FIELDS: dict[str, type | tuple[type, ...]] = {
-    "name": str, "model": str, "cell": dict, "against": dict, "mean": (int, float), "low": (int, float),
-    "high": (int, float), "p": (int, float), "n": int,
-}  # fmt: skip
-"""Fields of each entry of ``comparisons``."""
+MOST_BYTES = 2**30
+"""Largest report that is read."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +47,11 @@ class Table:
         """Return the table in Markdown under its title."""
         lines = [f"## {self.title}", "", _line(self.header), _line(["---"] * len(self.header))]
         return "\n".join([*lines, *(_line(row) for row in self.rows), ""])
+
+    def without_empty_columns(self) -> Table:
+        """Return the table without columns that say ``-`` in every row; with no rows it stays as it is."""
+        kept = [c for c in range(len(self.header)) if not self.rows or any(row[c] != "-" for row in self.rows)]
+        return Table(self.title, [self.header[c] for c in kept], [[row[c] for c in kept] for row in self.rows])
 
 
 def _line(cells: list[str]) -> str:
@@ -75,16 +73,20 @@ class Report:
     models : list of dict
         Identity of each network: checkpoint, revision, weight hash, preprocessing, S and C.
     metrics, comparisons : list of dict
-        See `METRIC_FIELDS` and `COMPARISON_FIELDS`.
+        See `semret.eval.schema`.
     tables : list of Table
     notes : list of str
         What a reader must know of how numbers came about.
+    departures : list of str
+        What differs from the paper beside settings and what its protocol lists; see `deviations`.
     seconds : dict
         Wall time by stage.
     per_query : list of dict
         Lines of per_query.jsonl.
     figures : dict
         File name to a function that draws it to a path; drawn only when the report is written.
+    created : str
+        Date and time in UTC.
     """
 
     experiment: str
@@ -97,9 +99,24 @@ class Report:
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    departures: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     per_query: list[dict[str, Any]] = field(default_factory=list)
     figures: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    @property
+    def deviations(self) -> list[str]:
+        """What differs from the paper: `departures`, settings, numbers of pictures, and what always does."""
+        if self.experiment not in PROTOCOLS:
+            return list(self.departures)
+        drawn = {"queries": "queries", "database": "databases", "count": "pictures"}
+        counts = {name: self.dataset[field] for name, field in drawn.items() if field in self.dataset}
+        return self.departures + list_deviations(self.experiment, {**self.settings, **counts})
+
+    def shown_tables(self) -> list[Table]:
+        """Return the tables without columns in which nothing stands."""
+        return [table.without_empty_columns() for table in self.tables]
 
     def as_json(self) -> dict[str, Any]:
         """Return the document of report.json; numbers that are not finite become null."""
@@ -107,18 +124,19 @@ class Report:
             "schema": SCHEMA,
             "experiment": self.experiment,
             "title": self.title,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": self.created,
             "semret": __version__,
             "versions": installed_versions(),
-            "machine": {"system": platform.platform(), "processor": platform.machine(), "cpus": os.cpu_count() or 0},
+            "machine": machine(),
             "settings": self.settings,
             "seed": self.seed,
             "dataset": self.dataset,
             "models": self.models,
             "metrics": self.metrics,
-            "comparisons": self.comparisons,
-            "tables": [{"title": t.title, "header": t.header, "rows": t.rows} for t in self.tables],
+            "comparisons": with_holm(self.comparisons),
+            "tables": [{"title": t.title, "header": t.header, "rows": t.rows} for t in self.shown_tables()],
             "notes": self.notes,
+            "deviations": self.deviations,
             "figures": sorted(self.figures),
             "seconds": {stage: round(value, 3) for stage, value in self.seconds.items()},
             "paper": PAPER,
@@ -129,16 +147,51 @@ class Report:
     def as_markdown(self) -> str:
         """Return report.md."""
         parts = [f"# {self.title}", ""]
-        parts += [table.as_markdown() for table in self.tables]
+        parts += [table.as_markdown() for table in self.shown_tables()]
         if self.notes:
             parts += ["## Notes", "", *(f"- {note}" for note in self.notes), ""]
+        if self.deviations:
+            parts += ["## Deviations from the paper", "", *(f"- {line}" for line in self.deviations), ""]
         parts += [f"![{Path(name).stem}]({name})\n" for name in sorted(self.figures) if name.endswith(".png")]
-        settings = [[name, json.dumps(finite(value))] for name, value in self.settings.items()]
-        parts += [Table("Settings", ["setting", "value"], settings).as_markdown()]
-        facts = [[name, json.dumps(finite(value))] for name, value in self.dataset.items()]
-        parts += [Table("Data", ["", ""], facts).as_markdown()]
-        parts += [f"semret {__version__}; paper: {PAPER}.", ""]
+        parts += [f"[{Path(name).stem}]({name})\n" for name in sorted(self.figures) if name.endswith(".html")]
+        parts += [_facts("Settings", {"seed": self.seed, **self.settings}), _facts("Data", self.dataset)]
+        parts += [_facts(f"Model {model.get('name', '')}".rstrip(), model) for model in self.models]
+        parts += [_facts("Seconds", {stage: round(value, 1) for stage, value in self.seconds.items()})]
+        made = {"date": self.created, "semret": __version__, **installed_versions(), **machine()}
+        parts += [_facts("Made with", made), f"Paper: {PAPER}.", ""]
         return "\n".join(parts)
+
+
+def _facts(title: str, values: dict[str, Any]) -> str:
+    """Return names and JSON values as a table, nothing without any."""
+    rows = [[name, value if isinstance(value, str) else json.dumps(finite(value))] for name, value in values.items()]
+    return Table(title, ["", ""], rows).as_markdown() if rows else ""
+
+
+def machine() -> dict[str, Any]:
+    """Return the system, the processor and its number of logical CPUs."""
+    return {"system": platform.platform(), "processor": _processor(), "cpus": os.cpu_count() or 0}
+
+
+def _processor() -> str:
+    """Return the processor's name where Linux tells it, else its architecture."""
+    with contextlib.suppress(OSError):
+        for line in read_regular("/proc/cpuinfo", most=2**24).decode("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()} ({platform.machine()})"
+    return platform.machine()
+
+
+def with_holm(comparisons: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the comparisons with `p_holm`: Holm's correction of `p` for all of them together."""
+    corrected = correct_by_holm([comparison["p"] for comparison in comparisons])
+    return [{**comparison, "p_holm": p} for comparison, p in zip(comparisons, corrected, strict=True)]
+
+
+def show_p(comparison: dict[str, Any], name: str = "p") -> str:
+    """Write a p value of a comparison; where so many resamples give none smaller, as an upper limit."""
+    text = f"{comparison[name]:.4f}"
+    return f"<= {text}" if comparison["p"] <= comparison.get("p_least", 0.0) else text
 
 
 def file_name(text: str) -> str:
@@ -173,6 +226,9 @@ def installed_versions() -> dict[str, str]:
 def write_report(report: Report, directory: Path) -> list[Path]:
     """Write report.json, report.md, per_query.jsonl and the figures; files of the same names are replaced.
 
+    The texts are written before anything is drawn. A figure that cannot be drawn is left out of the report, whose
+    notes then say why.
+
     Returns
     -------
     list of Path
@@ -182,26 +238,31 @@ def write_report(report: Report, directory: Path) -> list[Path]:
     ------
     StorageError
         If the directory cannot be written.
-    MissingDependencyError
-        If plots are to be drawn and matplotlib is not installed; everything else has been written then.
     """
-    texts = {
-        "report.json": json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n",
-        "report.md": report.as_markdown(),
-    }
-    if report.per_query:
-        texts["per_query.jsonl"] = "".join(
-            json.dumps(finite(line), allow_nan=False) + "\n" for line in report.per_query
-        )
-    written = []
+    remove_leftovers(directory)
+    lines = "".join(json.dumps(finite(line), allow_nan=False) + "\n" for line in report.per_query)
+    written = _write_texts(directory, {**_texts(report), **({"per_query.jsonl": lines} if lines else {})})
+    failed = draw_all(report.figures, directory)
+    for name, reason in failed.items():
+        del report.figures[name]
+        report.notes.append(f"{name} could not be drawn: {reason}")
+    if failed:
+        _write_texts(directory, _texts(report))
+    return [*written, *(directory / name for name in report.figures)]
+
+
+def _texts(report: Report) -> dict[str, str]:
+    document = json.dumps(report.as_json(), indent=1, allow_nan=False) + "\n"
+    return {"report.json": document, "report.md": report.as_markdown()}
+
+
+def _write_texts(directory: Path, texts: dict[str, str]) -> list[Path]:
+    written: list[Path] = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             written.append(directory / name)
             written[-1].write_text(text, encoding="utf-8", errors="surrogateescape")
-        for name, draw in report.figures.items():
-            written.append(directory / name)
-            draw(written[-1])
     except OSError as error:
         raise StorageError(f"cannot write {written[-1] if written else directory}: {error.strerror}") from error
     return written
@@ -217,48 +278,16 @@ def read_report(path: Path) -> dict[str, Any]:
     """
     file = path / "report.json" if path.is_dir() else path
     try:
-        document = json.loads(file.read_text(encoding="utf-8"))
+        document = json.loads(read_regular(file, most=MOST_BYTES))
     except OSError as error:
         raise DatasetError(f"cannot read {file}: {error.strerror}; give a report.json or the --out of a run") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(f"{file} is no JSON document: {error}") from error
     problems = find_problems(document)
     if problems:
         raise DatasetError(f"{file} is no report of schema {SCHEMA}: {problems[0]}")
     found: dict[str, Any] = document
     return found
-
-
-def find_problems(document: Any) -> list[str]:
-    """Check a document against the schema; return what is wrong, nothing for a valid report."""
-    if not isinstance(document, dict):
-        return [f"it holds a {type(document).__name__}, expected an object"]
-    problems = _misfits(document, FIELDS, "")
-    if problems:
-        return problems
-    if document["schema"] != SCHEMA:
-        return [f"schema is {document['schema']!r}, expected {SCHEMA!r}"]
-    for name, fields in (("metrics", METRIC_FIELDS), ("comparisons", COMPARISON_FIELDS)):
-        for index, entry in enumerate(document[name]):
-            problems += _misfits(entry, fields, f"{name}[{index}].")
-    for index, table in enumerate(document["tables"]):
-        widths = {len(row) for row in [table["header"], *table["rows"]]}
-        if len(widths) != 1:
-            problems.append(f"tables[{index}] has rows of {sorted(widths)} cells")
-    return problems
-
-
-def _misfits(entry: Any, fields: dict[str, Any], prefix: str) -> list[str]:
-    if not isinstance(entry, dict):
-        return [f"{prefix.rstrip('.')} is no object"]
-    missing = [f"{prefix}{name} is missing" for name in fields if name not in entry]
-    surplus = [f"{prefix}{name} is unknown" for name in entry if name not in fields]
-    wrong = [
-        f"{prefix}{name} is a {type(entry[name]).__name__}"
-        for name, kind in fields.items()
-        if name in entry and (not isinstance(entry[name], kind) or isinstance(entry[name], bool))
-    ]
-    return missing + surplus + wrong
 
 
 def compare_reports(documents: Iterable[tuple[str, dict[str, Any]]]) -> Table:
@@ -286,10 +315,11 @@ def compare_reports(documents: Iterable[tuple[str, dict[str, Any]]]) -> Table:
 
 
 def show(metric: dict[str, Any]) -> str:
-    """Write a metric as its mean and, where there is one, its interval."""
-    if metric["mean"] is None or not math.isfinite(metric["mean"]):
+    """Write a metric as its number and, where there is one, its interval."""
+    value = next(metric[name] for name in STATISTICS if name in metric)
+    if value is None or not math.isfinite(value):
         return "-"
-    text = f"{metric['mean']:.3f}"
+    text = f"{value:.3f}"
     if metric.get("low") is not None:
         text += f" [{metric['low']:.3f}, {metric['high']:.3f}]"
     return text

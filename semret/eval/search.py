@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,9 +120,9 @@ def find_answers(
     solver : str
         See `semret.retrieval.matching.SOLVERS`.
     full_matrix : bool
-        Solve every pair; then :math:`\sigma^2` of the rbf kernel is the median squared distance of the matrix.
-        Otherwise, for matchings, it is the median over all pairs of the mean squared distance over all matchings,
-        :math:`\|a\|^2 + \|b\|^2 - 2 S \langle \bar a, \bar b \rangle`, which needs none. The order of answers does not
+        Solve every pair; then the bandwidth of the rbf kernel is that of the squared distances of the matched maps.
+        Otherwise, for matchings, it is that of the mean squared distances over all matchings,
+        :math:`\|a\|^2 + \|b\|^2 - 2 S \langle \bar a, \bar b \rangle`, which need none. The order of answers does not
         depend on it.
     prune : bool
         False solves every pair without keeping the matrix: for measurements.
@@ -262,20 +262,18 @@ class _Search:
         from semret.retrieval.rsm import rsm
 
         start = time.perf_counter()
-        matrices = rsm(
+        products = rsm(
             Tokens(self.queries),
             Tokens(self.database),
-            kernel=self.kernels,
+            kernel="linear",
             solver=solver,
             center="none" if self.center.tokens is None else self.center.tokens,
             threads=self.threads,
             progress=self._advance_by(1),
         )
-        found = self._rank(matrices, start, None)
-        return {
-            kernel: Answers(rows=answers.rows, scores=answers.scores, solved=self.allowed.size, seconds=answers.seconds)
-            for kernel, answers in found.items()
-        }
+        norms = self._statistics(self.queries)[0], self._statistics(self.database)[0]
+        found = self._from_products(products, *norms, start)
+        return {kernel: replace(answers, solved=self.allowed.size) for kernel, answers in found.items()}
 
     def _closed_form_sigma(self) -> float:
         """Return the bandwidth from norms and mean tokens, centred exactly, of all pairs."""

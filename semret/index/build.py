@@ -167,7 +167,9 @@ class _Run:
         self._progress(0, len(pending))
         self._refusals: list[Loaded] = []
         batch_size, threads = self._options.batch_size, self._options.threads
-        size = None if self._fresh else self._writer.manifest.identity.preprocessing.size
+        size = self._options.decode_for
+        if size is None and not self._fresh:
+            size = self._writer.manifest.identity.preprocessing.size
         loader = Loader(self._network.get, self._is_known, size)
         counter = itertools.count(1)
         with Embedder(self._network.get, self._finish, batch_size=batch_size, is_known=self._is_known) as embedder:

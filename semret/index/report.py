@@ -98,6 +98,9 @@ class SyncOptions:
         Images after which what was embedded is committed.
     prune : bool
         Whether images of folders that are missing or empty as a whole are removed.
+    decode_for : (int, int) or None
+        Height and width that pictures are decoded for, where that is larger than the network's input; None decodes for
+        the input.
     """
 
     dtype: str | None = None
@@ -106,6 +109,7 @@ class SyncOptions:
     root: PathLike | None = None
     commit_rows: int = SEGMENT_ROWS
     prune: bool = False
+    decode_for: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in DTYPES:

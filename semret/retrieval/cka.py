@@ -86,6 +86,9 @@ def cka(k: ArrayLike, l: ArrayLike, *, estimator: str = "biased") -> float:  # n
 def minibatch_cka(batches: Iterable[tuple[ArrayLike, ArrayLike]], *, estimator: str = "unbiased") -> float:
     """Compare two representations by the HSIC means of many small batches (Nguyen et al., 2021).
 
+    A batch weighs as many times as it has items: a short last one cannot outweigh the rest. Batches of about the same
+    size are best, above all with the biased estimator, whose bias grows as they shrink.
+
     Parameters
     ----------
     batches : iterable of (k, l)
@@ -119,30 +122,31 @@ class _Scaled(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """The three HSIC of a pair of matrices, in the units of the two, and the exponents of the units."""
+    """The three HSIC of a pair of matrices in the units of the two, the exponents of these, and the matrices' side."""
 
     cross: float
     own_k: float
     own_l: float
     exponent_k: int
     exponent_l: int
+    items: int
 
 
 def _terms(k: ArrayLike, l: ArrayLike, estimator: str) -> _Terms:  # noqa: E741
     one, other = _checked_pair(k, l, estimator)
     pairs = (one, other), (one, one), (other, other)
     cross, own_k, own_l = (_hsic(a.values, b.values, estimator) for a, b in pairs)
-    return _Terms(cross, own_k, own_l, one.exponent, other.exponent)
+    return _Terms(cross, own_k, own_l, one.exponent, other.exponent, len(one.values))
 
 
 def _alignment(terms: Sequence[_Terms]) -> float:
-    """Return the ratio of the means, taken in the units of the largest matrices: no ratio depends on units."""
+    """Return the ratio of the means, weighted by items, in the units of the largest matrices (a ratio has none)."""
     top_k, top_l = max(term.exponent_k for term in terms), max(term.exponent_l for term in terms)
     sums = np.zeros(3)
     for term in terms:
         down_k, down_l = term.exponent_k - top_k, term.exponent_l - top_l
-        sums += np.ldexp(term[:3], [down_k + down_l, 2 * down_k, 2 * down_l])
-    cross, own_k, own_l = (sums / len(terms)).tolist()
+        sums += term.items * np.ldexp(term[:3], [down_k + down_l, 2 * down_k, 2 * down_l])
+    cross, own_k, own_l = (sums / sum(term.items for term in terms)).tolist()
     if own_k <= 0 or own_l <= 0:
         return math.nan
     return float(cross / (math.sqrt(own_k) * math.sqrt(own_l)))

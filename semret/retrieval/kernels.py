@@ -127,14 +127,25 @@ def rbf(squared_distances: ArrayLike, sigma: float | None) -> Float64Array:
     return np.exp(-(d2 / width))
 
 
-def median_bandwidth(squared_distances: ArrayLike) -> float:
-    r"""Return the bandwidth sigma of which :math:`\sigma^2` is the median of the squared distances.
+BANDWIDTH_OFFSET = 1e-3
+"""What the paper's published code adds to the bandwidth, against a division by zero."""
 
-    The paper's text speaks of the square root of the median Euclidean distance, its published code takes
-    :math:`\exp(-d^2 / (2 \operatorname{median}(d^2)))`; this is what the code does. An empty input gives 0.
+
+def median_bandwidth(squared_distances: ArrayLike) -> float:
+    r"""Return the bandwidth of the paper's published code.
+
+    :math:`\sigma = \sqrt{\operatorname{median}(d^2)} + 10^{-3}`, the median over the squared distances that are not 0:
+    a map's distance to itself, or to a copy, says nothing of how far apart maps are. Without any other distance sigma
+    is the offset alone. The paper's text differs, see ADR 2.
+
+    Parameters
+    ----------
+    squared_distances : array_like
+        Of any shape, not negative.
     """
     d2 = np.asarray(squared_distances, dtype=np.float64)
-    return float(np.sqrt(np.median(d2))) if d2.size else 0.0
+    apart = d2[d2 != 0]
+    return (float(np.sqrt(np.median(apart))) if apart.size else 0.0) + BANDWIDTH_OFFSET
 
 
 def centred_squared_norms(

@@ -157,7 +157,7 @@ def rerank(
     center : Center or None
         Subtracted from query and candidates; None subtracts nothing.
     sigma : float or None
-        RBF bandwidth; by default :math:`\sigma^2` is the median over the candidates of the squared distance's mean
+        RBF bandwidth; by default that of `semret.retrieval.kernels.median_bandwidth`, of the squared distances' means
         over all matchings. The order does not depend on it.
     threads : int or None
         Threads of bounds and solver; None takes all.

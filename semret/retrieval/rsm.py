@@ -87,7 +87,8 @@ def rsm(
     prefix_tokens : int
         With layout NTD alone.
     sigma : float or None
-        RBF bandwidth; by default :math:`\sigma^2` is the median of all squared distances of the matrix.
+        RBF bandwidth; by default that of all squared distances of the matrix, zeros left out, as the paper's published
+        code takes it: see `semret.retrieval.kernels.median_bandwidth`.
     tile_bytes : int
         Size of a tile's tokens as float32; larger tiles read less, and change nothing else.
     threads : int or None

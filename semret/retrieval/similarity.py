@@ -210,7 +210,7 @@ def _refuse_options(options: dict[str, Any], invariance: str) -> None:
 def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation") -> float:
     r"""Return the bandwidth of one query against a set of candidates.
 
-    :math:`\sigma^2` is the median over the candidates of the mean squared distance over all matchings,
+    `median_bandwidth` over the candidates of the mean squared distance over all matchings,
     :math:`\|a\|^2 + \|b\|^2 - 2 \min(S_q, S_d) \langle \bar a, \bar b \rangle`, which needs no matching; for invariance
     pooled, of the squared distances of the mean tokens.
     """

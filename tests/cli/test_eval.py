@@ -1,15 +1,18 @@
 """``semret eval``: options, output, files and errors, with the embedded network on rendered data."""
 
 import json
+from pathlib import Path
 
+import jsonschema
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
 from semret.cli.evaluate import app
-from semret.eval.reports import find_problems
+from semret.eval.schema import find_problems
 
-MODEL = "efficientnet-lite0@96x160"
+NAME = "efficientnet-lite0"
+MODEL = f"{NAME}@96x160"
 runner = CliRunner()
 
 
@@ -53,6 +56,8 @@ def test_egoobjects_writes_a_valid_report_and_prints_the_same(ego_report):
     out, printed = ego_report
     written = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert find_problems(written) == []
+    schema = Path(__file__).parents[2] / "docs" / "report-schema.json"
+    jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(written)
     assert {**written, "created": ""} == {**printed, "created": ""}
     names = {path.name for path in out.iterdir()}
     assert {"report.json", "report.md", "per_query.jsonl", "shortlist_recall.png"} <= names
@@ -112,14 +117,24 @@ def test_the_full_matrix_gives_the_same_answers(data, ego_report):
         "--features", data / "features", "--metric", "f1@3", "--full-matrix", "--format", "json",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout)["metrics"] == ego_report[1]["metrics"]
+    found, expected = (
+        [{name: value for name, value in m.items() if name != "sigma"} for m in metrics]
+        for metrics in (json.loads(done.stdout)["metrics"], ego_report[1]["metrics"])
+    )
+    assert found == expected
+    sigmas = [
+        m["sigma"] for m in json.loads(done.stdout)["metrics"] if m["cell"].get("kernel") == "rbf" and "sigma" in m
+    ]
+    assert len(sigmas) == 2 * 4 * 3
+    assert min(sigmas) > 0
 
 
 def test_examples_show_queries_and_answers(ego_report):
     out, _ = ego_report
     page = (out / "examples-1.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 4 * 5
-    assert "<th>permutation</th>" in page
+    assert page.count("<figcaption>permutation ") == 4
+    assert "<meta name=viewport content='width=device-width'>" in page
 
 
 def test_cityscapes_prints_the_shape_of_table_3(data):
@@ -157,7 +172,8 @@ def test_reports_stand_side_by_side(data, ego_report):
         (("--center", "middle"), "middle"),
         (("--model", "no-such-model"), "no-such-model"),
         (("--model", "efficientnet-lite0@big"), "NAME@HxW"),
-        (("--queries", "100"), "lower --queries or --database"),
+        (("--queries", "0"), "expected at least 1"),
+        (("--frame", "big"), "expected HxW"),
         (("--aspect", "wide"), "W:H"),
         (("--weights", "x", "--model", "clip", "--model", "bit"), "run them one by one"),
     ],
@@ -183,3 +199,57 @@ def test_plots_can_be_left_out(data, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
     assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".jsonl", ".html"}
+
+
+def test_a_small_set_takes_what_there_is_and_says_so(data):
+    done = run(
+        "egoobjects", "--root", data / "ego", "--model", MODEL, "--kernels", "cosine", "--invariances", "none",
+        "--features", data / "features", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "15 usable pictures where 2000 queries and a database of 5000 need 7000" in done.stderr
+    report = json.loads(done.stdout)
+    assert (report["dataset"]["queries"], report["dataset"]["databases"]) == (4, [11])
+    assert report["dataset"]["notes"][0] in done.stderr
+    assert "queries is 4; the paper: 2000" in report["deviations"]
+
+
+def test_the_papers_protocol_is_followed_but_for_what_is_given_beside_it(data, tmp_path):
+    done = run(
+        "egoobjects", "--root", data / "ego", "--model", MODEL, "--queries", 4, "--database", 9,
+        "--kernels", "cosine,rbf", "--features", tmp_path, "--paper-protocol", "--frame", "45x80", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    settings = report["settings"]
+    assert (settings["solver"], settings["center"], settings["dtype"]) == ("batch-optimal", "position", "float32")
+    assert settings["frame"] == [45, 80]
+    assert settings["paper_protocol"] is True
+    deviations = report["deviations"]
+    assert "frame is 45 x 80; the paper: 1080 x 1920" in deviations
+    assert not any(line.startswith(("solver", "center", "dtype", "aspect")) for line in deviations)
+    assert any(line.startswith("rbf has one bandwidth") for line in deviations)
+    assert {m["paper"] for m in report["metrics"]} == {None}
+    assert not any("paper" in column for table in report["tables"] for column in table["header"])
+    assert [folder.name for folder in tmp_path.iterdir()] == [f"egoobjects-{NAME}-96x160-float32-frames-45x80"]
+
+
+def test_numbers_of_the_paper_stand_only_where_everything_is_the_papers(data, ego_report, monkeypatch):
+    monkeypatch.setattr("semret.eval.paper.EXTRACTORS", {NAME: "CLIP"})
+    monkeypatch.setattr("semret.eval.paper.QUERIES", 4)
+    monkeypatch.setattr("semret.eval.paper.TABLE_2", {"CLIP": {9: ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6))}})
+    arguments = (
+        "egoobjects", "--root", data / "ego", "--queries", 4, "--database", 9, "--database", 6, "--kernels", "linear",
+        "--features", data / "features", "--format", "json", "--model",
+    )  # fmt: skip
+
+    def papers(model):
+        report = json.loads(run(*arguments, model).stdout)
+        return {
+            (m["cell"]["database"], m["cell"].get("invariance")): m["paper"] for m in report["metrics"] if m["paper"]
+        }
+
+    assert papers(NAME) == {}  # rendered pictures
+    monkeypatch.setattr("semret.eval.egoobjects.EGOOBJECTS_TEST", (15, 15))
+    assert papers(NAME) == {(9, "none"): 0.3, (9, "permutation"): 0.4}
+    assert papers(MODEL) == {}  # another input size

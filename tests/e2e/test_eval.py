@@ -1,7 +1,9 @@
 """The experiments end to end: rendered pictures, the embedded network, and what must come out of them."""
 
 import json
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,11 +13,12 @@ from semret.cli.evaluate import app
 from semret.eval.experiments.cka import split_batches
 from semret.eval.experiments.correlation import resampled_correlation
 from semret.eval.experiments.pictures import choose_layers
-from semret.eval.experiments.translation import crop_pairs, shift_in_pixels, split_pairs
-from semret.eval.reports import find_problems
+from semret.eval.experiments.translation import crop_pairs, shift_in_pixels
 from semret.eval.scenes import make_egoobjects, render_collection
+from semret.eval.schema import find_problems
 
 runner = CliRunner()
+SCHEMA = Path(__file__).parents[2] / "docs" / "report-schema.json"
 
 
 def run(*arguments):
@@ -23,6 +26,9 @@ def run(*arguments):
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert find_problems(report) == []
+    jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8"))).validate(report)
+    assert {"name", "pictures", "fingerprint"} <= set(report["dataset"])
+    assert all(len(model["weights_sha256"]) == 64 for model in report["models"])
     return report
 
 
@@ -53,7 +59,7 @@ def test_translation_separates_shifted_views_better_with_matching(pictures, tmp_
         "translation", "--images", pictures, "--model", "efficientnet-lite0@128x128", "--pairs", 4, "--batches", 2,
         "--largest", 64, "--out", tmp_path,
     )  # fmt: skip
-    areas = {(m["cell"]["layer"], m["cell"]["invariance"]): m["mean"] for m in report["metrics"]}
+    areas = {(m["cell"]["layer"], m["cell"]["invariance"]): m["value"] for m in report["metrics"]}
     layers = list(dict.fromkeys(layer for layer, _ in areas))
     assert len(layers) >= 3
     gains = [areas[layer, "permutation"] - areas[layer, "none"] for layer in layers]
@@ -61,6 +67,13 @@ def test_translation_separates_shifted_views_better_with_matching(pictures, tmp_
     assert min(areas[layer, "permutation"] for layer in layers) > 0.8
     assert report["settings"]["shift_pixels"] % 32 != 0
     assert {"rsm.png", "distributions.png", "separation.png"} <= {path.name for path in tmp_path.iterdir()}
+    for metric in report["metrics"]:
+        assert metric["n"] == report["dataset"]["pictures"] == 8  # pictures, not batches
+        assert metric["low"] <= metric["value"] <= metric["high"]
+        assert metric["sigma"] > 0
+    for comparison in report["comparisons"]:
+        assert comparison["p_holm"] >= comparison["p"] >= comparison["p_least"]
+    assert any("8 pictures in 2 batches" in note for note in report["notes"])
 
 
 def test_correlation_of_a_classifier(pictures, tmp_path):
@@ -74,8 +87,23 @@ def test_correlation_of_a_classifier(pictures, tmp_path):
         assert -1 <= metric["low"] <= metric["high"] <= 1
         assert metric["n"] == 12
     # Pictures of the same things are seen as similar and classified alike.
-    assert found["pearson", "cosine", "permutation"]["mean"] < 0
-    assert (tmp_path / "correlation_efficientnet-lite0.png").exists()
+    assert found["pearson", "cosine", "permutation"]["value"] < 0
+    assert (tmp_path / "correlation_efficientnet-lite0-128x128.png").exists()
+    assert found["pearson", "rbf", "permutation"]["sigma"] > 0
+    assert all("sigma" not in metric for (_, kernel, _), metric in found.items() if kernel != "rbf")
+
+
+def test_two_sizes_of_one_model_are_kept_apart(pictures, tmp_path):
+    report = run(
+        "correlation", "--images", pictures, "--model", "efficientnet-lite0@64x64", "--model",
+        "efficientnet-lite0@96x96", "--count", 5, "--kernels", "cosine", "--invariances", "none", "--out", tmp_path,
+    )  # fmt: skip
+    names = ["efficientnet-lite0@64x64", "efficientnet-lite0@96x96"]
+    assert [model["name"] for model in report["models"]] == names
+    rows = report["tables"][0]["rows"]
+    assert [row[0] for row in rows] == names
+    assert rows[0][2:] != rows[1][2:]
+    assert report["figures"] == ["correlation_efficientnet-lite0-64x64.png", "correlation_efficientnet-lite0-96x96.png"]
 
 
 def test_cka_within_and_across_models(pictures, tmp_path):
@@ -83,7 +111,9 @@ def test_cka_within_and_across_models(pictures, tmp_path):
         "cka", "--images", pictures, "--model", "efficientnet-lite0@96x96", "--model", "efficientnet-lite0@128x128",
         "--count", 10, "--batch", 5, "--layers", 2, "--largest", 36, "--out", tmp_path,
     )  # fmt: skip
-    assert [model["name"] for model in report["models"]] == ["efficientnet-lite0", "efficientnet-lite0 #2"]
+    assert [model["name"] for model in report["models"]] == [
+        "efficientnet-lite0@96x96", "efficientnet-lite0@128x128",
+    ]  # fmt: skip
     within = [
         m
         for m in report["metrics"]
@@ -91,14 +121,30 @@ def test_cka_within_and_across_models(pictures, tmp_path):
         and m["cell"]["layer"] == m["cell"]["other layer"]
     ]
     assert len(within) == 2 * 2 * 2
-    assert all(m["mean"] == pytest.approx(1.0) for m in within)
-    kinds = [m["mean"] for m in report["metrics"] if m["name"].startswith("cka of semantic")]
+    assert all(m["value"] == pytest.approx(1.0) for m in within)
+    for metric in report["metrics"]:
+        assert metric["low"] <= metric["value"] <= metric["high"] or metric["value"] == pytest.approx(metric["high"])
+    kinds = [m["value"] for m in report["metrics"] if m["name"].startswith("cka of semantic")]
     assert all(0 < value < 1 for value in kinds)
     assert len(report["figures"]) == 2 + 3 * 2
+    assert "unbiased estimator, 2 mini-batches of 5 pictures" in " ".join(report["notes"])
 
 
-def test_solver_studies_report_time_beside_quality():
-    report = run("runtime", "--sides", "160", "--pairs", 3)
+def test_cka_takes_an_approximate_solver(pictures):
+    report = run(
+        "cka", "--images", pictures, "--model", "efficientnet-lite0@96x96", "--count", 6, "--layers", 1, "--solver",
+        "greedy", "--kernel", "rbf",
+    )  # fmt: skip
+    assert report["settings"]["solver"] == "greedy"
+    assert [row[:2] for row in report["tables"][0]["rows"]] == [["last", "none"], ["last", "permutation"]]
+
+
+def test_solver_studies_report_time_beside_quality(tmp_path):
+    report = run("runtime", "--sides", "160", "--pairs", 3, "--out", tmp_path)
+    assert report["settings"]["center"] == "none"
+    assert report["figures"] == ["quality.png", "runtime.png"]
+    medians = {m["name"] for m in report["metrics"] if "median" in m}
+    assert medians == {"milliseconds", "speed-up over scipy", "affinity milliseconds"}
     quality = {m["cell"]["method"]: m["mean"] for m in report["metrics"] if m["name"] == "quality"}
     assert quality["auction"] == pytest.approx(1.0)
     assert quality["identity"] < 1.0
@@ -121,13 +167,6 @@ def test_crops_of_a_pair_show_the_same_pixels_shifted(pictures):
     np.testing.assert_array_equal(crops[1][20:], crops[3][:-20])
 
 
-def test_pairs_of_crops_are_told_apart():
-    matrix = np.array([[9, 1, 5, 2], [1, 9, 3, 6], [5, 3, 9, 4], [2, 6, 4, 9]], dtype=float)
-    same, different = split_pairs(matrix)
-    assert sorted(same) == [5, 6]
-    assert sorted(different) == [1, 2, 3, 4]
-
-
 def test_the_interval_of_a_correlation_holds_it_and_knows_certainty():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=(30, 30))
@@ -141,12 +180,16 @@ def test_the_interval_of_a_correlation_holds_it_and_knows_certainty():
     assert (low, high) == (pytest.approx(-1), pytest.approx(-1))
 
 
-def test_layers_are_spread_and_small_last_batches_joined():
+def test_layers_are_spread_and_batches_are_of_one_size():
     assert choose_layers(list("abcde"), 3) == ["a", "c", "e"]
     assert choose_layers(list("abcde"), 1) == ["e"]
     assert choose_layers(list("ab"), None) == ["a", "b"]
-    assert split_batches(11, 4) == [slice(0, 4), slice(4, 11)]
-    assert split_batches(3, 4) == [slice(0, 3)]
+    sizes = [
+        [batch.stop - batch.start for batch in split_batches(*case)] for case in ((254, 250), (500, 250), (251, 50))
+    ]
+    assert sizes == [[127, 127], [250, 250], [42, 42, 42, 41, 42, 42]]
+    assert split_batches(11, 5) == [slice(0, 6), slice(6, 11)]  # two: a third would leave fewer than five in each
+    assert split_batches(5, 9) == [slice(0, 5)]
 
 
 def test_experiments_refuse_what_cannot_work(pictures, tmp_path):
@@ -154,8 +197,13 @@ def test_experiments_refuse_what_cannot_work(pictures, tmp_path):
     for arguments, message in (
         (("correlation", "--images", tmp_path), "expected at least 3"),
         (("translation", "--images", pictures, "--shift", "1.5"), "expected a share"),
-        (("cka", "--images", pictures, "--count", "2"), "at least 4"),
-        (("cka", "--images", pictures, "--count", "4", "--largest", "1"), "raise --largest"),
+        (("cka", "--images", pictures, "--count", "2"), "at least 5"),
+        (("cka", "--images", pictures, "--estimator", "unbiassed"), "did you mean unbiased"),
+        (("translation", "--images", pictures, "--kernel", "rbv"), "did you mean rbf"),
+        (("correlation", "--images", pictures, "--solver", "hungarian"), "solver 'hungarian'"),
+        (("runtime", "--images", pictures, "--center", "middle"), "center 'middle'"),
+        (("runtime", "--images", pictures, "--pairs", "0"), "--pairs is 0"),
+        (("cka", "--images", pictures, "--count", "5", "--largest", "1"), "raise --largest"),
         (("runtime", "--images", pictures, "--sides", "tiny"), "at least 32 pixels"),
     ):
         result = runner.invoke(app, [str(argument) for argument in arguments])

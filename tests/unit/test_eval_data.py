@@ -1,6 +1,7 @@
 """Data sets: the official layouts as they are, with all the gaps the real ones have; and what is drawn from them."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_egoobjects_errors_say_what_is_wrong_and_what_to_do(write, tmp_path):
     with pytest.raises(DatasetError, match="--root must be the folder"):
         load_egoobjects(tmp_path)
     root = write([{"id": 1}], [box(1)])
-    with pytest.raises(DatasetError, match="structure of EgoObjects"):
+    with pytest.raises(DatasetError, match=rf"{ANNOTATIONS}: images\[0\] \(id 1\) has no width; mend or remove"):
         load_egoobjects(root)
     root = write([frame(1, width=100)], [box(1)])
     with pytest.raises(DatasetError, match=r"no usable frame \(1 images of another aspect\); try --aspect any"):
@@ -114,6 +115,64 @@ def test_egoobjects_errors_say_what_is_wrong_and_what_to_do(write, tmp_path):
     (root / ANNOTATIONS).write_text("[]", encoding="utf-8")
     with pytest.raises(DatasetError, match="JSON object"):
         load_egoobjects(root)
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations", "message"),
+    [
+        ([frame(1), 5], [box(1)], r"images\[1\] is a whole number, expected an object"),
+        ([frame(1), frame(2, width=0)], [box(1)], r"images\[1\] \(id 2\) has width 0, expected a positive number"),
+        ([frame(1), frame(2, height=float("nan"))], [box(1)], r"images\[1\] \(id 2\) has height nan"),
+        ([frame(1), frame("two")], [box(1)], r"images\[1\] \(id 'two'\) has id 'two', expected a whole number"),
+        ([frame(1), frame(2), frame(1)], [box(1)], r"images\[2\] \(id 1\) has the id of images\[0\]"),
+        ([frame(1, url=None)], [box(1)], r"images\[0\] \(id 1\) has url None, expected text"),
+        ([frame(1, video_id=None)], [box(1)], r"images\[0\] \(id 1\) has video_id None"),
+        ([frame(1)], [box(1), {"id": 9, "category_id": 3}], r"annotations\[1\] \(id 9\) has no image_id"),
+        ([frame(1)], [box(1), box(1, "mug")], r"annotations\[1\] \(id 1\) has category_id 'mug'"),
+        ([frame(1)], None, "annotations is null, expected a list"),
+    ],
+)
+def test_a_bad_record_is_named_by_file_place_and_id(write, images, annotations, message):
+    root = write(images, annotations, files=["1.jpg"])
+    with pytest.raises(DatasetError, match=message) as caught:
+        load_egoobjects(root)
+    assert ANNOTATIONS in str(caught.value)
+    assert METADATA not in str(caught.value)
+
+
+def test_the_file_that_lacks_its_categories_is_blamed(write):
+    root = write([frame(1)], [box(1)])
+    (root / METADATA).write_text("{}", encoding="utf-8")
+    with pytest.raises(DatasetError, match=rf"{METADATA} has no categories"):
+        load_egoobjects(root)
+    (root / METADATA).write_text(json.dumps({"categories": [{"id": 3}]}), encoding="utf-8")
+    with pytest.raises(DatasetError, match=rf"{METADATA}: categories\[0\] \(id 3\) has no name"):
+        load_egoobjects(root)
+
+
+def test_annotation_files_are_opened_without_waiting(write):
+    root = write([frame(1)], [box(1)])
+    (root / METADATA).unlink()
+    os.mkfifo(root / METADATA)
+    with pytest.raises(DatasetError, match="is a named pipe"):
+        load_egoobjects(root)
+
+
+def test_hints_fit_what_left_nothing_over(write):
+    root = write([frame(1, subset="val")], [box(1)])
+    with pytest.raises(DatasetError, match="try --subset any"):
+        load_egoobjects(root)
+    with pytest.raises(ArgumentError, match="has no field 'nonsense', expected auto, group, main, video or fields"):
+        load_egoobjects(root, subset=None, video_key="nonsense")
+
+
+def test_only_a_test_split_of_its_size_and_aspect_is_the_papers(write, monkeypatch):
+    root = write([frame(1), frame(2)], [box(1), box(2)])
+    assert not load_egoobjects(root).is_papers
+    monkeypatch.setattr("semret.eval.egoobjects.EGOOBJECTS_TEST", (2, 2))
+    assert load_egoobjects(root).is_papers
+    assert not load_egoobjects(root, aspect="any").is_papers
+    assert not load_egoobjects(root, subset=None).is_papers
 
 
 def dataset_of(videos, counts):
@@ -144,6 +203,38 @@ def test_oracle_and_chance_look_at_allowed_answers_only():
     assert found["chance"][0] == pytest.approx(1 / 3)
 
 
+def made_up(count, per_video=1):
+    dataset = dataset_of([str(number // per_video) for number in range(count)], np.ones((count, 2), dtype=int))
+    return replace(dataset, paths=tuple(Path(str(number)) for number in range(count)))
+
+
+def test_a_small_set_is_divided_as_it_was_asked_for():
+    split = draw_split(made_up(85), queries=2000, databases=[5000, 2500], seed=0)
+    assert (len(split.queries), list(split.databases)) == (24, [30, 61])
+    assert not set(split.queries) & set(split.largest)
+    assert split.notes == (
+        "made up has 85 usable pictures where 2000 queries and a database of 5000 need 7000: divided into 24 queries "
+        "and a database of 30 or 61",
+    )
+    assert draw_split(made_up(30), queries=8, databases=[22], seed=0).notes == ()
+    tiny = draw_split(made_up(2), queries=2000, databases=[1, 5000], seed=0)
+    assert (len(tiny.queries), list(tiny.databases)) == (1, [1])
+    with pytest.raises(ArgumentError, match="has 1 usable picture"):
+        draw_split(made_up(1), queries=1, databases=[1], seed=0)
+
+
+def test_queries_that_nothing_may_answer_are_left_out_and_counted():
+    dataset = made_up(12, per_video=6)
+    split = draw_split(dataset, queries=10, databases=[1], seed=0)
+    (only,) = dataset.videos[split.largest]
+    assert set(dataset.videos[split.queries]) == {str(1 - int(only))}
+    left_out = 10 - len(split.queries)
+    assert left_out > 0
+    assert split.notes[0].startswith(f"{left_out} of 10 queries are left out: the database of 1 has no picture")
+    with pytest.raises(ArgumentError, match="--video-key"):
+        draw_split(made_up(12, per_video=12), queries=5, databases=[3], seed=0)
+
+
 def test_split_is_disjoint_nested_and_depends_on_the_seed():
     dataset = dataset_of([str(n) for n in range(30)], np.ones((30, 2), dtype=int))
     dataset = replace(dataset, paths=tuple(Path(str(n)) for n in range(30)))
@@ -153,8 +244,6 @@ def test_split_is_disjoint_nested_and_depends_on_the_seed():
     again = draw_split(dataset, queries=8, databases=[10, 20], seed=3)
     assert again.queries.tolist() == split.queries.tolist()
     assert draw_split(dataset, queries=8, databases=[20], seed=4).queries.tolist() != split.queries.tolist()
-    with pytest.raises(ArgumentError, match="need 31"):
-        draw_split(dataset, queries=11, databases=[20], seed=0)
     with pytest.raises(ArgumentError, match="at least 1"):
         draw_split(dataset, queries=0, databases=[20], seed=0)
 
@@ -257,6 +346,9 @@ def test_all_classes_include_those_that_the_evaluation_leaves_out(city):
     dataset, _ = load_cityscapes(city, classes="all")
     assert "parking" in dataset.classes
     assert "ego vehicle" not in dataset.classes
+    assert not dataset.is_papers
+    with pytest.raises(ArgumentError, match="expected evaluated or all"):
+        load_cityscapes(city, classes="every")
 
 
 def test_polygon_labels_of_groups_mean_their_singular(tmp_path):
@@ -268,7 +360,10 @@ def test_polygon_labels_of_groups_mean_their_singular(tmp_path):
     file.write_text(json.dumps({"imgHeight": 1, "imgWidth": 1, "objects": objects}), encoding="utf-8")
     assert read_polygons(file) == {"car", "polegroup", "road"}
     file.write_text("{}", encoding="utf-8")
-    with pytest.raises(DatasetError, match="no polygon file"):
+    with pytest.raises(DatasetError, match=r"_polygons\.json has no objects"):
+        read_polygons(file)
+    file.write_text(json.dumps({"objects": [{"label": "road"}, {"polygon": []}]}), encoding="utf-8")
+    with pytest.raises(DatasetError, match=r"objects\[1\] has no label"):
         read_polygons(file)
 
 

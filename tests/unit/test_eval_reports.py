@@ -3,14 +3,23 @@
 import copy
 import json
 import math
+from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
 from semret.errors import DatasetError, StorageError
-from semret.eval.paper import TABLE_1, TABLE_2, TABLE_3, table_1, table_2, table_3
-from semret.eval.plots import bars, curves, heat_maps, histograms, scatters, trade_off
-from semret.eval.reports import Report, Table, compare_reports, find_problems, read_report, write_report
+from semret.eval import schema
+from semret.eval.cost_plots import Point, trade_off
+from semret.eval.distribution_plots import histograms, scatters
+from semret.eval.plots import bars, curves, heat_maps
+from semret.eval.reports import Report, Table, compare_reports, read_report, show, show_p, with_holm, write_report
+from semret.eval.schema import find_problems
+
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[2] / "docs" / "report-schema.json").read_text(encoding="utf-8"))
+)
 
 
 def report(**changes):
@@ -18,7 +27,8 @@ def report(**changes):
               "n": 3, "paper": None}  # fmt: skip
     fields = {
         "experiment": "x", "title": "A title", "settings": {"k": np.int64(1), "sizes": (1, 2)}, "seed": 0,
-        "dataset": {"name": "d"}, "metrics": [metric], "tables": [Table("T", ["a", "b"], [["1|2", "x"]])],
+        "dataset": {"name": "d", "pictures": 3, "fingerprint": "0" * 64}, "metrics": [metric],
+        "tables": [Table("T", ["a", "b"], [["1|2", "x"]])],
         "per_query": [{"query": "q", "f1": math.nan}],
     }  # fmt: skip
     return Report(**{**fields, **changes})
@@ -52,14 +62,72 @@ def test_numbers_that_are_not_finite_become_null():
         (lambda d: d.update(schema="semret-report/0"), "expected 'semret-report/1'"),
         (lambda d: d["metrics"][0].pop("n"), "metrics[0].n is missing"),
         (lambda d: d["metrics"][0].update(mean="0.5"), "metrics[0].mean is a str"),
+        (lambda d: d["metrics"][0].update(median=0.5), "metrics[0] has not exactly one of mean, median, value"),
+        (lambda d: d["metrics"][0].pop("mean"), "metrics[0] has not exactly one of mean, median, value"),
+        (lambda d: d["dataset"].pop("fingerprint"), "dataset.fingerprint is missing"),
         (lambda d: d["tables"][0]["rows"].append(["1"]), "tables[0] has rows of [1, 2] cells"),
         (lambda d: d["comparisons"].append(7), "comparisons[0] is no object"),
     ],
 )
 def test_every_departure_from_the_schema_is_named(damage, problem):
     document = copy.deepcopy(json.loads(json.dumps(report().as_json())))
+    assert list(SCHEMA.iter_errors(document)) == []
     damage(document)
     assert any(problem in found for found in find_problems(document))
+    if "rows of" not in problem:  # a JSON schema cannot compare the lengths of rows
+        assert list(SCHEMA.iter_errors(document))
+
+
+def test_the_published_schema_knows_the_same_fields():
+    SCHEMA.check_schema(SCHEMA.schema)
+    fields = SCHEMA.schema["properties"]
+    assert (set(fields), set(SCHEMA.schema["required"])) == (set(schema.FIELDS), set(schema.FIELDS))
+    for name, needed, extras in (
+        ("metrics", schema.METRIC_FIELDS, schema.METRIC_EXTRAS),
+        ("comparisons", schema.COMPARISON_FIELDS, schema.COMPARISON_EXTRAS),
+    ):
+        entry = fields[name]["items"]
+        assert set(entry["required"]) == set(needed)
+        assert set(entry["properties"]) == set(needed) | set(extras)
+    assert set(fields["dataset"]["required"]) == set(schema.DATASET_FIELDS)
+
+
+def test_a_number_stands_under_the_name_of_what_it_is():
+    assert show({"median": 0.25, "low": None}) == "0.250"
+    assert show({"value": -0.5, "low": -0.75, "high": 0.0}) == "-0.500 [-0.750, 0.000]"
+    assert show({"mean": None}) == "-"
+
+
+def test_a_column_in_which_nothing_stands_is_left_out():
+    table = Table("T", ["a", "paper", "b"], [["1", "-", "-"], ["2", "-", "x"]])
+    assert table.without_empty_columns() == Table("T", ["a", "b"], [["1", "-"], ["2", "x"]])
+    assert Table("T", ["a"], []).without_empty_columns().header == ["a"]
+    made = report(tables=[table])
+    assert made.as_json()["tables"][0]["header"] == ["a", "b"]
+    assert "paper |" not in made.as_markdown()
+
+
+def test_p_values_are_corrected_and_their_floor_is_an_upper_limit():
+    comparisons = [{"name": str(p), "p": p, "p_least": 1 / 2001} for p in (0.04, 1 / 2001, 0.01)]
+    found = with_holm(comparisons)
+    assert [entry["p_holm"] for entry in found] == [0.04, pytest.approx(3 / 2001), 0.02]
+    assert [show_p(entry) for entry in found] == ["0.0400", "<= 0.0005", "0.0100"]
+    assert [show_p(entry, "p_holm") for entry in found] == ["0.0400", "<= 0.0015", "0.0200"]
+    assert "p_holm" not in comparisons[0]
+
+
+def test_the_written_report_names_model_versions_machine_and_date(tmp_path):
+    made = report(models=[{"name": "m", "weights_sha256": "abc"}], seconds={"all": 1.25})
+    write_report(made, tmp_path)
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    document = read_report(tmp_path)
+    for fact in (
+        made.created, "| weights_sha256 | abc |", f"| numpy | {np.__version__} |", "| h5py |", "| ortools |",
+        "| torchvision |", f"| cpus | {document['machine']['cpus']} |", "| all | 1.2 |", "| pictures | 3 |",
+        "| seed | 0 |",
+    ):  # fmt: skip
+        assert fact in text, fact
+    assert document["created"] == made.created
 
 
 def test_errors_of_reading_and_writing(tmp_path):
@@ -82,24 +150,6 @@ def test_comparison_keeps_cells_apart_and_leaves_gaps_empty():
     assert table.rows == [["f1@1", "m", "cosine", "0.500 [0.400, 0.600]", ""], ["f1@1", "m", "rbf", "", "0.250"]]
 
 
-def test_the_papers_cells():
-    assert table_2("clip", 10000, "rbf", "permutation") == 0.863
-    assert table_2("clipseg", 2500, "linear", "none") == 0.233
-    assert table_2("clip", 4000, "rbf", "permutation") is None
-    assert table_2("clip", 5000, "rbf", "maxsim") is None
-    assert table_2("efficientnet-lite0", 5000, "rbf", "none") is None
-    assert table_3("sam", "cosine", "permutation") == 0.702
-    assert table_1("resnet18", "cosine", "permutation") == -0.326
-
-
-def test_the_papers_tables_are_complete():
-    assert {len(sizes) for sizes in TABLE_2.values()} == {3}
-    assert (len(TABLE_2), len(TABLE_3), len(TABLE_1)) == (5, 5, 7)
-    # Its main claim: under cosine, permutation invariance wins in every cell of tables 2 and 3.
-    assert all(cells[0][1] > cells[0][0] for sizes in TABLE_2.values() for cells in sizes.values())
-    assert all(cells[0][1] > cells[0][0] for cells in TABLE_3.values())
-
-
 @pytest.mark.parametrize(
     "draw",
     [
@@ -109,7 +159,13 @@ def test_the_papers_tables_are_complete():
         heat_maps({"m": np.eye(2)}, title="t", x_label="x", y_label="y", bar_label="b", ticks=(["a", "b"], ["c", "d"])),
         heat_maps({"m": np.zeros((2, 2))}, title="t", x_label="x", y_label="y", bar_label="b", diverging=True),
         scatters({"m": (np.arange(5.0), np.arange(5.0))}, x_label="x", y_label="y", title="t"),
-        trade_off({"m": {"auction": (0.1, 100.0), "greedy": (0.05, 93.0)}}, x_label="x", y_label="y", title="t"),
+        trade_off(
+            {"m": {"auction": Point(0.1, 100.0, (0.1, 0.2), (100.0, 100.0))}},
+            x_label="x",
+            y_label="y",
+            title="t",
+            caption="c",
+        ),
     ],
     ids=["bars", "curves", "histograms", "heat-maps", "differences", "scatters", "trade-off"],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from semret.errors import ArgumentError, UnknownNameError
 from semret.retrieval.kernels import centred_squared_norms, check_modes, kernel_score, median_bandwidth, rbf
+from semret.retrieval.rsm import rsm
 
 
 def test_equations_6_to_8_on_hand_computed_numbers():
@@ -46,9 +47,17 @@ def test_rbf_refuses_a_bandwidth_that_is_none(sigma):
         kernel_score("rbf", 0.0, 1.0, 1.0, sigma=sigma)
 
 
-def test_bandwidth_is_the_root_of_the_median_squared_distance():
-    assert median_bandwidth([[0.0, 4.0], [9.0, 100.0]]) == math.sqrt(6.5)
-    assert median_bandwidth([]) == 0.0
+def test_bandwidth_is_that_of_the_papers_published_code():
+    assert median_bandwidth([[4.0, 9.0], [9.0, 100.0]]) == 3.0 + 1e-3
+    assert median_bandwidth([[0.0, 4.0], [9.0, 100.0]]) == 3.0 + 1e-3  # zeros are left out: 6.5 with them
+    assert median_bandwidth([0.0, 0.0]) == median_bandwidth([]) == 1e-3
+
+
+def test_two_maps_have_the_similarity_of_the_published_code():
+    x = np.array([[[0.0, 1e3]], [[2e3, 0.0]]])
+    # Half of the matrix is the maps' distance to themselves: with it the median halves, and this would be exp(-1).
+    assert rsm(x, kernel="rbf")[0, 1] == pytest.approx(math.exp(-1 / 2), rel=1e-5)
+    assert rsm(x, kernel="rbf").diagonal().tolist() == [1.0, 1.0]
 
 
 def test_centred_norms_follow_from_norms_and_means():

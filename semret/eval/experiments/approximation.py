@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semret.arrays import FloatArray
-from semret.errors import ArgumentError
-from semret.eval.experiments.runtime import Cost, Method, embed_pictures, measure
+from semret.eval.experiments.cost import Cost, Method
+from semret.eval.experiments.measuring import measure
+from semret.eval.experiments.pictures import (
+    choose_pictures,
+    describe_pictures,
+    embed_layers,
+    folder_of_pictures,
+    name_model,
+)
+from semret.eval.experiments.runtime import Study
+from semret.index.backbones import registry
+from semret.index.images import decode_image
 from semret.progress import Progress, waiting_for
+from semret.retrieval.kernels import CENTERINGS, check_name
 
 METHODS = (
     Method(solver="auction"),
@@ -25,6 +38,8 @@ def measure_layers(
     *,
     methods: Sequence[Method] = METHODS,
     pairs: int | None = None,
+    center: str = "none",
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Cost]:
     """Match pairs of token maps of every layer by every method.
@@ -33,8 +48,8 @@ def measure_layers(
     ----------
     layers : mapping of str to ndarray of shape (N, S, C)
         Maps of the same pictures; S and C are those of the layer.
-    methods, pairs
-        See `semret.eval.experiments.runtime.measure`.
+    methods, pairs, center, seed
+        See `semret.eval.experiments.measuring.measure`.
     progress : callable or None
         Called with the number of layers done and their total.
 
@@ -45,7 +60,7 @@ def measure_layers(
     """
     costs: list[Cost] = []
     for done, (name, maps) in enumerate(layers.items()):
-        costs += measure(maps, label=name, methods=methods, pairs=pairs)
+        costs += measure(maps, label=name, methods=methods, pairs=pairs, center=center, seed=seed)
         if progress is not None:
             progress(done + 1, len(layers))
     return costs
@@ -58,9 +73,10 @@ def run_approximation(
     largest: int = 1024,
     count: int = 12,
     methods: Sequence[Method] = METHODS,
+    center: str = "none",
     seed: int = 0,
     progress: Progress | None = None,
-) -> list[Cost]:
+) -> Study:
     """Measure every method on every layer of the embedded backbone that has at most `largest` positions.
 
     Parameters
@@ -73,7 +89,7 @@ def run_approximation(
         Layers with more positions are left out.
     count : int
         Pictures, and pairs of them, at most.
-    methods, seed, progress
+    methods, center, seed, progress
         See `measure_layers` and `semret.eval.experiments.runtime.run_runtime`.
 
     Raises
@@ -81,12 +97,25 @@ def run_approximation(
     ArgumentError
         If no layer is small enough.
     DatasetError
-        If the folder holds fewer than two pictures.
+        If the folder holds fewer than two readable pictures.
+    UnknownNameError
+        If there is no such centre.
     """
-    with waiting_for("embedding pictures", progress):
-        layers = embed_pictures(images, side=side, count=count, seed=seed, all_layers=True)
-    small = {name: maps for name, maps in layers.items() if maps.shape[1] <= largest}
-    if not small:
-        fewest = min(maps.shape[1] for maps in layers.values())
-        raise ArgumentError(f"largest is {largest}, but every layer has at least {fewest} positions at {side} pixels")
-    return measure_layers(small, methods=methods, progress=progress)
+    check_name("center", center, CENTERINGS)
+    start = time.perf_counter()
+    with folder_of_pictures(images, count, seed) as folder, tempfile.TemporaryDirectory(prefix="semret-") as scratch:
+        paths = choose_pictures(folder, count, seed=seed)
+        backbone = registry.create_backbone(size=(side, side))
+        pictures = (decode_image(path) for path in paths)
+        with waiting_for("embedding pictures", progress):
+            layers = embed_layers(pictures, len(paths), backbone, Path(scratch), largest=largest)
+        embedded = time.perf_counter()
+        costs = measure_layers(layers, methods=methods, center=center, seed=seed, progress=progress)
+        layers.clear()
+        dataset = describe_pictures(images, paths)
+    return Study(
+        costs=costs,
+        dataset=dataset,
+        models=[{"name": name_model(backbone), **backbone.identity.as_json()}],
+        seconds={"embedding": embedded - start, "matching": time.perf_counter() - embedded},
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -13,20 +15,26 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float64Array
 from semret.errors import ArgumentError
+from semret.eval.alignment import align, difference
+from semret.eval.experiments.matrices import compare_maps
 from semret.eval.experiments.pictures import (
     choose_layers,
     choose_pictures,
+    describe_pictures,
     embed_layers,
-    fingerprint,
     folder_of_pictures,
+    name_model,
 )
 from semret.eval.plots import curves, heat_maps
 from semret.eval.reports import Report, Table, file_name
 from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
 from semret.progress import Progress, waiting_for
-from semret.retrieval.cka import minibatch_cka
-from semret.retrieval.rsm import rsm
+from semret.retrieval.cka import ESTIMATORS
+from semret.retrieval.kernels import check_modes, check_name
+
+LEAST = 5
+"""Pictures that a mini-batch needs: without one of them, four are left for the unbiased estimator."""
 
 INVARIANCES = ("none", "permutation")
 Matrices = dict[str, list[Float64Array]]
@@ -35,19 +43,19 @@ Matrices = dict[str, list[Float64Array]]
 
 @dataclass(frozen=True, kw_only=True)
 class CkaSettings:
-    """How the experiment is run; the defaults are the paper's but for the number of pictures.
+    """How the experiment is run; the defaults are the paper's but for the number of pictures and the estimator.
 
     Attributes
     ----------
     count : int
         Pictures, drawn at random.
     batch : int
-        Pictures in a mini-batch; HSIC is averaged over mini-batches.
+        Pictures in a mini-batch, at most; mini-batches are of one size, give or take a picture.
     kernel : str
     center : {"position", "channel", "none"}
         Mean over all pictures that is subtracted.
     estimator : {"biased", "unbiased"}
-        Of HSIC.
+        Of HSIC, averaged over mini-batches by their pictures. The biased one grows as mini-batches shrink.
     largest : int
         Layers with more positions are left out.
     layers : int or None
@@ -60,7 +68,7 @@ class CkaSettings:
     batch: int = 250
     kernel: str = "linear"
     center: str = "position"
-    estimator: str = "biased"
+    estimator: str = "unbiased"
     largest: int = 256
     layers: int | None = None
     solver: str = "auction"
@@ -98,49 +106,68 @@ def run_cka(
         If a setting is out of range, pictures are missing, or a network does not show its layers.
     """
     chosen = settings or CkaSettings()
-    if chosen.batch < 4 or chosen.count < 4:
-        raise ArgumentError(f"count is {chosen.count} and batch {chosen.batch}, expected at least 4 pictures each")
+    _check(chosen)
     report = Report(
         experiment="cka",
         title="CKA of layers from semantic and from spatio-semantic similarity",
         settings=asdict(chosen),
         seed=chosen.seed,
-        dataset={"name": "rendered scenes" if images is None else images.name},
+        dataset={},
     )
     found: dict[str, dict[str, Matrices]] = {}
     with folder_of_pictures(images, chosen.count, chosen.seed) as folder:
-        paths = choose_pictures(folder, chosen.count, seed=chosen.seed, least=4)
-        report.dataset.update({"pictures": len(paths), "fingerprint": fingerprint(paths)})
+        paths = choose_pictures(folder, chosen.count, seed=chosen.seed, least=LEAST)
+        report.dataset = describe_pictures(images, paths)
         for load in backbones:
             start = time.perf_counter()
             with waiting_for(f"loading {getattr(load, 'model', 'the network')}", progress):
                 backbone = load()
-            name = _unique(backbone.spec.name, found)
+            name = name_model(backbone, report.models)
             report.models.append({"name": name, **backbone.identity.as_json()})
-            found[name] = measure_layers(paths, backbone, chosen, progress)
+            found[name], sigmas = measure_layers(paths, backbone, chosen, progress)
+            _add_bandwidths(report, name, sigmas)
             report.seconds[name] = time.perf_counter() - start
+    start = time.perf_counter()
     for name, matrices in found.items():
         _compare_kinds(report, name, matrices, chosen)
     models = list(found)
     for number, one in enumerate(models):
         for other in models[number:]:
             _compare_layers(report, one, other, found, chosen)
-    report.notes.append("CKA is 1 for similarity matrices that are equal up to scale and a constant.")
+    report.seconds["comparison"] = time.perf_counter() - start
+    report.notes += _notes(chosen, len(paths))
     return report
 
 
-def _unique(name: str, taken: dict[str, dict[str, Matrices]]) -> str:
-    number = sum(entry.split(" #")[0] == name for entry in taken)
-    return name if number == 0 else f"{name} #{number + 1}"
+def _check(settings: CkaSettings) -> None:
+    if settings.batch < LEAST or settings.count < LEAST:
+        raise ArgumentError(
+            f"count is {settings.count} and batch {settings.batch}, expected at least {LEAST} pictures each"
+        )
+    check_modes(settings.kernel, "permutation", settings.center, settings.solver)
+    check_name("estimator", settings.estimator, ESTIMATORS)
+
+
+def _notes(settings: CkaSettings, pictures: int) -> list[str]:
+    sizes = sorted({batch.stop - batch.start for batch in split_batches(pictures, settings.batch)})
+    count = len(split_batches(pictures, settings.batch))
+    parts = f"{count} mini-batches of {' or '.join(map(str, sizes))}" if count > 1 else f"one batch of {sizes[0]}"
+    return [
+        "CKA is 1 for similarity matrices that are equal up to scale and a constant.",
+        f"Intervals: 95 %, jackknife over the {pictures} pictures. HSIC: {settings.estimator} estimator, {parts} "
+        "pictures, averaged by pictures.",
+        f"Centre: {settings.center} mean of all pictures. Matching: solver {settings.solver}.",
+    ]
 
 
 def measure_layers(
     paths: list[Path], backbone: Backbone, settings: CkaSettings, progress: Progress | None = None
-) -> dict[str, Matrices]:
+) -> tuple[dict[str, Matrices], dict[tuple[str, str], list[float]]]:
     """Return the similarity matrices of every layer in mini-batches, by invariance and layer.
 
-    A last mini-batch with fewer than four pictures joins the one before.
+    The bandwidths of rbf come with them: by layer and invariance, one for each mini-batch.
     """
+    sigmas: dict[tuple[str, str], list[float]] = {}
     result: dict[str, Matrices] = {invariance: {} for invariance in INVARIANCES}
     with tempfile.TemporaryDirectory(prefix="semret-layers-") as scratch:
         pictures = (decode_image(path) for path in paths)
@@ -151,16 +178,22 @@ def measure_layers(
             mean = center_of(layers[name], settings.center)
             for batch in split_batches(len(paths), settings.batch):
                 for invariance in INVARIANCES:
-                    matrix = rsm(
-                        np.asarray(layers[name][batch]),
-                        kernel=settings.kernel,
-                        invariance=invariance,
-                        center="none" if mean is None else mean,
+                    center = "none" if mean is None else mean
+                    matrices, sigma = compare_maps(
+                        np.asarray(layers[name][batch]), [settings.kernel], invariance, center=center,
                         solver=settings.solver,
-                    )
-                    result[invariance].setdefault(name, []).append(matrix)
+                    )  # fmt: skip
+                    result[invariance].setdefault(name, []).append(matrices[settings.kernel])
+                    if sigma is not None:
+                        sigmas.setdefault((name, invariance), []).append(sigma)
         layers.clear()
-    return result
+    return result, sigmas
+
+
+def _add_bandwidths(report: Report, model: str, sigmas: dict[tuple[str, str], list[float]]) -> None:
+    if sigmas:
+        rows = [[*key, ", ".join(f"{sigma:.4g}" for sigma in values)] for key, values in sigmas.items()]
+        report.tables.append(Table(f"{model}: sigma of rbf", ["layer", "invariance", "by mini-batch"], rows))
 
 
 def center_of(tokens: NDArray[np.float32], mode: str) -> Float64Array | None:
@@ -175,67 +208,92 @@ def center_of(tokens: NDArray[np.float32], mode: str) -> Float64Array | None:
 
 
 def split_batches(count: int, size: int) -> list[slice]:
-    """Cut `count` pictures into mini-batches of `size`."""
-    edges = list(range(0, count, size))
-    if len(edges) > 1 and count - edges[-1] < 4:
-        edges.pop()
-    return [slice(start, stop) for start, stop in zip(edges, [*edges[1:], count], strict=True)]
+    """Cut `count` pictures into mini-batches of at most `size`, all of one size give or take a picture.
+
+    Only where that would leave fewer than `LEAST` in each are they larger.
+    """
+    number = max(1, min(math.ceil(count / size), count // LEAST))
+    edges = np.linspace(0, count, number + 1).round().astype(int).tolist()
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
 def _compare_kinds(report: Report, model: str, matrices: dict[str, Matrices], settings: CkaSettings) -> None:
     rows, values = [], []
     for layer, semantic in matrices["permutation"].items():
-        value = _cka(semantic, matrices["none"][layer], settings)
-        values.append(value)
-        rows.append([layer, f"{value:.3f}"])
-        _enter(report, "cka of semantic with spatio-semantic", model, {"layer": layer}, value)
-    report.tables.append(Table(f"{model}: semantic with spatio-semantic similarity", ["layer", "CKA"], rows))
+        found = align(semantic, matrices["none"][layer], estimator=settings.estimator)
+        _enter(report, "cka of semantic with spatio-semantic", model, {"layer": layer}, found.value, found.interval())
+        values.append((found.value, *found.interval()))
+        rows.append([layer, _show(*values[-1])])
+    title = f"{model}: semantic with spatio-semantic similarity of the same layer"
+    report.tables.append(Table(title, ["layer", "CKA"], rows))
     report.figures[f"kinds_{file_name(model)}.png"] = curves(
         [float(index) for index in range(len(values))],
         {model: values},
-        x_label="layer (from input to output)",
-        y_label="CKA (0 to 1)",
+        x_label="layer, from input to output",
+        y_label="CKA",
         title="Semantic with spatio-semantic similarity of the same layer",
+        ticks=list(matrices["permutation"]),
+        limits=(min(0.0, *(low for _, low, _ in values)), 1.02),
+        caption=f"{report.dataset['pictures']} pictures; band: 95 % interval. 1: both kinds say the same.",
     )
 
 
 def _compare_layers(
     report: Report, one: str, other: str, found: dict[str, dict[str, Matrices]], settings: CkaSettings
 ) -> None:
-    grids: dict[str, Float64Array] = {}
     names = list(found[one]["none"]), list(found[other]["none"])
-    for invariance in INVARIANCES:
-        grid = np.zeros((len(names[0]), len(names[1])))
-        for row, left in enumerate(names[0]):
-            for column, right in enumerate(names[1]):
-                value = _cka(found[one][invariance][left], found[other][invariance][right], settings)
-                grid[row, column] = value
-                cell = {"layer": left, "other": other, "other layer": right, "invariance": invariance}
-                _enter(report, "cka of layers", one, cell, value)
-        grids[invariance] = grid
-    difference = grids["permutation"] - grids["none"]
+    shape = len(names[0]), len(names[1])
+    grids = {kind: np.zeros(shape) for kind in ("spatio-semantic", "semantic", "difference")}
+    rows = []
+    for row, left in enumerate(names[0]):
+        cells = []
+        for column, right in enumerate(names[1]):
+            aligned = [
+                align(found[one][invariance][left], found[other][invariance][right], estimator=settings.estimator)
+                for invariance in INVARIANCES
+            ]
+            cell = {"layer": left, "other": other, "other layer": right}
+            for invariance, kind, value in zip(INVARIANCES, grids, aligned, strict=False):
+                _enter(report, "cka of layers", one, {**cell, "invariance": invariance}, value.value, value.interval())
+                grids[kind][row, column] = value.value
+            change, low, high = difference(aligned[1], aligned[0])
+            _enter(report, "cka of layers, semantic minus spatio-semantic", one, cell, change, (low, high))
+            grids["difference"][row, column] = change
+            cells.append(_show(change, low, high, sign="+"))
+        rows.append([left, *cells])
     title = f"{one}, layer by layer" if one == other else f"{one} with {other}"
-    rows = [[left, *(f"{value:+.3f}" for value in row)] for left, row in zip(names[0], difference, strict=True)]
     report.tables.append(Table(f"{title}: semantic minus spatio-semantic", ["layer", *names[1]], rows))
-    options = {"x_label": other, "y_label": one, "ticks": names}
-    stem = f"layers_{file_name(one)}_{file_name(other)}"
-    panels = {"spatio-semantic": grids["none"], "semantic": grids["permutation"]}
-    report.figures[f"{stem}.png"] = heat_maps(panels, title=title, bar_label="CKA", **options)  # type: ignore[arg-type]
+    _draw_layers(report, title, (one, other), names, grids)
+
+
+def _draw_layers(
+    report: Report, title: str, models: tuple[str, str], names: tuple[list[str], list[str]],
+    grids: dict[str, Float64Array],
+) -> None:  # fmt: skip
+    changed = grids.pop("difference")
+    stem = "_".join(["layers", *map(file_name, models)])
+    caption = f"{report.dataset['pictures']} pictures. Intervals stand in report.json and in the table."
+    report.figures[f"{stem}.png"] = heat_maps(
+        grids, title=title, bar_label="CKA", x_label=f"layer of {models[1]}", y_label=f"layer of {models[0]}",
+        ticks=names, caption=caption, limits=(min(0.0, *(float(np.nanmin(grid)) for grid in grids.values())), 1.0),
+    )  # fmt: skip
     report.figures[f"{stem}_difference.png"] = heat_maps(
-        {"semantic minus spatio-semantic": difference},
-        title=title,
-        bar_label="difference of CKA",
-        diverging=True,
-        **options,  # type: ignore[arg-type]
-    )
+        {"semantic minus spatio-semantic": changed}, title=title, bar_label="difference of CKA", diverging=True,
+        x_label=f"layer of {models[1]}", y_label=f"layer of {models[0]}", ticks=names, caption=caption,
+    )  # fmt: skip
 
 
-def _cka(one: list[Float64Array], other: list[Float64Array], settings: CkaSettings) -> float:
-    return minibatch_cka(zip(one, other, strict=True), estimator=settings.estimator)
+def _show(value: float, low: float, high: float, *, sign: str = "") -> str:
+    if math.isnan(value):
+        return "-"
+    value, low, high = (round(number, 3) + 0.0 for number in (value, low, high))  # no "-0.000"
+    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
 
 
-def _enter(report: Report, name: str, model: str, cell: dict[str, str], value: float) -> None:
+def _enter(
+    report: Report, name: str, model: str, cell: dict[str, str], value: float, interval: tuple[float, float]
+) -> None:  # fmt: skip
     report.metrics.append(
-        {"name": name, "model": model, "cell": cell, "mean": value, "low": None, "high": None,
+        {"name": name, "model": model, "cell": cell, "value": value, "low": interval[0], "high": interval[1],
          "n": report.dataset["pictures"], "paper": None}
     )  # fmt: skip

@@ -13,15 +13,16 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array
 from semret.errors import ArgumentError, BackboneError
-from semret.eval.experiments.pictures import choose_pictures, fingerprint, folder_of_pictures, upper_triangle
+from semret.eval.distribution_plots import scatters
+from semret.eval.experiments.matrices import compare_maps, upper_triangle
+from semret.eval.experiments.pictures import choose_pictures, describe_pictures, folder_of_pictures, name_model
 from semret.eval.metrics import jensen_shannon, pearson, softmax, spearman
-from semret.eval.paper import table_1
-from semret.eval.plots import scatters
+from semret.eval.paper import classifier, is_imagenet_test, table_1, table_4
 from semret.eval.reports import Report, Table, file_name, show
 from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
 from semret.progress import Progress, waiting_for
-from semret.retrieval.rsm import rsm
+from semret.retrieval.kernels import check_modes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,25 +83,35 @@ def run_correlation(
     chosen = settings or CorrelationSettings()
     if chosen.count < 3:
         raise ArgumentError(f"count is {chosen.count}, expected at least 3 pictures")
+    if chosen.resamples < 1 or not chosen.kernels or not chosen.invariances:
+        raise ArgumentError(
+            f"{len(chosen.kernels)} kernels, {len(chosen.invariances)} invariances and {chosen.resamples} resamples "
+            "were asked for, expected at least one each"
+        )
+    for kernel in chosen.kernels:
+        for invariance in chosen.invariances:
+            check_modes(kernel, invariance, chosen.center, chosen.solver)
     report = Report(
         experiment="correlation",
         title="Correlation of similarity with the divergence of class probabilities",
         settings=asdict(chosen),
         seed=chosen.seed,
-        dataset={"name": "rendered scenes" if images is None else images.name},
+        dataset={},
     )
     with folder_of_pictures(images, chosen.count, chosen.seed) as folder:
         paths = choose_pictures(folder, chosen.count, seed=chosen.seed, least=3)
-        report.dataset.update({"pictures": len(paths), "fingerprint": fingerprint(paths)})
+        report.dataset = describe_pictures(images, paths)
         for load in backbones:
             with waiting_for(f"loading {getattr(load, 'model', 'the network')}", progress):
                 backbone = load()
             _measure_model(report, paths, backbone, chosen, progress)
     header = ["model", "kernel", *(f"{m}, {i}" for m in ("Pearson", "Spearman") for i in chosen.invariances), "paper"]
     report.tables.append(Table("Correlation with JSD", header, _rows(report, chosen)))
+    pairs = len(paths) * (len(paths) - 1) // 2
     report.notes.append(
-        "Pairs of different pictures, each once. Intervals: 95 % percentile bootstrap over pictures. Paper: Pearson, "
-        "none / permutation, on test pictures of ImageNet."
+        f"{len(paths)} pictures, {pairs:,} pairs of different ones, each once. Intervals: 95 % percentile bootstrap "
+        f"over pictures, {chosen.resamples} resamples. Centre: {chosen.center} mean of all pictures. Paper: Pearson "
+        "(Table 1), then Spearman (Table 4), for the invariances that it has, on test pictures of ImageNet."
     )
     return report
 
@@ -109,31 +120,24 @@ def _measure_model(
     report: Report, paths: list[Path], backbone: Backbone, settings: CorrelationSettings, progress: Progress | None
 ) -> None:
     start = time.perf_counter()
-    name = backbone.spec.name
+    name = name_model(backbone, report.models)
     report.models.append({"name": name, **backbone.identity.as_json()})
+    paper = classifier(backbone.identity.as_json()) if is_imagenet_test([path.name for path in paths]) else None
     with tempfile.TemporaryDirectory(prefix="semret-tokens-") as scratch:
         tokens, logits = classify(paths, backbone, Path(scratch) / "tokens.npy", progress)
         probabilities = softmax(logits)
         divergence = np.array([jensen_shannon(row, probabilities) for row in probabilities])
-        panels = {}
+        found = {}
         for invariance in settings.invariances:
-            found = rsm(
-                tokens,
-                kernel=list(settings.kernels),
-                invariance=invariance,
-                center=settings.center,
-                solver=settings.solver,
+            matrices, sigma = compare_maps(
+                tokens, settings.kernels, invariance, center=settings.center, solver=settings.solver
             )
-            for kernel, matrix in found.items():
-                symmetric = (matrix + matrix.T) / 2  # maxsim is not symmetric by itself
-                _enter(report, name, kernel, invariance, symmetric, divergence, settings)
-                if kernel == settings.kernels[0]:
-                    panels[f"{kernel}, {invariance}"] = (upper_triangle(divergence), upper_triangle(symmetric))
+            for kernel, matrix in matrices.items():
+                width = sigma if kernel == "rbf" else None
+                _enter(report, name, paper, (kernel, invariance), matrix, divergence, settings, width)
+                found[kernel, invariance] = upper_triangle(matrix)
         del tokens
-    file = f"correlation_{file_name(name)}.png"
-    report.figures[file] = scatters(
-        panels, x_label="JSD of class probabilities (nats)", y_label="similarity", title=name
-    )
+    _draw(report, name, found, upper_triangle(divergence), settings)
     report.seconds[name] = time.perf_counter() - start
 
 
@@ -171,26 +175,57 @@ def classify(
 def _enter(
     report: Report,
     model: str,
-    kernel: str,
-    invariance: str,
+    paper_model: str | None,
+    compared: tuple[str, str],
     similarity: Float64Array,
     divergence: Float64Array,
     settings: CorrelationSettings,
+    sigma: float | None,
 ) -> None:
     from scipy.stats import rankdata
+
+    kernel, invariance = compared
 
     x, y = upper_triangle(similarity), upper_triangle(divergence)
     cell = {"kernel": kernel, "invariance": invariance}
     ranks = [_symmetric(rankdata(values), len(similarity)) for values in (x, y)]
     for name, value, pair, paper in (
-        ("pearson", pearson(x, y), (similarity, divergence), table_1(model, kernel, invariance)),
-        ("spearman", spearman(x, y), (ranks[0], ranks[1]), None),
+        ("pearson", pearson(x, y), (similarity, divergence), table_1(paper_model, kernel, invariance)),
+        ("spearman", spearman(x, y), (ranks[0], ranks[1]), table_4(paper_model, "spearman", kernel, invariance)),
     ):
         low, high = resampled_correlation(*pair, seed=settings.seed, resamples=settings.resamples)
         report.metrics.append(
-            {"name": name, "model": model, "cell": cell, "mean": value, "low": low, "high": high,
-             "n": len(similarity), "paper": paper}
+            {"name": name, "model": model, "cell": cell, "value": value, "low": low, "high": high,
+             "n": len(similarity), "paper": paper, **({} if sigma is None else {"sigma": sigma})}
         )  # fmt: skip
+
+
+def _draw(
+    report: Report,
+    model: str,
+    found: dict[tuple[str, str], Float64Array],
+    divergence: Float64Array,
+    settings: CorrelationSettings,
+) -> None:
+    """Draw every kernel and invariance that was computed, a kernel in each column."""
+    values = {
+        tuple(m["cell"].values()): show(m)
+        for m in report.metrics
+        if (m["model"], m["name"]) == (model, "pearson")
+    }  # fmt: skip
+    report.figures[f"correlation_{file_name(model)}.png"] = scatters(
+        {
+            f"{kernel}, {invariance}\nr = {values[kernel, invariance]}": (divergence, found[kernel, invariance])
+            for invariance in settings.invariances
+            for kernel in settings.kernels
+        },
+        x_label="JSD of class probabilities (nats)",
+        y_label="similarity",
+        title=f"{model}: similarity against divergence of predictions",
+        columns=len(settings.kernels),
+        caption=f"{report.dataset['pictures']} pictures, {len(divergence):,} pairs. r: Pearson's correlation and its "
+        "95 % interval.",
+    )
 
 
 def _symmetric(values: Float64Array, n: int) -> Float64Array:
@@ -236,7 +271,9 @@ def _rows(report: Report, settings: CorrelationSettings) -> list[list[str]]:
     for model in (entry["name"] for entry in report.models):
         for kernel in settings.kernels:
             shown = [show(cells[model, kernel, m, i]) for m in ("pearson", "spearman") for i in settings.invariances]
-            papers = [table_1(model, kernel, i) for i in ("none", "permutation")]
+            papers = [
+                cells[model, kernel, m, i]["paper"] for m in ("pearson", "spearman") for i in settings.invariances
+            ]
             paper = " / ".join(f"{value:.3f}" for value in papers if value is not None) or "-"
             rows.append([model, kernel, *shown, paper])
     return rows

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from semret.eval.experiments.runtime import Cost
-from semret.eval.plots import Draw, trade_off
+from semret.eval.cost_plots import Point, growth, trade_off
+from semret.eval.drawing import Draw
+from semret.eval.experiments.cost import Cost
+from semret.eval.experiments.runtime import Study, percent
 from semret.eval.reports import Report, Table
 
 PAPER_TABLE_5: dict[tuple[str, int], str] = {
@@ -19,62 +21,172 @@ PAPER_TABLE_5: dict[tuple[str, int], str] = {
     ("batch-optimal 512", 4096): "96.8 %, 171 ms", ("batch-optimal 1024", 256): "100 %, 4.57 ms",
     ("batch-optimal 1024", 1024): "100 %, 79.5 ms", ("batch-optimal 1024", 4096): "98.2 %, 391 ms",
 }  # fmt: skip
-"""The paper's Table 5: one core, ResNet101 on Tiny-ImageNet; another machine, so compare ratios."""
+"""The paper's Table 5: one core, ResNet101 on Tiny-ImageNet."""
 
 
-def report_costs(
-    experiment: str, title: str, costs: list[Cost], settings: dict[str, Any], seed: int, images: str
-) -> Report:
+_PAPER_TITLE = "Table 5 of the paper: ResNet101 on Tiny-ImageNet, one core of another machine"
+
+_CENTRES = {
+    "none": "Maps are not centred, as in the paper.",
+    "channel": "Maps are centred by their common channel mean; the paper's shares are those of maps that are not.",
+    "position": "Maps are centred by their mean at each position; the paper's shares are those of maps that are not.",
+}
+
+
+def report_costs(experiment: str, title: str, study: Study, settings: dict[str, Any]) -> Report:
     """Make a report of measured costs.
 
     Parameters
     ----------
     experiment, title : str
-    costs : list of Cost
-        As `run_runtime` or `run_approximation` give them.
+    study : Study
+        As `run_runtime` or `run_approximation` give it.
     settings : dict
-    seed : int
-    images : str
-        What the pictures were.
+        Everything that was chosen; ``center`` and ``seed`` among them.
     """
-    report = Report(experiment=experiment, title=title, settings=settings, seed=seed, dataset={"name": images})
-    report.models.append({"name": "efficientnet-lite0"})
+    costs = study.costs
+    report = Report(
+        experiment=experiment, title=title, settings={**settings, "methods": _unique(cost.method for cost in costs)},
+        seed=settings["seed"], dataset=study.dataset, models=study.models, seconds=study.seconds,
+    )  # fmt: skip
+    labels = _unique(cost.label for cost in costs)
+    models = [model["name"] for model in study.models]
+    model_of = dict(zip(labels, models if len(models) == len(labels) else models * len(labels), strict=False))
     for cost in costs:
-        cell = {"maps": cost.label, "S": cost.positions, "method": cost.method}
-        for name, value in (
-            ("milliseconds", cost.milliseconds), ("quality", cost.quality), ("speed-up over scipy", cost.speedup),
-        ):  # fmt: skip
-            report.metrics.append(
-                {"name": name, "model": "efficientnet-lite0", "cell": cell, "mean": value, "low": None, "high": None,
-                 "n": cost.pairs, "paper": None}
-            )  # fmt: skip
-    header = ["maps", "S", "C", "method", "quality", "ms", "over scipy", "affinity ms", "pairs", "paper"]
-    report.tables.append(Table(title, header, [_row(cost) for cost in costs]))
-    report.notes.append(
-        "Quality: share of the optimal value. Times: median wall time of one matching, one thread, without the "
-        "affinity. Absolute times depend on the machine."
-    )
+        _enter(report, cost, model_of[cost.label])
+    header = ["maps", "S", "C", "method", "share of optimum", "distance", "ms", "quartiles", "over scipy", "pairs"]
+    rows = [row for label in labels for row in _rows([cost for cost in costs if cost.label == label])]
+    report.tables.append(Table(title, header, rows))
+    known = _paper_rows({cost.positions for cost in costs})
+    if settings["center"] == "none" and experiment == "runtime" and known:
+        report.tables.append(Table(_PAPER_TITLE, ["S", "method", "share of optimum, time"], known))
+    report.notes += notes_of(costs, settings["center"])
     return report
 
 
-def _row(cost: Cost) -> list[str]:
+def _unique(names: Any) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _enter(report: Report, cost: Cost, model: str) -> None:
+    cell = {"maps": cost.label, "S": cost.positions, "method": cost.method}
+    for name, field, statistic in (
+        ("milliseconds", "milliseconds", "median"), ("quality", "quality", "mean"), ("distance", "distance", "mean"),
+        ("speed-up over scipy", "speedup", "median"),
+    ):  # fmt: skip
+        low, high = cost.intervals[field]
+        report.metrics.append(
+            {"name": name, "model": model, "cell": cell, statistic: getattr(cost, field), "low": low, "high": high,
+             "n": cost.pairs, "paper": None}
+        )  # fmt: skip
+    if not any(m["name"] == "affinity milliseconds" and m["cell"]["maps"] == cost.label for m in report.metrics):
+        report.metrics.append(
+            {"name": "affinity milliseconds", "model": model, "cell": {"maps": cost.label, "S": cost.positions},
+             "median": cost.affinity_milliseconds, "low": None, "high": None, "n": cost.pairs, "paper": None}
+        )  # fmt: skip
+
+
+def _rows(costs: list[Cost]) -> list[list[str]]:
+    """Return the rows of one size or layer; methods that are the same there, and were measured once, share a row."""
+    merged: dict[tuple[Any, ...], list[Cost]] = {}
+    for cost in costs:
+        key = cost.method.split(" ")[0], cost.milliseconds, str(cost.quality), str(cost.distance)
+        merged.setdefault(key, []).append(cost)
+    rows = [_row(same[0], _join([cost.method for cost in same])) for same in merged.values()]
+    first = costs[0]
+    product = f"{first.affinity_milliseconds:.3f}"
+    return [*rows, [first.label, str(first.positions), str(first.channels), "the affinity itself", "-", "-", product,
+                    "-", "-", str(first.pairs)]]  # fmt: skip
+
+
+def _join(methods: list[str]) -> str:
+    return ", ".join([methods[0], *(method.partition(" ")[2] for method in methods[1:])])
+
+
+def _row(cost: Cost, method: str) -> list[str]:
+    low, high = cost.intervals["milliseconds"]
     speedup = "-" if cost.speedup != cost.speedup else f"{cost.speedup:.2f}"
     return [
-        cost.label, str(cost.positions), str(cost.channels), cost.method, f"{100 * cost.quality:.1f} %",
-        f"{cost.milliseconds:.3f}", speedup, f"{cost.affinity_milliseconds:.3f}", str(cost.pairs),
-        PAPER_TABLE_5.get((cost.method, cost.positions), "-"),
+        cost.label, str(cost.positions), str(cost.channels), method, percent(cost.quality),
+        "-" if cost.distance != cost.distance else f"{cost.distance:.3f}",
+        f"{cost.milliseconds:.3f} [{low:.3f}, {high:.3f}]", f"{cost.quartiles[0]:.3f} to {cost.quartiles[1]:.3f}",
+        speedup, str(cost.pairs),
     ]  # fmt: skip
 
 
+def _paper_rows(sizes: set[int]) -> list[list[str]]:
+    known = [[str(size), method, value] for (method, size), value in PAPER_TABLE_5.items() if size in sizes]
+    return sorted(known, key=lambda row: int(row[0]))
+
+
+def notes_of(costs: list[Cost], center: str) -> list[str]:
+    """Return what a reader must know of how the numbers came about."""
+    notes = [
+        _CENTRES[center],
+        "Everything timed runs on one thread, the affinity too. Times: median wall time of one matching, without the "
+        "affinity; in brackets its 95 % interval, bootstrapped over pairs, or over the turns of the groups in which "
+        "small problems are timed. Absolute times depend on the machine.",
+        "Distance: (optimum - found) / (optimum - identity), mean over pairs; 0 is the optimum, 1 as good as comparing "
+        "equal positions.",
+    ]
+    if any(cost.quality != cost.quality for cost in costs):
+        notes.append(
+            "The share of the optimum is left out where, for some pair, the identity lies further below zero than the "
+            "optimum above it: shares of numbers around zero say nothing."
+        )
+    return notes
+
+
+def merge_methods(costs: list[Cost]) -> dict[str, str]:
+    """Return methods that differ somewhere and their names; what is the same everywhere goes by one name."""
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for method in _unique(cost.method for cost in costs):
+        found = [(c.label, c.milliseconds, c.quality, c.distance) for c in costs if c.method == method]
+        alike.setdefault((method.split(" ")[0], str(found)), []).append(method)
+    return {methods[0]: _join(methods) for methods in alike.values()}
+
+
 def draw_trade_off(costs: list[Cost]) -> Draw:
-    """Return a drawing of quality against time, a panel for each layer and a point for each method."""
-    panels: dict[str, dict[str, tuple[float, float]]] = {}
-    for cost in costs:
-        name = f"{cost.label} (S={cost.positions})"
-        panels.setdefault(name, {})[cost.method] = (cost.milliseconds, 100 * cost.quality)
+    """Return a drawing of quality against time, a panel for each size or layer and a point for each method.
+
+    Quality is the share of the optimum; where that says nothing, the share of the way from identity to optimum.
+    """
+    shares = all(cost.quality == cost.quality for cost in costs)
+    panels: dict[str, dict[str, Point]] = {}
+    names = merge_methods(costs)
+    for cost in (cost for cost in costs if cost.method in names):
+        low, high = cost.intervals["quality" if shares else "distance"]
+        y, ends = (cost.quality, (low, high)) if shares else (1 - cost.distance, (1 - high, 1 - low))
+        point = Point(cost.milliseconds, 100 * y, cost.intervals["milliseconds"], (100 * ends[0], 100 * ends[1]))
+        panels.setdefault(f"{cost.label}, S = {cost.positions:,}", {})[names[cost.method]] = point
     return trade_off(
         panels,
         x_label="time per matching (ms)",
-        y_label="share of the optimum (%)",
+        y_label="share of the optimum (%)" if shares else "way from identity to optimum (%)",
         title="Quality and time of approximations",
+        caption=f"Medians of times, means of quality over {_span(costs)} pairs; bars: 95 % intervals. The grey line "
+        "joins what no other method beats in both. One thread.",
     )
+
+
+def draw_growth(costs: list[Cost]) -> Draw:
+    """Return a drawing of time against positions, a line for each method and one for the affinity."""
+    series: dict[str, dict[int, tuple[float, float, float]]] = {}
+    names = merge_methods(costs)
+    for cost in (cost for cost in costs if cost.method in names):
+        series.setdefault(names[cost.method], {})[cost.positions] = (cost.milliseconds, *cost.quartiles)
+    product = {cost.positions: (cost.affinity_milliseconds,) * 3 for cost in costs}
+    return growth(
+        sorted(product),
+        {**series, "the affinity itself": product},
+        x_label="positions S",
+        y_label="time (ms)",
+        title="Time of one matching",
+        caption=f"Medians over {_span(costs)} pairs, bars from the first to the third quartile; one thread. Both axes "
+        "are logarithmic.",
+    )
+
+
+def _span(costs: list[Cost]) -> str:
+    fewest, most = min(cost.pairs for cost in costs), max(cost.pairs for cost in costs)
+    return str(most) if fewest == most else f"{fewest} to {most}"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from semret.arrays import Float32Array, Float64Array
+from semret.arrays import Float32Array
 from semret.errors import ArgumentError, DatasetError, ImageDecodeError
 from semret.index.backbones.spec import Backbone
 from semret.index.images import FoundImage, decode_image, find_images
@@ -65,6 +66,33 @@ def fingerprint(paths: list[Path]) -> str:
     for path in paths:
         digest.update(f"{path.name}\0{path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def describe_pictures(images: Path | None, paths: list[Path]) -> dict[str, Any]:
+    """Return what a report says of the pictures: where they come from, how many, their fingerprint."""
+    name = "rendered scenes" if images is None else images.resolve().name
+    return {"name": name, "pictures": len(paths), "fingerprint": fingerprint(paths)}
+
+
+def name_model(backbone: Backbone, taken: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return a name for a network that no model among `taken`, which are entries of a report, has.
+
+    An input size that is not the network's usual one belongs to the name, as ``--model NAME@HxW`` writes it.
+    """
+    name, usual = backbone.spec.name, backbone.spec.preprocessing
+    size = tuple(backbone.identity.preprocessing.size)
+    if usual is None or tuple(usual.size) != size:
+        name += f"@{size[0]}x{size[1]}"
+    names = {entry["name"] for entry in taken}
+    if name in names:
+        name += f" (weights {str(backbone.identity.weights_sha256)[:8]})"
+    number = sum(entry == name or entry.startswith(f"{name}, ") for entry in names)
+    return name if number == 0 else f"{name}, {number + 1}"
+
+
+def embed_last(paths: list[Path], backbone: Backbone) -> Float32Array:
+    """Return the last layer's tokens of pictures, one by one through the network, as (N, S, C)."""
+    return np.concatenate([backbone.embed(backbone.prepare(decode_image(path))[None]).tokens for path in paths])
 
 
 def embed_layers(
@@ -135,8 +163,3 @@ def choose_layers(names: list[str], most: int | None) -> list[str]:
         raise ArgumentError(f"layers is {most}, expected at least 1")
     places = np.unique(np.linspace(len(names) - 1, 0, most).round().astype(int))
     return [names[place] for place in places]
-
-
-def upper_triangle(matrix: Float64Array) -> Float64Array:
-    """Return the entries above the diagonal: every pair once."""
-    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])

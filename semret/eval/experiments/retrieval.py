@@ -16,7 +16,7 @@ from semret.eval.dataset import Dataset, Split, allowed_answers, reference_score
 from semret.eval.experiments.retrieval_report import NAMES, RetrievalSettings, Run, add_tables, notes_of
 from semret.eval.features import Features, extract, without_unreadable
 from semret.eval.metrics import compare_means, estimate_mean
-from semret.eval.paper import table_2, table_3
+from semret.eval.paper import extractor, table_2, table_3
 from semret.eval.ranking import shortlist_ranks
 from semret.eval.reports import Report
 from semret.eval.search import find_answers
@@ -34,7 +34,7 @@ def run_retrieval(
     cache: Path,
     *,
     settings: RetrievalSettings | None = None,
-    dtype: str = "float16",
+    data_settings: dict[str, Any] | None = None,
     batch_size: int | None = None,
     progress: Callable[[str], Progress | None] | None = None,
 ) -> tuple[Report, list[Run]]:
@@ -49,8 +49,10 @@ def run_retrieval(
     cache : Path
         Where features are kept.
     settings : RetrievalSettings, optional
-    dtype, batch_size
-        Of stored tokens; of the feature pass.
+    data_settings : dict, optional
+        How data set and split were chosen, for the report.
+    batch_size : int or None
+        Of the feature pass.
     progress : callable or None
         Called with the name of a stage; gives the callback for that stage.
 
@@ -69,9 +71,10 @@ def run_retrieval(
     report = Report(
         experiment=dataset.name,
         title=f"Retrieval on {dataset.name}: {NAMES[dataset.measure]} of the retrieved image",
-        settings={**asdict(chosen), "dtype": dtype},
+        settings={**asdict(chosen), **(data_settings or {})},
         seed=chosen.seed,
         dataset=_describe(dataset, split),
+        departures=[] if dataset.is_papers else [f"the pictures are not those of the paper's {dataset.name}"],
     )
     runs: list[Run] = []
     labels = name_models(models)
@@ -79,7 +82,16 @@ def run_retrieval(
         start = time.perf_counter()
         pictures = np.concatenate([split.queries, split.largest])
         listen = progress(f"{label}: features") if progress else None
-        features = extract(dataset, pictures, choice, cache, dtype=dtype, batch_size=batch_size, progress=listen)
+        features = extract(
+            dataset,
+            pictures,
+            choice,
+            cache,
+            dtype=chosen.dtype,
+            batch_size=batch_size,
+            frame=chosen.frame,
+            progress=listen,
+        )
         report.seconds[f"{label}: features"] = time.perf_counter() - start
         report.models.append({"name": label, **features.describe(), "unreadable": len(features.unreadable)})
         readable = without_unreadable(split, features)
@@ -91,7 +103,7 @@ def run_retrieval(
     for run in runs:
         _enter(report, dataset, run, chosen)
     add_tables(report, dataset, runs, chosen)
-    report.notes += notes_of(runs, chosen)
+    report.notes += notes_of(report, dataset, runs, chosen)
     return report, runs
 
 
@@ -119,8 +131,11 @@ def _describe(dataset: Dataset, split: Split) -> dict[str, Any]:
         "pictures": len(dataset),
         "classes": len(dataset.classes),
         "videos": len(np.unique(dataset.videos)),
+        "scenes": len(np.unique(dataset.scenes)),
         "queries": len(split.queries),
+        "scenes of queries": len(np.unique(dataset.scenes[split.queries])),
         "databases": sorted(split.databases),
+        "notes": list(split.notes),
         "left_out": dataset.left_out,
         "fingerprint": dataset.fingerprint(),
     }
@@ -181,13 +196,18 @@ def _enter(report: Report, dataset: Dataset, run: Run, settings: RetrievalSettin
     options: dict[str, Any] = {"seed": settings.seed, "resamples": settings.resamples, "groups": groups}
     base = {"database": run.size}
     for name, values in run.references.items():
-        _add_metric(report, f"{dataset.measure}@1", run.model, {**base, "reference": name}, values, None, options)
+        metric = _metric(f"{dataset.measure}@1", run.model, {**base, "reference": name}, values, options)
+        report.metrics.append(metric)
     for (kernel, invariance), values in run.values.items():
         cell = {**base, "kernel": kernel, "invariance": invariance}
-        paper = _paper_value(dataset, run, kernel, invariance)
+        sigma = run.answers[kernel, invariance].sigma
         for name, aggregated in aggregate(values, dataset.measure).items():
-            known = paper if name.endswith("@1") else None
-            _add_metric(report, name, run.model, cell, aggregated, known, options)
+            metric = _metric(name, run.model, cell, aggregated, options)
+            if name.endswith("@1"):
+                metric["paper"] = _paper_value(dataset, run, kernel, invariance)
+            if sigma is not None:
+                metric["sigma"] = sigma
+            report.metrics.append(metric)
         for other in ("none", "pooled", "maxsim"):
             if invariance != "permutation" or (kernel, other) not in run.values:
                 continue
@@ -205,7 +225,7 @@ def _enter(report: Report, dataset: Dataset, run: Run, settings: RetrievalSettin
         for length in SHORTLISTS:
             if length <= run.size:
                 cell = {**base, "kernel": kernel, "shortlist": length}
-                _add_metric(report, "shortlist recall", run.model, cell, ranks <= length, None, options)
+                report.metrics.append(_metric("shortlist recall", run.model, cell, ranks <= length, options))
     report.per_query += _lines(dataset, run)
 
 
@@ -227,24 +247,18 @@ def aggregate(values: Float64Array, measure: str) -> dict[str, Float64Array]:
     return found
 
 
-def _add_metric(
-    report: Report,
-    name: str,
-    model: str,
-    cell: dict[str, Any],
-    values: Any,
-    paper: float | None,
-    options: dict[str, Any],
-) -> None:
+def _metric(name: str, model: str, cell: dict[str, Any], values: Any, options: dict[str, Any]) -> dict[str, Any]:
     estimate = estimate_mean(np.asarray(values, dtype=np.float64), **options)
-    report.metrics.append({"name": name, "model": model, "cell": cell, **estimate.as_json(), "paper": paper})
+    return {"name": name, "model": model, "cell": cell, **estimate.as_json(), "paper": None}
 
 
 def _paper_value(dataset: Dataset, run: Run, kernel: str, invariance: str) -> float | None:
-    name = run.model.split("@")[0]
-    if dataset.name == "egoobjects":
-        return table_2(name, run.size, kernel, invariance)
-    return table_3(name, kernel, invariance)
+    """Return the paper's number where data set, sizes and network are the paper's, None elsewhere."""
+    if not dataset.is_papers:
+        return None
+    model = extractor(run.features.describe())
+    table = table_2 if dataset.name == "egoobjects" else table_3
+    return table(model, len(run.split.queries), len(run.database), kernel, invariance)
 
 
 def _lines(dataset: Dataset, run: Run) -> list[dict[str, Any]]:

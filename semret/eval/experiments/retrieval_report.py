@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from semret.arrays import Float64Array, IndexVector
 from semret.eval.dataset import Dataset, Split
 from semret.eval.features import Features
-from semret.eval.plots import bars, curves
-from semret.eval.reports import Report, Table, file_name, show
+from semret.eval.paper import INVARIANCES
+from semret.eval.plots import Triple, bars, curve_panels
+from semret.eval.reports import Report, Table, file_name, show, show_p, with_holm
 from semret.eval.search import Answers
 
 Cell = tuple[str, str]
@@ -20,7 +23,7 @@ NAMES = {"f1": "F1", "iou": "IoU"}
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalSettings:
-    """How a retrieval experiment is run; the defaults are the paper's, with the two rows that it lacks.
+    """How a retrieval experiment is run; `semret.eval.protocol` says what the paper did.
 
     Attributes
     ----------
@@ -32,6 +35,10 @@ class RetrievalSettings:
     solver : str
     full_matrix : bool
         Solve every pair; see `semret.eval.search.find_answers`.
+    dtype : {"float16", "float32"}
+        Of the stored tokens.
+    frame : (int, int) or None
+        Height and width that every picture is resized to first; None leaves pictures as they are.
     seed : int
         Of the split and of the intervals.
     resamples : int
@@ -45,6 +52,8 @@ class RetrievalSettings:
     k: int = 1
     solver: str = "auction"
     full_matrix: bool = False
+    dtype: str = "float16"
+    frame: tuple[int, int] | None = None
     seed: int = 0
     resamples: int = 2000
     threads: int | None = None
@@ -83,7 +92,8 @@ def add_tables(report: Report, dataset: Dataset, runs: list[Run], settings: Retr
             paper = [f"{c['paper']:.3f}" for c in cells if c["paper"] is not None]
             rows.append([run.model, str(run.size), kernel, *(show(c) for c in cells), " / ".join(paper) or "-"])
     name = NAMES[dataset.measure]
-    header = ["model", "database", "kernel", *settings.invariances, "paper (none / permutation)"]
+    shown = " / ".join(i for i in settings.invariances if i in INVARIANCES)
+    header = ["model", "database", "kernel", *settings.invariances, f"paper ({shown})"]
     report.tables.append(Table(f"{name}@1, mean and 95 % interval", header, rows))
     report.tables += [_reference_table(report, dataset), _difference_table(report, dataset)]
     extra = [m for m in report.metrics if m["name"] not in (f"{dataset.measure}@1", "shortlist recall")]
@@ -92,6 +102,7 @@ def add_tables(report: Report, dataset: Dataset, runs: list[Run], settings: Retr
         report.tables.append(
             Table(f"Of {settings.k} answers", ["metric", "model", "database", "kernel", "invariance", "value"], lines)
         )
+    _add_bandwidths(report, runs)
     _add_recall(report)
     _add_figures(report, dataset, runs, settings, by_cell)
 
@@ -109,11 +120,22 @@ def _reference_table(report: Report, dataset: Dataset) -> Table:
 def _difference_table(report: Report, dataset: Dataset) -> Table:
     rows = [
         [c["model"], str(c["cell"]["database"]), c["cell"]["kernel"], c["against"]["invariance"],
-         f"{c['mean']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]", f"{c['p']:.4f}"]
-        for c in report.comparisons
+         f"{c['mean']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]", show_p(c), show_p(c, "p_holm")]
+        for c in with_holm(report.comparisons)
     ]  # fmt: skip
     title = f"Permutation invariance against the others: difference of {NAMES[dataset.measure]}@1, paired"
-    return Table(title, ["model", "database", "kernel", "against", "difference", "p"], rows)
+    return Table(title, ["model", "database", "kernel", "against", "difference", "p", "p (Holm)"], rows)
+
+
+def _add_bandwidths(report: Report, runs: list[Run]) -> None:
+    rows = [
+        [run.model, str(run.size), invariance, f"{answers.sigma:.6g}"]
+        for run in runs
+        for (_, invariance), answers in run.answers.items()
+        if answers.sigma is not None
+    ]
+    if rows:
+        report.tables.append(Table("Bandwidth sigma of rbf", ["model", "database", "invariance", "sigma"], rows))
 
 
 def _add_recall(report: Report) -> None:
@@ -125,18 +147,23 @@ def _add_recall(report: Report) -> None:
     ]
     title = "Share of queries whose best matched answer is in the pooled shortlist"
     report.tables.append(Table(title, ["model", "database", "kernel", "shortlist", "recall"], rows))
-    series: dict[str, dict[int, float]] = {}
+    sizes = {m["cell"]["database"] for m in recalls}
+    lengths = [{m["cell"]["shortlist"] for m in recalls if m["cell"]["database"] == size} for size in sizes]
+    x = sorted(set.intersection(*lengths))
+    panels: dict[str, dict[str, list[Triple]]] = {}
     for m in recalls:
-        name = f"{m['model']}, {m['cell']['database']}, {m['cell']['kernel']}"
-        series.setdefault(name, {})[m["cell"]["shortlist"]] = m["mean"]
-    x = sorted(set.intersection(*(set(points) for points in series.values())))
-    report.figures["shortlist_recall.png"] = curves(
+        if m["cell"]["shortlist"] in x:
+            panel = panels.setdefault(f"{m['model']}, database of {m['cell']['database']:,}", {})
+            panel.setdefault(m["cell"]["kernel"], []).append((m["mean"], m["low"], m["high"]))
+    report.figures["shortlist_recall.png"] = curve_panels(
+        panels,
         [float(length) for length in x],
-        {name: [points[length] for length in x] for name, points in series.items()},
         x_label="length of the shortlist (images)",
         y_label="recall of the best matched answer",
         title="Recall of the pooled shortlist",
         log_x=True,
+        limits=(0.0, 1.02),
+        caption=f"{max(m['n'] for m in recalls):,} queries; bands: 95 % intervals.",
     )
 
 
@@ -154,26 +181,34 @@ def _add_figures(
         }
         lines = {reference: float(values.mean()) for reference, values in run.references.items()}
         file = f"retrieval_{file_name(run.model)}_{run.size}.png"
-        title = f"{run.model}, database of {run.size}, {len(run.split.queries)} queries"
+        title = f"{run.model}, database of {run.size:,}"
         report.figures[file] = bars(
-            list(settings.kernels), series, label=f"{name}@1 (0 to 1)", title=title, lines=lines
-        )
+            list(settings.kernels), series, label=f"{name}@1 (0 to 1)", title=title, lines=lines, x_label="kernel",
+            limits=(0.0, 1.05), caption=f"Means of {len(run.split.queries):,} queries; whiskers: 95 % intervals.",
+        )  # fmt: skip
 
 
-def notes_of(runs: list[Run], settings: RetrievalSettings) -> list[str]:
+def notes_of(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> list[str]:
     """Return what a reader must know of how the numbers came about."""
+    counts = dict.fromkeys(
+        f"{len(run.split.queries)} queries of {len(np.unique(dataset.scenes[run.split.queries]))} scenes"
+        for run in runs
+    )
     notes = [
-        "Intervals: 95 % percentile bootstrap over queries, resampled by scene. p: two-sided sign-flip test of the "
-        "paired difference, signs flipped by scene.",
+        f"{' or '.join(counts)}. Intervals: 95 % percentile bootstrap over queries, resampled by scene. p: two-sided "
+        f"sign-flip test of the paired difference, signs flipped by scene, {settings.resamples} resamples, so none is "
+        f"smaller than {1 / (settings.resamples + 1):.4f}. p (Holm): corrected for all {len(report.comparisons)} "
+        "comparisons of this report.",
         f"Centre: {settings.center} mean of the database, subtracted from queries and database.",
-        "Pictures go straight into the model's own preprocessing; the paper first resizes all to one size.",
     ]
+    if settings.frame is not None:
+        notes.append("Pictures are resized to {} x {} pixels (height x width) first.".format(*settings.frame))
     if any("permutation" in cell for run in runs for cell in run.answers) and not settings.full_matrix:
         solved = sum(a.solved for run in runs for (_, i), a in run.answers.items() if i == "permutation")
         pruned = sum(a.pruned for run in runs for (_, i), a in run.answers.items() if i == "permutation")
         notes.append(
             f"Matchings: {solved} pairs solved, {pruned} ruled out by an upper bound; the answers are those of solving "
-            "all. sigma of the rbf kernel is then the median, over all pairs, of the mean squared distance over all "
-            "matchings; the order of answers does not depend on it."
+            "all. sigma of rbf for matchings is taken from the mean squared distance of each pair over all its "
+            "matchings; the order of answers does not depend on it. --full-matrix takes it from the best matchings."
         )
     return notes

@@ -5,29 +5,34 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from semret.arrays import Float64Array
 from semret.errors import ArgumentError
+from semret.eval.distribution_plots import histograms
+from semret.eval.experiments.matrices import compare_maps
 from semret.eval.experiments.pictures import (
     choose_layers,
     choose_pictures,
+    describe_pictures,
     embed_layers,
-    fingerprint,
     folder_of_pictures,
-    upper_triangle,
+    name_model,
 )
-from semret.eval.metrics import auc, compare_means, estimate_mean
-from semret.eval.plots import curves, heat_maps, histograms
-from semret.eval.reports import Report, Table, show
+from semret.eval.metrics import compare_means
+from semret.eval.plots import curves, heat_maps
+from semret.eval.reports import Report, Table, show, show_p, with_holm
+from semret.eval.separation import Separation, separate, split_pairs
 from semret.index.backbones.spec import Backbone
 from semret.index.images import decode_image
 from semret.progress import Progress
-from semret.retrieval.rsm import rsm
+from semret.retrieval.kernels import check_modes
 
 INVARIANCES = ("none", "permutation")
 
@@ -51,6 +56,8 @@ class TranslationSettings:
     largest : int
         Layers with more positions are left out.
     solver : str
+    resamples : int
+        Of the bootstrap and the test, over pictures.
     seed : int
     """
 
@@ -61,6 +68,7 @@ class TranslationSettings:
     center: str = "none"
     largest: int = 1024
     solver: str = "auction"
+    resamples: int = 2000
     seed: int = 0
 
 
@@ -96,43 +104,58 @@ def run_translation(
     start = time.perf_counter()
     count = chosen.pairs * chosen.batches
     shift = shift_in_pixels(backbone, chosen.shift)
-    matrices: dict[tuple[str, str], list[Float64Array]] = {}
     with folder_of_pictures(images, 4 * count, chosen.seed) as folder:
         paths = choose_pictures(folder, count, seed=chosen.seed, least=2 * chosen.batches)
-        digest = fingerprint(paths)
-        batches = np.array_split(np.arange(len(paths)), chosen.batches)
-        done = 0
-        shapes: dict[str, tuple[int, ...]] = {}
-        for batch in batches:
-            chunk = [paths[index] for index in batch]
-            listen = None if progress is None else _offset(progress, done, 2 * len(paths))
-            with tempfile.TemporaryDirectory(prefix="semret-layers-") as scratch:
-                crops = crop_pairs(chunk, backbone, shift)
-                layers = embed_layers(
-                    crops, 2 * len(chunk), backbone, Path(scratch), largest=chosen.largest, progress=listen
-                )
-                for name, tokens in layers.items():
-                    shapes[name] = tokens.shape[1:]
-                    for invariance in INVARIANCES:
-                        matrix = rsm(
-                            tokens, kernel=chosen.kernel, invariance=invariance, center=chosen.center,
-                            solver=chosen.solver,
-                        )  # fmt: skip
-                        matrices.setdefault((name, invariance), []).append(matrix)
-                layers.clear()
-            done += 2 * len(chunk)
+        layers = _measure(paths, backbone, shift, chosen, progress)
+        dataset = describe_pictures(images, paths)
     report = Report(
         experiment="translation",
         title="Overlapping crops: do they look more alike than different pictures?",
         settings={**asdict(chosen), "shift_pixels": shift},
         seed=chosen.seed,
-        dataset={"name": "rendered scenes" if images is None else images.name, "pictures": len(paths),
-                 "fingerprint": digest},
-        models=[{"name": backbone.spec.name, **backbone.identity.as_json()}],
+        dataset=dataset,
+        models=[{"name": name_model(backbone), **backbone.identity.as_json()}],
         seconds={"all": time.perf_counter() - start},
-    )  # fmt: skip
-    _summarise(report, matrices, shapes, chosen)
+    )
+    _summarise(report, layers, chosen)
     return report
+
+
+@dataclass
+class Layer:
+    """A layer's numbers of positions and channels, and for each invariance matrices and bandwidths by batch."""
+
+    positions: int
+    channels: int
+    matrices: dict[str, list[Float64Array]]
+    sigmas: dict[str, list[float | None]]
+
+
+def _measure(
+    paths: list[Path], backbone: Backbone, shift: int, settings: TranslationSettings, progress: Progress | None
+) -> dict[str, Layer]:
+    found: dict[str, Layer] = {}
+    done = 0
+    for batch in np.array_split(np.arange(len(paths)), settings.batches):
+        chunk = [paths[index] for index in batch]
+        listen = None if progress is None else _offset(progress, done, 2 * len(paths))
+        with tempfile.TemporaryDirectory(prefix="semret-layers-") as scratch:
+            crops = crop_pairs(chunk, backbone, shift)
+            layers = embed_layers(
+                crops, 2 * len(chunk), backbone, Path(scratch), largest=settings.largest, progress=listen
+            )
+            for name, tokens in layers.items():
+                empty: dict[str, list[Any]] = {invariance: [] for invariance in INVARIANCES}
+                layer = found.setdefault(name, Layer(tokens.shape[1], tokens.shape[2], empty, deepcopy(empty)))
+                for invariance in INVARIANCES:
+                    matrices, sigma = compare_maps(
+                        tokens, [settings.kernel], invariance, center=settings.center, solver=settings.solver
+                    )
+                    layer.matrices[invariance].append(matrices[settings.kernel])
+                    layer.sigmas[invariance].append(sigma)
+            layers.clear()
+        done += 2 * len(chunk)
+    return found
 
 
 def _check(settings: TranslationSettings) -> None:
@@ -140,6 +163,9 @@ def _check(settings: TranslationSettings) -> None:
         raise ArgumentError(f"pairs is {settings.pairs} and batches {settings.batches}, expected at least 2 and 1")
     if not 0 < settings.shift < 1:
         raise ArgumentError(f"shift is {settings.shift}, expected a share between 0 and 1, both excluded")
+    if settings.resamples < 1:
+        raise ArgumentError(f"resamples is {settings.resamples}, expected at least 1")
+    check_modes(settings.kernel, "permutation", settings.center, settings.solver)
 
 
 def _offset(progress: Progress, done: int, total: int) -> Progress:
@@ -165,75 +191,113 @@ def crop_pairs(paths: list[Path], backbone: Backbone, shift: int) -> Iterator[Im
             yield picture.crop((0, top, width, top + height))
 
 
-def split_pairs(matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Return the similarities of overlapping crops and of crops of different pictures.
-
-    Parameters
-    ----------
-    matrix : ndarray of shape (2n, 2n)
-        Crops of n pictures, then the other crops of the same pictures.
-    """
-    n = len(matrix) // 2
-    same = matrix[np.arange(n), np.arange(n) + n]
-    picture = np.arange(2 * n) % n
-    different = picture[:, None] != picture[None]
-    return same, upper_triangle(np.where(different, matrix, np.nan))[upper_triangle(different.astype(float)) > 0]
-
-
-def _summarise(
-    report: Report,
-    matrices: dict[tuple[str, str], list[Float64Array]],
-    shapes: dict[str, tuple[int, ...]],
-    settings: TranslationSettings,
-) -> None:
-    model = report.models[0]["name"]
-    rows: list[list[str]] = []
-    series: dict[str, list[float]] = {name: [] for name in INVARIANCES}
-    panels: dict[str, dict[str, Float64Array]] = {}
-    for layer, (positions, channels) in shapes.items():
-        aucs = {
-            invariance: np.array([auc(*split_pairs(matrix)) for matrix in matrices[layer, invariance]])
-            for invariance in INVARIANCES
-        }
-        cells = []
-        for invariance, values in aucs.items():
-            estimate = estimate_mean(values, seed=settings.seed)
-            cell = {"layer": layer, "S": positions, "C": channels, "invariance": invariance}
-            metric = {"name": "auc", "model": model, "cell": cell, **estimate.as_json(), "paper": None}
-            report.metrics.append(metric)
-            series[invariance].append(estimate.mean)
-            cells.append(show(metric))
-            parts = [split_pairs(matrix) for matrix in matrices[layer, invariance]]
-            panels[f"{layer}, {invariance}"] = {
-                "overlapping": np.concatenate([part[0] for part in parts]),
-                "different": np.concatenate([part[1] for part in parts]),
-            }
-        if settings.batches > 1:
-            difference = compare_means(aucs["permutation"], aucs["none"], seed=settings.seed)
-            cell = {"layer": layer, "invariance": "permutation"}
-            report.comparisons.append(
-                {"name": "auc", "model": model, "cell": cell, "against": {**cell, "invariance": "none"},
-                 **difference.as_json()}
-            )  # fmt: skip
-        rows.append([layer, str(positions), str(channels), *cells])
-    report.tables.append(Table("Area under the ROC curve, mean over batches", ["layer", "S", "C", *INVARIANCES], rows))
-    report.notes.append("1: overlapping crops are always more alike than crops of different pictures; 0.5: chance.")
-    shown = choose_layers(list(shapes), 4)
-    first = {f"{layer}, {i}": matrices[layer, i][0] for i in INVARIANCES for layer in shown}
-    report.figures = {
-        "separation.png": curves(
-            [float(index) for index in range(len(shapes))], series, x_label="layer (from input to output)",
-            y_label="area under the ROC curve", title="Overlapping crops against different pictures",
-        ),
-        "rsm.png": heat_maps(
-            first, title=f"Similarity of the crops of the first batch ({settings.kernel})", x_label="crop",
-            y_label="crop", bar_label="similarity",
-            columns=len(shown),
-        ),
-        "distributions.png": histograms(
-            {f"{layer}, {i}": panels[f"{layer}, {i}"] for i in INVARIANCES for layer in shown},
-            x_label=f"similarity ({settings.kernel})",
-            title="Similarity of overlapping crops and of different pictures",
-            columns=len(shown),
-        ),
+def _summarise(report: Report, layers: dict[str, Layer], settings: TranslationSettings) -> None:
+    areas = {
+        (name, invariance): separate(
+            layer.matrices[invariance], seed=settings.seed, resamples=settings.resamples
+        )
+        for name, layer in layers.items()
+        for invariance in INVARIANCES
     }  # fmt: skip
+    for name, layer in layers.items():
+        for invariance in INVARIANCES:
+            _enter(report, name, layer, invariance, areas[name, invariance])
+        _compare(report, name, areas[name, "permutation"], areas[name, "none"], settings)
+    _add_table(report, layers)
+    pictures, draws = report.dataset["pictures"], settings.resamples
+    report.notes += [
+        "Area under the ROC curve. 1: overlapping crops are always more alike than crops of different pictures of "
+        "their batch; 0.5: chance.",
+        f"{pictures} pictures in {settings.batches} batches, each with two crops {report.settings['shift_pixels']} "
+        f"pixels apart. Intervals: 95 % percentile bootstrap over pictures, drawn within batches, {draws} resamples. "
+        f"p: two-sided sign-flip test of the paired difference by picture, {draws} resamples, so none is smaller than "
+        f"{1 / (draws + 1):.4f}. p (Holm): corrected for the {len(layers)} layers.",
+    ]
+    if settings.kernel == "rbf":
+        report.notes.append(
+            "sigma of rbf is taken anew for every batch, layer and invariance; the report has its mean."
+        )
+    _draw(report, layers, areas, settings)
+
+
+def _enter(report: Report, name: str, layer: Layer, invariance: str, found: Separation) -> None:
+    low, high = found.interval()
+    cell = {"layer": name, "S": layer.positions, "C": layer.channels, "invariance": invariance}
+    metric: dict[str, Any] = {
+        "name": "auc", "model": report.models[0]["name"], "cell": cell, "value": found.area, "low": low, "high": high,
+        "n": len(found.placements), "paper": None,
+    }  # fmt: skip
+    sigmas = [sigma for sigma in layer.sigmas[invariance] if sigma is not None]
+    if sigmas:
+        metric["sigma"] = float(np.mean(sigmas))
+    report.metrics.append(metric)
+
+
+def _compare(
+    report: Report, name: str, one: Separation, other: Separation, settings: TranslationSettings
+) -> None:  # fmt: skip
+    mean, low, high = one.minus(other)
+    tested = compare_means(one.placements, other.placements, seed=settings.seed, resamples=settings.resamples)
+    cell = {"layer": name, "invariance": "permutation"}
+    report.comparisons.append(
+        {"name": "auc", "model": report.models[0]["name"], "cell": cell, "against": {**cell, "invariance": "none"},
+         "mean": mean, "low": low, "high": high, "p": tested.p, "p_least": 1 / (settings.resamples + 1),
+         "n": len(one.placements)}
+    )  # fmt: skip
+
+
+def _add_table(report: Report, layers: dict[str, Layer]) -> None:
+    shown = {(m["cell"]["layer"], m["cell"]["invariance"]): show(m) for m in report.metrics}
+    rows = []
+    for (name, layer), tested in zip(layers.items(), with_holm(report.comparisons), strict=True):
+        change = f"{tested['mean']:+.3f} [{tested['low']:+.3f}, {tested['high']:+.3f}]"
+        areas = [shown[name, invariance] for invariance in INVARIANCES]
+        rows.append([name, str(layer.positions), str(layer.channels), *areas, change, show_p(tested),
+                     show_p(tested, "p_holm")])  # fmt: skip
+    header = ["layer", "S", "C", *INVARIANCES, "difference", "p", "p (Holm)"]
+    report.tables.append(Table("Area under the ROC curve", header, rows))
+
+
+def _draw(
+    report: Report, layers: dict[str, Layer], areas: dict[tuple[str, str], Separation], settings: TranslationSettings
+) -> None:
+    names = list(layers)
+    pictures, model = report.dataset["pictures"], report.models[0]["name"]
+    series = {
+        invariance: [(areas[name, invariance].area, *areas[name, invariance].interval()) for name in names]
+        for invariance in INVARIANCES
+    }
+    lowest = min(low for triples in series.values() for _, low, _ in triples)
+    report.figures["separation.png"] = curves(
+        [float(index) for index in range(len(names))], series, x_label="layer, from input to output",
+        y_label="area under the ROC curve", title=f"{model}: overlapping crops against different pictures",
+        ticks=names, limits=(min(0.45, lowest - 0.02), 1.02), lines={"chance": 0.5, "always told apart": 1.0},
+        caption=f"{pictures} pictures; bands: 95 % intervals over pictures.",
+    )  # fmt: skip
+    shown = choose_layers(names, 4)
+    parts = {
+        f"{name}, {invariance}": layers[name].matrices[invariance] for invariance in INVARIANCES for name in shown
+    }  # fmt: skip
+    crops = len(next(iter(parts.values()))[0]) // 2
+    ticks = [f"{number + 1}{crop}" for crop in ("u", "l") for number in range(crops)]
+    report.figures["rsm.png"] = heat_maps(
+        {name: matrices[0] for name, matrices in parts.items()},
+        title=f"{model}: similarity of the crops of the first batch", x_label="crop", y_label="crop",
+        bar_label=f"similarity ({settings.kernel})", columns=len(shown), ticks=(ticks, ticks),
+        limits=(0.0, 1.0) if settings.kernel == "rbf" else None,
+        caption="Pictures are numbered; u: upper crop, l: lower crop of the same picture.",
+    )  # fmt: skip
+    report.figures["distributions.png"] = histograms(
+        {name: _pooled(matrices) for name, matrices in parts.items()},
+        x_label=f"similarity ({settings.kernel})", columns=len(shown),
+        title=f"{model}: similarity of overlapping crops and of different pictures",
+        caption=f"{pictures} pictures in {settings.batches} batches.",
+    )  # fmt: skip
+
+
+def _pooled(matrices: list[Float64Array]) -> dict[str, Float64Array]:
+    parts = [split_pairs(matrix) for matrix in matrices]
+    return {
+        "overlapping": np.concatenate([part[0] for part in parts]),
+        "different": np.concatenate([part[1] for part in parts]),
+    }

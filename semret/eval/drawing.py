@@ -1,0 +1,90 @@
+"""Whether and how files beside a report are drawn: nothing that goes wrong with a figure costs a result."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from semret.errors import MissingDependencyError
+from semret.foreign import open_regular
+
+Draw = Callable[[Path], None]
+"""Draws a figure or a page into the file of this name."""
+
+_MOST_BYTES = 1 << 20
+"""A matplotlibrc is a few kilobytes."""
+
+
+def load_matplotlib() -> Any:
+    """Import matplotlib, also where there is no home folder or none that can be written.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed, or what it finds around it keeps it from loading; the message says what.
+    """
+    if "matplotlib" not in sys.modules:
+        _look_at_settings()
+        _need_a_folder()
+    try:
+        import matplotlib
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure
+    except ImportError as error:
+        raise MissingDependencyError(f"matplotlib cannot be imported ({error}); reinstall semret") from error
+    except Exception as error:  # an unknown MPLBACKEND, a matplotlibrc in another encoding, a full temporary folder
+        raise MissingDependencyError(f"matplotlib does not load: {_one_line(error)}") from error
+    return matplotlib
+
+
+def _look_at_settings() -> None:
+    """Refuse a matplotlibrc of the current folder, which matplotlib reads unasked, that is a pipe or has no end."""
+    try:
+        open_regular("matplotlibrc", most=_MOST_BYTES).close()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise MissingDependencyError(
+            f"matplotlib would read matplotlibrc in the current folder, which is {error.strerror}; remove it"
+        ) from error
+
+
+def _need_a_folder() -> None:
+    """Give matplotlib a temporary folder for its list of fonts where nothing says where the home folder is."""
+    if os.environ.get("MPLCONFIGDIR"):
+        return
+    try:
+        Path.home()
+    except RuntimeError:
+        folder = tempfile.mkdtemp(prefix="semret-matplotlib-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["MPLCONFIGDIR"] = folder
+
+
+def draw_all(figures: Mapping[str, Draw], directory: Path) -> dict[str, str]:
+    """Draw figures and pages into a folder.
+
+    Returns
+    -------
+    dict from file name to str
+        Why a file could not be drawn; what was begun of it is removed. Empty if all went well.
+    """
+    failed: dict[str, str] = {}
+    for name, draw in figures.items():
+        try:
+            draw(directory / name)
+        except Exception as error:  # whatever a font, a number or a full disk does to a figure, the result stands
+            failed[name] = _one_line(error)
+            (directory / name).unlink(missing_ok=True)
+    return failed
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text[:300] or type(error).__name__

@@ -1,0 +1,47 @@
+"""Similarity matrices of pictures with all that a report says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from semret.arrays import Float64Array
+from semret.retrieval.kernels import median_bandwidth
+from semret.retrieval.rsm import rsm
+
+
+def compare_maps(
+    tokens: NDArray[np.float32], kernels: Sequence[str], invariance: str, *, center: str | ArrayLike, solver: str
+) -> tuple[dict[str, Float64Array], float | None]:
+    """Return the similarity matrix of pictures for each kernel, and the bandwidth of rbf.
+
+    An approximate solver, and maxsim, may say one thing of a pair and another from its other side: the mean of both
+    ways is taken.
+
+    Parameters
+    ----------
+    tokens : ndarray of shape (N, S, C)
+        Also memory-mapped.
+    kernels, invariance, center, solver
+        See `semret.retrieval.rsm.rsm`.
+
+    Returns
+    -------
+    matrices : dict of ndarray of shape (N, N)
+    sigma : float or None
+        None where rbf is not among the kernels, and for maxsim, whose distances differ from those of inner products.
+    """
+    asked = list(dict.fromkeys([*kernels, "linear"])) if "rbf" in kernels else list(kernels)
+    found = rsm(tokens, kernel=asked, invariance=invariance, center=center, solver=solver)
+    sigma = None
+    if "rbf" in kernels and invariance != "maxsim":
+        norms = np.diagonal(found["linear"])
+        sigma = median_bandwidth(np.maximum(norms[:, None] + norms - 2 * found["linear"], 0.0))
+    return {kernel: (found[kernel] + found[kernel].T) / 2 for kernel in kernels}, sigma
+
+
+def upper_triangle(matrix: Float64Array) -> Float64Array:
+    """Return the entries above the diagonal: every pair once."""
+    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])
