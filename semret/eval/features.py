@@ -19,7 +19,7 @@ from semret.eval.dataset import Dataset, Split
 from semret.index.backbones.spec import Backbone, Streams
 from semret.index.backbones.spec import Features as Outcome
 from semret.index.build import SyncOptions, sync
-from semret.index.choice import ModelChoice
+from semret.index.choice import ModelChoice, NetworkLoader
 from semret.index.collection import Collection, open_collection
 from semret.progress import Progress
 from semret.retrieval.rerank import TokenSource
@@ -98,7 +98,7 @@ def extract(
     load = choice.loader(index)
     if frame is not None:
         settings["decode_for"] = frame
-        load = partial(_framed, load, frame)
+        load = NetworkLoader(load.model, partial(_framed, load, frame))
     report = sync(index, files, load, options=SyncOptions(**settings), progress=progress)
     collection = open_collection(index)
     ids = np.full(len(dataset), -1, dtype=np.int64)
