@@ -10,7 +10,7 @@ from PIL import Image
 
 from semret.eval.scenes import render_collection
 from semret.index.backbones.registry import create_backbone
-from semret.index.images import FoundImage, decode_image, find_images
+from semret.index.pictures.decode import FoundImage, decode_image, find_images
 
 BATCH = 16
 

@@ -197,7 +197,7 @@ def rerank(
 
 def _picture(name: str) -> ImageLike:
     """Return a query as the engine takes it: a file by its path, anything else by its content."""
-    from semret.index.sources import STANDARD_INPUT, is_address, read_source
+    from semret.index.pictures.sources import STANDARD_INPUT, is_address, read_source
     from semret.retrieval.pictures import EncodedImage
 
     return EncodedImage(read_source(name), name) if name == STANDARD_INPUT or is_address(name) else name
@@ -205,7 +205,7 @@ def _picture(name: str) -> ImageLike:
 
 def _files(names: list[str]) -> list[str]:
     """Return those of the queries that are files: an index is looked for above them."""
-    from semret.index.sources import STANDARD_INPUT, is_address
+    from semret.index.pictures.sources import STANDARD_INPUT, is_address
 
     return [name for name in names if name != STANDARD_INPUT and not is_address(name)]
 

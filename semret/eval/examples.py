@@ -12,7 +12,7 @@ from semret.arrays import IndexVector
 from semret.errors import ImageDecodeError, StorageError
 from semret.eval.dataset import Dataset
 from semret.eval.experiments.retrieval_report import NAMES, Run
-from semret.index.images import thumbnail
+from semret.index.pictures.decode import thumbnail
 
 STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:1rem auto;padding:0 1rem;max-width:80rem;color:#222;
 background:#fff}h1{font-size:1.3rem;overflow-wrap:anywhere}section{display:grid;gap:.8rem;padding:.8rem 0;

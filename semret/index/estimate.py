@@ -12,10 +12,10 @@ import numpy as np
 
 from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone, Features
-from semret.index.files import FoundImage
 from semret.index.loading import Loaded, Loader, load_files
 from semret.index.location import PathLike, default_index_path
 from semret.index.manifest import DTYPES, Manifest, check_compatible
+from semret.index.pictures.files import FoundImage
 from semret.index.pipeline import Embedder
 from semret.index.plan import make_plan
 from semret.index.report import BATCH_SIZE

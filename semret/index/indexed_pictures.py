@@ -23,7 +23,7 @@ def require_no_source(output: str | os.PathLike[str], collection: Collection) ->
     path = Path(output)
     if not path.is_file() or tarfile.is_tarfile(path):
         return
-    from semret.index.files import hash_file
+    from semret.index.pictures.files import hash_file
 
     try:
         known = collection.find_hash(hash_file(path))

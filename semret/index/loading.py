@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from semret.arrays import Float32Array
 from semret.errors import ImageDecodeError
 from semret.index.backbones.spec import Backbone
-from semret.index.files import settled
-from semret.index.images import FoundImage, decode_image, read_file, reason_of
+from semret.index.pictures.decode import FoundImage, decode_image, read_file, reason_of
+from semret.index.pictures.files import settled
 
 PATIENCE = 10.0
 """Seconds for which a file is waited for before others may pass it."""

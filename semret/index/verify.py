@@ -25,10 +25,10 @@ from semret.foreign import UnfitFileError
 from semret.index.catalog import Catalog
 from semret.index.catalog_file import CATALOG_NAME
 from semret.index.collection import Collection
-from semret.index.images import hash_file, reason_of
 from semret.index.location import Root, absolute, default_index_path, find_index
 from semret.index.lock import ReaderLock
 from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.pictures.decode import hash_file, reason_of
 from semret.index.segments import Segment
 from semret.index.soundness import BY_INDEX, BY_REPAIR, Defect, check_segment
 from semret.index.vectors import SHORTLIST_NAME, examine_shortlist, read_shortlist

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from semret.errors import ImageDecodeError
-from semret.index.images import thumbnail
+from semret.index.pictures.decode import thumbnail
 from semret.names import escaped
 from semret.retrieval.results import SearchResult
 

@@ -68,7 +68,7 @@ def identify(image: ImageLike) -> Seen:
         content = hashlib.sha256(image.data).hexdigest()
         return Seen(UNSEEN, UNSEEN, image.name, content=content, picture=image.data)
     if isinstance(image, (str, os.PathLike)):
-        from semret.index.files import hash_file
+        from semret.index.pictures.files import hash_file
 
         path = os.fspath(image)
         return Seen(UNSEEN, UNSEEN, path, path=path, content=hash_file(path))
@@ -85,7 +85,7 @@ def pixels(image: ImageLike, size: tuple[int, int]) -> Image.Image:
     ShapeError
         If it is an array of another shape or dtype than a picture has.
     """
-    from semret.index.images import as_rgb, decode_image
+    from semret.index.pictures.decode import as_rgb, decode_image
 
     if not isinstance(image, EncodedImage):
         return as_rgb(image, reduce_to=size)

@@ -19,9 +19,9 @@ from semret.index.build import SyncOptions, sync
 from semret.index.choice import ModelChoice
 from semret.index.collection import open_collection
 from semret.index.estimate import estimate
-from semret.index.images import hash_file
 from semret.index.lock import WriterLock
 from semret.index.maintain import compact, remove
+from semret.index.pictures.decode import hash_file
 
 PAST = 1_500_000_000_000_000_000
 
@@ -198,7 +198,7 @@ def test_an_image_that_becomes_unreadable_is_removed_and_named(index, photos, ne
 
 def test_a_folder_that_cannot_be_entered_has_not_vanished(index, photos, networks, draw_picture, monkeypatch):
     from semret.index import survey
-    from semret.index.images import SkippedPath
+    from semret.index.pictures.decode import SkippedPath
 
     load, _ = networks
     (photos / "sub").mkdir()

@@ -8,8 +8,8 @@ import pytest
 from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError, UnknownNameError
 from semret.index.build import SyncOptions, sync
 from semret.index.collection import default_index_path, find_index, open_collection
-from semret.index.images import decode_image, hash_file
 from semret.index.maintain import remove
+from semret.index.pictures.decode import decode_image, hash_file
 from semret.index.segments import segment_path
 
 

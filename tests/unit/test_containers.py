@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from semret.errors import ImageDecodeError
-from semret.index.containers import cut_down
-from semret.index.images import decode_image
-from semret.index.jpeg import MAX_PARTS, MAX_PROLOGUE
-from semret.index.orientation import orientation_of
+from semret.index.pictures.containers import cut_down
+from semret.index.pictures.decode import decode_image
+from semret.index.pictures.jpeg import MAX_PARTS, MAX_PROLOGUE
+from semret.index.pictures.orientation import orientation_of
 
 PIXELS = np.random.default_rng(5).integers(0, 255, (24, 32, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)
@@ -365,7 +365,7 @@ def test_a_film_is_no_picture():
 def test_the_decoder_of_heic_is_loaded_when_it_is_needed_and_pillow_stays_as_it_was(tmp_path):
     (tmp_path / "a.heic").write_bytes(encode("HEIF"))
     program = (
-        "import sys; from semret.index.images import decode_image; assert 'pillow_heif' not in sys.modules\n"
+        "import sys; from semret.index.pictures.decode import decode_image; assert 'pillow_heif' not in sys.modules\n"
         f"decode_image({str(tmp_path / 'a.heic')!r}); assert 'pillow_heif' in sys.modules\n"
         "from PIL import Image; assert 'HEIF' not in Image.OPEN and 'HEIF' not in Image.SAVE"
     )

@@ -11,8 +11,8 @@ import pytest
 
 from semret.errors import BackboneError
 from semret.index.backbones.spec import Features, Streams
-from semret.index.files import FoundImage
 from semret.index.loading import Loaded, load_files
+from semret.index.pictures.files import FoundImage
 from semret.index.pipeline import Embedder
 
 

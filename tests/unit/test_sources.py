@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import pytest
 
 from semret.errors import ImageDecodeError
-from semret.index import sources
-from semret.index.sources import fetch, is_address, read_source
+from semret.index.pictures import sources
+from semret.index.pictures.sources import fetch, is_address, read_source
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(200_000)
 

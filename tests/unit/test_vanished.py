@@ -10,8 +10,8 @@ from semret.errors import ImageSearchError
 from semret.index.build import SyncOptions, sync
 from semret.index.collection import open_collection
 from semret.index.estimate import estimate
-from semret.index.files import SETTLED_NS, settled
 from semret.index.maintain import compact, remove
+from semret.index.pictures.files import SETTLED_NS, settled
 from semret.index.repair import repair
 from semret.index.summary import summarise
 from semret.index.transfer import export_index, import_index
@@ -298,7 +298,8 @@ def test_a_time_stamp_counts_from_before_the_read():
 
 def test_a_file_rewritten_after_a_slow_read_is_noticed(index, lib, load, draw_picture, monkeypatch):
     """The batch takes an hour; the file was read in the very second it was written, and changed in that second."""
-    from semret.index import files, pipeline
+    from semret.index import pipeline
+    from semret.index.pictures import files
 
     file = lib / "new.bmp"
     draw_picture(76).save(file)

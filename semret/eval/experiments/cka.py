@@ -28,7 +28,7 @@ from semret.eval.experiments.pictures import (
 from semret.eval.plots import curves, heat_maps
 from semret.eval.reports import Report, Table, file_name
 from semret.index.backbones.spec import Backbone
-from semret.index.images import decode_image
+from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
 from semret.retrieval.cka import ESTIMATORS
 from semret.retrieval.kernels import check_modes, check_name

@@ -20,7 +20,7 @@ from semret.eval.metrics import jensen_shannon, pearson, softmax, spearman
 from semret.eval.paper import classifier, is_imagenet_test, table_1, table_4
 from semret.eval.reports import Report, Table, file_name, show
 from semret.index.backbones.spec import Backbone
-from semret.index.images import decode_image
+from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
 from semret.retrieval.kernels import check_modes
 

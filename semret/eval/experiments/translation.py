@@ -30,7 +30,7 @@ from semret.eval.plots import curves, heat_maps
 from semret.eval.reports import Report, Table, show, show_p, with_holm
 from semret.eval.separation import Separation, separate, split_pairs
 from semret.index.backbones.spec import Backbone
-from semret.index.images import decode_image
+from semret.index.pictures.decode import decode_image
 from semret.progress import Progress
 from semret.retrieval.kernels import check_modes
 

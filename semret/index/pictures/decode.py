@@ -1,7 +1,7 @@
 """Pictures: from a file or its bytes to upright 8-bit RGB, within limits of memory and time, from any thread.
 
-Finding and reading files is in `semret.index.files`, converting pixels in `semret.index.pixels`; the names that others
-need are here too.
+Finding and reading files is in `semret.index.pictures.files`, converting pixels in `semret.index.pictures.convert`;
+the names that others need are here too.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from PIL import (
 )
 
 from semret.errors import ImageDecodeError, ShapeError
-from semret.index.containers import Plain, cut_down
-from semret.index.files import (
+from semret.index.pictures.containers import Plain, cut_down
+from semret.index.pictures.convert import SIDEWAYS, TURNS, find_transparent, to_rgb, upright_turn
+from semret.index.pictures.files import (
     MAX_BYTES,
     FileContent,
     FoundImage,
@@ -39,10 +40,9 @@ from semret.index.files import (
     reason_of,
     unreadable,
 )
-from semret.index.guards import Budget, PillowSilence
-from semret.index.jpeg import count_scans
-from semret.index.orientation import orientation_of
-from semret.index.pixels import SIDEWAYS, TURNS, find_transparent, to_rgb, upright_turn
+from semret.index.pictures.jpeg import count_scans
+from semret.index.pictures.limits import Budget, PillowSilence
+from semret.index.pictures.orientation import orientation_of
 
 __all__ = [
     "FORMATS",
@@ -136,9 +136,9 @@ def decode_image(
     Returns
     -------
     PIL.Image.Image
-        Mode RGB, turned as EXIF says; the first frame or page of several. See `semret.index.pixels.to_rgb` for
-        transparency, deep grey, palettes and profiles. All its metadata is ``info["original_size"]``: width and height
-        of the upright picture before it was reduced.
+        Mode RGB, turned as EXIF says; the first frame or page of several. See `semret.index.pictures.convert.to_rgb`
+        for transparency, deep grey, palettes and profiles. All its metadata is ``info["original_size"]``: width and
+        height of the upright picture before it was reduced.
 
     Raises
     ------

@@ -13,8 +13,8 @@ import zlib
 from typing import NamedTuple
 
 from semret.errors import ImageDecodeError
-from semret.index.jpeg import MAX_PARTS, MAX_PROLOGUE, cut_down_jpeg, refuse_unless_short
-from semret.index.orientation import MAX_METADATA, orientation_of
+from semret.index.pictures.jpeg import MAX_PARTS, MAX_PROLOGUE, cut_down_jpeg, refuse_unless_short
+from semret.index.pictures.orientation import MAX_METADATA, orientation_of
 
 MAX_RUNS = 2**24
 """Bytes of a BMP in run lengths, which are decoded one by one."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from semret.errors import ImageDecodeError
-from semret.index.orientation import orientation_of
+from semret.index.pictures.orientation import orientation_of
 
 MAX_PROLOGUE = 2**24
 """Bytes of a JPEG or GIF before the picture itself begins: metadata, previews, filling."""

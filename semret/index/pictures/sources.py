@@ -21,7 +21,7 @@ from http import HTTPStatus
 from typing import BinaryIO, cast
 
 from semret._version import __version__
-from semret.index.files import MAX_BYTES, read_file, unreadable
+from semret.index.pictures.files import MAX_BYTES, read_file, unreadable
 
 STANDARD_INPUT = "-"
 """Stands for standard input; a file of this name is given as ``./-``."""
