@@ -28,7 +28,7 @@ SHOWN = 20
 
 
 class Storage(StrEnum):
-    """The names of `semret.index.manifest.DTYPES`."""
+    """The names of `semret.index.store.manifest.DTYPES`."""
 
     float16 = "float16"
     float32 = "float32"

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError, IndexCorruptError, UnknownNameError
-from semret.index.catalog import Catalog
-from semret.index.catalog_file import CATALOG_NAME
 from semret.index.location import Root, absolute, default_index_path, find_index
-from semret.index.lock import ReaderLock
-from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.segments import REPAIR, Segment, SegmentReader, columns
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_file import CATALOG_NAME
+from semret.index.store.lock import ReaderLock
+from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.store.segments import REPAIR, Segment, SegmentReader, columns
 from semret.index.vectors import (
     SHORTLIST_NAME,
     Shortlist,

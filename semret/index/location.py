@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semret.errors import ArgumentError, IndexNotFoundError
-from semret.index.manifest import MANIFEST_NAME
+from semret.index.store.manifest import MANIFEST_NAME
 
 INDEX_NAME = ".semret"
 ENVIRONMENT = "SEMRET_INDEX"

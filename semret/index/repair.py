@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
-from semret.index import durable
-from semret.index.catalog import Catalog, read_digest
-from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
 from semret.index.location import absolute
-from semret.index.lock import WriterLock
-from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.salvage import DAMAGED_SUFFIX, rebuild_catalog, set_aside
-from semret.index.segments import Rows, Segment, SegmentReader, columns, segment_path
 from semret.index.soundness import Defect, check_segment, examine_rows
+from semret.index.store import durable
+from semret.index.store.catalog import Catalog, read_digest
+from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
+from semret.index.store.lock import WriterLock
+from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.store.segments import Rows, Segment, SegmentReader, columns, segment_path
 from semret.index.vectors import SHORTLIST_NAME
 from semret.index.verify import Report, read_catalog, rows_by_segment, verify
 from semret.index.writer import IndexWriter

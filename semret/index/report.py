@@ -9,9 +9,9 @@ from typing import Any
 
 from semret.errors import ArgumentError
 from semret.index.location import PathLike
-from semret.index.lock import LOCK_NAME
-from semret.index.manifest import DTYPES
-from semret.index.segments import SEGMENT_ROWS
+from semret.index.store.lock import LOCK_NAME
+from semret.index.store.manifest import DTYPES
+from semret.index.store.segments import SEGMENT_ROWS
 
 BATCH_SIZE = 8
 

@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from semret.errors import IndexCorruptError, SemretError
-from semret.index import durable
-from semret.index.catalog import Catalog, read_digest
-from semret.index.catalog_file import (
+from semret.index.location import Root
+from semret.index.soundness import digest_file, examine_rows
+from semret.index.store import durable
+from semret.index.store.catalog import Catalog, read_digest
+from semret.index.store.catalog_file import (
     CATALOG_NAME,
     DIGEST_NAME,
     JOURNAL_NAME,
@@ -31,13 +33,12 @@ from semret.index.catalog_file import (
     check_journal,
     write_chunks,
 )
-from semret.index.entries import LONGEST_PATH, MOST
-from semret.index.guarded_sqlite import GuardedConnection, open_guarded
-from semret.index.location import Root
-from semret.index.manifest import Manifest
-from semret.index.members import open_member
-from semret.index.schema import SCHEMA
-from semret.index.segments import (
+from semret.index.store.entries import LONGEST_PATH, MOST
+from semret.index.store.guarded_sqlite import GuardedConnection, open_guarded
+from semret.index.store.manifest import Manifest
+from semret.index.store.members import open_member
+from semret.index.store.schema import SCHEMA
+from semret.index.store.segments import (
     CHECKED_ROWS,
     FOLDER,
     SEGMENT_BYTES,
@@ -49,7 +50,6 @@ from semret.index.segments import (
     segment_path,
     write_segment,
 )
-from semret.index.soundness import digest_file, examine_rows
 
 DAMAGED_SUFFIX = ".damaged"
 """Ending under which the catalog that was replaced is kept."""

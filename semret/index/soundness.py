@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.errors import IndexCorruptError
-from semret.index.manifest import Manifest
-from semret.index.members import open_member, require_folder
-from semret.index.segments import CHECKED_ROWS, Segment, SegmentReader, columns, segment_path
+from semret.index.store.manifest import Manifest
+from semret.index.store.members import open_member, require_folder
+from semret.index.store.segments import CHECKED_ROWS, Segment, SegmentReader, columns, segment_path
 
 BY_REPAIR = "run semret verify --repair, then semret index"
 BY_INDEX = "run semret index"

@@ -22,8 +22,8 @@ from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, requ
 from semret.errors import ArgumentError, ShapeError
 from semret.foreign import open_regular
 from semret.forked import inherited
-from semret.index import durable
-from semret.index.segments import checksum
+from semret.index.store import durable
+from semret.index.store.segments import checksum
 
 SHORTLIST_NAME = "shortlist.faiss"
 

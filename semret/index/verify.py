@@ -22,15 +22,15 @@ from semret.errors import (
     StorageError,
 )
 from semret.foreign import UnfitFileError
-from semret.index.catalog import Catalog
-from semret.index.catalog_file import CATALOG_NAME
 from semret.index.collection import Collection
 from semret.index.location import Root, absolute, default_index_path, find_index
-from semret.index.lock import ReaderLock
-from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.pictures.decode import hash_file, reason_of
-from semret.index.segments import Segment
 from semret.index.soundness import BY_INDEX, BY_REPAIR, Defect, check_segment
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_file import CATALOG_NAME
+from semret.index.store.lock import ReaderLock
+from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.store.segments import Segment
 from semret.index.vectors import SHORTLIST_NAME, examine_shortlist, read_shortlist
 from semret.progress import Progress
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, IndexVector
-from semret.index.segments import columns
+from semret.index.store.segments import columns
 
 if TYPE_CHECKING:
     from semret.index.collection import Collection

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semret.errors import IndexCorruptError, IndexNotFoundError
-from semret.index import durable
-from semret.index.catalog import Catalog
-from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.collection import open_collection
 from semret.index.location import Root
-from semret.index.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared
-from semret.index.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.members import require_folder
-from semret.index.segments import FOLDER, Rows, Segment, segment_path, write_segment
+from semret.index.store import durable
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
+from semret.index.store.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared
+from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.store.members import require_folder
+from semret.index.store.segments import FOLDER, Rows, Segment, segment_path, write_segment
 from semret.index.vectors import SHORTLIST_NAME, read_shortlist, write_shortlist
 
 _SEGMENT_NAME = re.compile(r"(\d{6,18})\.h5")

@@ -15,7 +15,7 @@ from semret.arrays import IdVector
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import PathLike, find_index
-from semret.index.manifest import check_compatible
+from semret.index.store.manifest import check_compatible
 from semret.retrieval.answers import Compared, answer
 from semret.retrieval.candidates import Candidate, Lookup
 from semret.retrieval.copies import NOBODY, Copies

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError, SemretError, StorageError
-from semret.index import durable
-from semret.index.catalog import digest_line
 from semret.index.collection import open_collection
 from semret.index.repair import repair
+from semret.index.store import durable
+from semret.index.store.catalog import digest_line
 from semret.index.transfer import export_index, import_index
 from semret.index.verify import verify
 

@@ -19,9 +19,9 @@ from semret.index.build import SyncOptions, sync
 from semret.index.choice import ModelChoice
 from semret.index.collection import open_collection
 from semret.index.estimate import estimate
-from semret.index.lock import WriterLock
 from semret.index.maintain import compact, remove
 from semret.index.pictures.decode import hash_file
+from semret.index.store.lock import WriterLock
 
 PAST = 1_500_000_000_000_000_000
 

@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from semret.errors import IndexCorruptError, StorageError
-from semret.index import durable
-from semret.index.catalog import Catalog, digest_line, read_digest
-from semret.index.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.collection import open_collection
-from semret.index.schema import SCHEMA
+from semret.index.store import durable
+from semret.index.store.catalog import Catalog, digest_line, read_digest
+from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
+from semret.index.store.schema import SCHEMA
 from semret.index.verify import verify
 from semret.index.writer import IndexWriter
 

@@ -10,7 +10,7 @@ from semret.index.build import SyncOptions, sync
 from semret.index.collection import default_index_path, find_index, open_collection
 from semret.index.maintain import remove
 from semret.index.pictures.decode import decode_image, hash_file
-from semret.index.segments import segment_path
+from semret.index.store.segments import segment_path
 
 
 @pytest.fixture

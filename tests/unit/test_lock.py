@@ -8,14 +8,14 @@ import sys
 import pytest
 
 from semret.errors import IndexCorruptError, IndexLockedError, StorageError
-from semret.index import durable, lock
-from semret.index.lock import LOCK_NAME, NoReaders, ReaderLock, WriterLock
+from semret.index.store import durable, lock
+from semret.index.store.lock import LOCK_NAME, NoReaders, ReaderLock, WriterLock
 from semret.index.writer import IndexWriter
 
 HOLD = """
 import sys
 from pathlib import Path
-from semret.index.lock import WriterLock
+from semret.index.store.lock import WriterLock
 with WriterLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

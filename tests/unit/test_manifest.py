@@ -6,7 +6,7 @@ import json
 import pytest
 
 from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
-from semret.index.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, check_compatible, read_manifest
+from semret.index.store.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, check_compatible, read_manifest
 
 
 @pytest.fixture

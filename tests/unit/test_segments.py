@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 
 from semret.errors import IndexCorruptError, StorageError
-from semret.index import durable
-from semret.index.manifest import Manifest
-from semret.index.segments import Rows, SegmentReader, checksum, columns, row_checksums, segment_path, write_segment
+from semret.index.store import durable
+from semret.index.store.manifest import Manifest
+from semret.index.store.segments import (
+    Rows,
+    SegmentReader,
+    checksum,
+    columns,
+    row_checksums,
+    segment_path,
+    write_segment,
+)
 
 
 @pytest.fixture(params=["float16", "float32"])

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from semret.errors import IncompatibleIndexError, IndexLockedError, IndexNotFoundError
-from semret.index.catalog import Catalog
 from semret.index.collection import Collection
-from semret.index.lock import WriterLock
-from semret.index.manifest import read_manifest
 from semret.index.repair import repair
 from semret.index.salvage import read_remains
-from semret.index.segments import Rows, SegmentReader, checksum, write_segment
 from semret.index.soundness import check_segment, examine_rows
+from semret.index.store.catalog import Catalog
+from semret.index.store.lock import WriterLock
+from semret.index.store.manifest import read_manifest
+from semret.index.store.segments import Rows, SegmentReader, checksum, write_segment
 from semret.index.verify import Report, find_damaged_index, verify
 
 

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from semret.errors import IndexCorruptError, IndexLockedError
-from semret.index.durable import storage
-from semret.index.members import open_member
+from semret.index.store.durable import storage
+from semret.index.store.members import open_member
 
 LOCK_NAME = "lock"
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from semret.errors import IndexCorruptError, StorageError
-from semret.index import durable
-from semret.index.catalog_file import (
+from semret.index.store import durable
+from semret.index.store.catalog_file import (
     CATALOG_NAME,
     DIGEST_NAME,
     JOURNAL_NAME,
@@ -29,12 +29,12 @@ from semret.index.catalog_file import (
     check_companions,
     copy_with_journal,
 )
-from semret.index.entries import CONDITIONS, read_segment
-from semret.index.guarded_sqlite import GuardedConnection, open_guarded, sqlite_reported, text_bytes
-from semret.index.manifest import FORMAT_VERSION
-from semret.index.members import read_member
-from semret.index.schema import SCHEMA, has_schema
-from semret.index.segments import Segment
+from semret.index.store.entries import CONDITIONS, read_segment
+from semret.index.store.guarded_sqlite import GuardedConnection, open_guarded, sqlite_reported, text_bytes
+from semret.index.store.manifest import FORMAT_VERSION
+from semret.index.store.members import read_member
+from semret.index.store.schema import SCHEMA, has_schema
+from semret.index.store.segments import Segment
 
 _APPLICATION = 0x53454D52
 _ATTEMPTS = 5

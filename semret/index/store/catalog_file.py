@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from semret.errors import IndexCorruptError, StorageError
-from semret.index import durable
-from semret.index.members import open_member
+from semret.index.store import durable
+from semret.index.store.members import open_member
 
 CATALOG_NAME = "catalog.sqlite"
 DIGEST_NAME = "catalog.sha256"

@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from semret.index.segments import Segment
+from semret.index.store.segments import Segment
 
 MOST = 2**62
 """Ids, numbers, sizes and times are smaller; so what is computed with them stays within 64 bits."""

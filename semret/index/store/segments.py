@@ -1,7 +1,7 @@
 """Immutable segments: one HDF5 file with the features of up to some hundred images.
 
-What is in one is in `semret.index.layout`, how rows are read in `semret.index.reading`; the names that others need are
-here too.
+What is in one is in `semret.index.store.layout`, how rows are read in `semret.index.store.reading`; the names that
+others need are here too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.index import durable
-from semret.index.layout import (
+from semret.index.store import durable
+from semret.index.store.layout import (
     CHECKED_ROWS,
     FOLDER,
     REPAIR,
@@ -29,8 +29,8 @@ from semret.index.layout import (
     row_checksums,
     segment_path,
 )
-from semret.index.manifest import Manifest
-from semret.index.reading import SegmentReader
+from semret.index.store.manifest import Manifest
+from semret.index.store.reading import SegmentReader
 
 __all__ = [
     "CHECKED_ROWS",

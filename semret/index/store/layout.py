@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array
-from semret.index.manifest import Manifest
+from semret.index.store.manifest import Manifest
 
 SEGMENT_ROWS = 256
 """Most images in one segment; also the most that a kill can cost."""

@@ -17,9 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.errors import IndexCorruptError
-from semret.index.layout import CHECKED_ROWS, REPAIR, Column, Segment, checksum, columns, row_checksums, segment_path
-from semret.index.manifest import Manifest
-from semret.index.members import open_member, require_folder
+from semret.index.store.layout import (
+    CHECKED_ROWS,
+    REPAIR,
+    Column,
+    Segment,
+    checksum,
+    columns,
+    row_checksums,
+    segment_path,
+)
+from semret.index.store.manifest import Manifest
+from semret.index.store.members import open_member, require_folder
 
 _CHUNK = 2**20
 

@@ -16,7 +16,7 @@ import numpy as np
 from semret._version import __version__
 from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
 from semret.index.backbones.spec import Identity, Preprocessing
-from semret.index.members import read_member
+from semret.index.store.members import read_member
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"

@@ -1,0 +1,1 @@
+"""The files of an index on disk: written so that a crash loses nothing, read without trust."""
