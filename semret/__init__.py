@@ -14,7 +14,7 @@ from semret._version import __version__
 
 if TYPE_CHECKING:
     from semret.errors import SemretError as SemretError
-    from semret.index.build import build as build
+    from semret.index.sync.build import build as build
     from semret.retrieval.cka import cka as cka
     from semret.retrieval.engine import SearchEngine as SearchEngine
     from semret.retrieval.engine import open_index as open_index
@@ -30,7 +30,7 @@ _EXPORTS = {
     "SearchEngine": ("semret.retrieval.engine", "SearchEngine"),
     "SearchResult": ("semret.retrieval.results", "SearchResult"),
     "SemretError": ("semret.errors", "SemretError"),
-    "build": ("semret.index.build", "build"),
+    "build": ("semret.index.sync.build", "build"),
     "cka": ("semret.retrieval.cka", "cka"),
     "matched_similarity": ("semret.retrieval.similarity", "matched_similarity"),
     "open": ("semret.retrieval.engine", "open_index"),

@@ -24,7 +24,7 @@ import semret.index.repair  # noqa: E402
 import semret.index.transfer  # noqa: E402
 import semret.retrieval.engine  # noqa: E402, F401
 from semret.cli import app, output  # noqa: E402
-from semret.index.build import SyncOptions, sync  # noqa: E402
+from semret.index.sync.build import SyncOptions, sync  # noqa: E402
 
 MEMORY = 10 * 2**30
 SECONDS = 60

@@ -19,9 +19,9 @@ from semret.cli.output import printable, progress_bar, reported, say, show_error
 from semret.errors import SemretError
 
 if TYPE_CHECKING:
-    from semret.index.build import SyncOptions, SyncReport
     from semret.index.choice import ModelChoice
-    from semret.index.estimate import Estimate
+    from semret.index.sync.build import SyncOptions, SyncReport
+    from semret.index.sync.estimate import Estimate
 
 SHOWN = 20
 """Skipped files that are named one by one on a terminal."""
@@ -114,9 +114,9 @@ def index(
     as a whole (a drive that is not connected) keeps its images until --prune.
     """
     with reported():
-        from semret.index.build import SyncOptions, sync
         from semret.index.choice import ModelChoice
         from semret.index.location import default_index_path
+        from semret.index.sync.build import SyncOptions, sync
 
         choice = ModelChoice(
             model=model,
@@ -156,7 +156,7 @@ def show_estimate(
     directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: ReportFormat
 ) -> None:
     """Measure on a few pictures, and print what the run would take."""
-    from semret.index.estimate import estimate
+    from semret.index.sync.estimate import estimate
 
     found = estimate(
         directory,

@@ -18,9 +18,9 @@ from semret.errors import DatasetError
 from semret.eval.dataset import Dataset, Split
 from semret.index.backbones.spec import Backbone, Streams
 from semret.index.backbones.spec import Features as Outcome
-from semret.index.build import SyncOptions, sync
 from semret.index.choice import ModelChoice, NetworkLoader
 from semret.index.collection import Collection, open_collection
+from semret.index.sync.build import SyncOptions, sync
 from semret.progress import Progress
 from semret.retrieval.rerank import TokenSource
 
@@ -88,7 +88,7 @@ def extract(
     DatasetError
         If no picture can be read.
     IncompatibleIndexError, WeightsNotFoundError, StorageError
-        See `semret.index.build.sync`.
+        See `semret.index.sync.build.sync`.
     """
     index = cache / name_index(dataset.name, choice, dtype, frame)
     files = [dataset.paths[picture] for picture in np.unique(pictures)]

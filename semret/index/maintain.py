@@ -13,8 +13,8 @@ import numpy as np
 
 from semret.errors import ArgumentError
 from semret.index.location import PathLike, absolute, lies_in
-from semret.index.report import directory_bytes
 from semret.index.store.segments import SEGMENT_BYTES, SEGMENT_ROWS, Rows, Segment, SegmentReader
+from semret.index.sync.report import directory_bytes
 from semret.index.writer import IndexWriter
 from semret.progress import Progress
 

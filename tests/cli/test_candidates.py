@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from semret.cli import app
-from semret.index.build import sync
 from semret.index.maintain import remove
+from semret.index.sync.build import sync
 
 
 @pytest.fixture

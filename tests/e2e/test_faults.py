@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from semret.errors import IndexNotFoundError
-from semret.index.build import SyncOptions, sync
 from semret.index.collection import open_collection
+from semret.index.sync.build import SyncOptions, sync
 
 SETTLED = 10**9 * 1_500_000_000
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from semret.errors import ImageSearchError, SemretError
-from semret.index.build import SyncOptions, sync
 from semret.index.collection import Collection
 from semret.index.pictures.decode import hash_file
+from semret.index.sync.build import SyncOptions, sync
 from semret.index.verify import verify
 
 MEMORY = 2 * 2**30

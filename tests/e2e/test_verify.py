@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from semret.errors import IncompatibleIndexError, SemretError
-from semret.index.build import SyncOptions, sync
 from semret.index.collection import Collection
 from semret.index.repair import repair
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
+from semret.index.sync.build import SyncOptions, sync
 from semret.index.verify import verify
 from semret.retrieval.engine import open_index
 

@@ -15,13 +15,13 @@ from semret.errors import (
     IndexCorruptError,
     IndexLockedError,
 )
-from semret.index.build import SyncOptions, sync
 from semret.index.choice import ModelChoice
 from semret.index.collection import open_collection
-from semret.index.estimate import estimate
 from semret.index.maintain import compact, remove
 from semret.index.pictures.decode import hash_file
 from semret.index.store.lock import WriterLock
+from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync.estimate import estimate
 
 PAST = 1_500_000_000_000_000_000
 
@@ -84,7 +84,7 @@ def test_an_unchanged_folder_loads_nothing_and_writes_nothing(index, photos, net
     settle(photos)
     sync(index, [photos], load)
     before = {file: file.stat().st_mtime_ns for file in index.rglob("*") if file.name != "lock"}
-    monkeypatch.setattr("semret.index.loading.read_file", None)
+    monkeypatch.setattr("semret.index.sync.loading.read_file", None)
     report = sync(index, [photos], load)
     assert counts(report) == {"unchanged": 6}
     assert len(report.skipped) == 1
@@ -197,8 +197,8 @@ def test_an_image_that_becomes_unreadable_is_removed_and_named(index, photos, ne
 
 
 def test_a_folder_that_cannot_be_entered_has_not_vanished(index, photos, networks, draw_picture, monkeypatch):
-    from semret.index import survey
     from semret.index.pictures.decode import SkippedPath
+    from semret.index.sync import survey
 
     load, _ = networks
     (photos / "sub").mkdir()
@@ -444,7 +444,7 @@ def test_unfit_options_are_named(options, complaint):
 
 
 def test_the_network_is_loaded_once_by_many_threads(tiny_backbone):
-    from semret.index.pipeline import Lazy
+    from semret.index.sync.pipeline import Lazy
 
     loaded = []
     lazy = Lazy(lambda: loaded.append(1) or tiny_backbone(), lambda _: None)

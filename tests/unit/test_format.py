@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semret.index.build import sync
 from semret.index.collection import open_collection
+from semret.index.sync.build import sync
 from semret.index.vectors import read_shortlist
 from semret.index.verify import verify
 

@@ -11,9 +11,9 @@ import pytest
 
 from semret.errors import BackboneError
 from semret.index.backbones.spec import Features, Streams
-from semret.index.loading import Loaded, load_files
 from semret.index.pictures.files import FoundImage
-from semret.index.pipeline import Embedder
+from semret.index.sync.loading import Loaded, load_files
+from semret.index.sync.pipeline import Embedder
 
 
 class Recorder:

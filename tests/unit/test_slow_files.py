@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
-from semret.index import build, ingest, loading
-from semret.index.build import SyncOptions, sync
 from semret.index.collection import open_collection
+from semret.index.sync import build, loading
+from semret.index.sync import changes as ingest
+from semret.index.sync.build import SyncOptions, sync
 
 
 @pytest.fixture

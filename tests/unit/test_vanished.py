@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from semret.errors import ImageSearchError
-from semret.index.build import SyncOptions, sync
 from semret.index.collection import open_collection
-from semret.index.estimate import estimate
 from semret.index.maintain import compact, remove
 from semret.index.pictures.files import SETTLED_NS, settled
 from semret.index.repair import repair
 from semret.index.summary import summarise
+from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync.estimate import estimate
 from semret.index.transfer import export_index, import_index
 from semret.index.verify import verify
 
@@ -233,7 +233,7 @@ def test_features_without_an_image_survive_repair_and_the_journey(index, lib, lo
 
 def test_an_empty_index_is_filled_by_the_next_run(index, lib, load, monkeypatch):
     from semret.errors import StorageError
-    from semret.index.ingest import Ingest
+    from semret.index.sync.changes import Ingest
 
     def full(ingest):
         raise StorageError(f"no room for {ingest}")
@@ -298,8 +298,8 @@ def test_a_time_stamp_counts_from_before_the_read():
 
 def test_a_file_rewritten_after_a_slow_read_is_noticed(index, lib, load, draw_picture, monkeypatch):
     """The batch takes an hour; the file was read in the very second it was written, and changed in that second."""
-    from semret.index import pipeline
     from semret.index.pictures import files
+    from semret.index.sync import pipeline
 
     file = lib / "new.bmp"
     draw_picture(76).save(file)
@@ -307,7 +307,7 @@ def test_a_file_rewritten_after_a_slow_read_is_noticed(index, lib, load, draw_pi
     clock = SimpleNamespace(time_ns=lambda: written + 10**8)
     monkeypatch.setattr(files, "time", clock)
     monkeypatch.setattr(pipeline, "time", clock)
-    monkeypatch.setattr("semret.index.ingest.time.time_ns", lambda: written + 3600 * 10**9)
+    monkeypatch.setattr("semret.index.sync.changes.time.time_ns", lambda: written + 3600 * 10**9)
     sync(index, [lib], load)
     draw_picture(77).save(file)
     os.utime(file, ns=(written, written))

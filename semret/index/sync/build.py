@@ -14,15 +14,15 @@ from semret.errors import ImageSearchError, IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.choice import ModelChoice
 from semret.index.collection import default_index_path
-from semret.index.ingest import Ingest, make_rows
-from semret.index.loading import Loaded, Loader, load_files
 from semret.index.location import PathLike, Root
 from semret.index.pictures.decode import FoundImage
-from semret.index.pipeline import Embedded, Embedder, Lazy
-from semret.index.report import SyncOptions, SyncReport, directory_bytes
 from semret.index.store.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
 from semret.index.store.segments import Rows
-from semret.index.survey import Survey, look
+from semret.index.sync.changes import Ingest, make_rows
+from semret.index.sync.loading import Loaded, Loader, load_files
+from semret.index.sync.pipeline import Embedded, Embedder, Lazy
+from semret.index.sync.report import SyncOptions, SyncReport, directory_bytes
+from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
 from semret.progress import Progress, waiting_for
 

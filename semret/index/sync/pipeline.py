@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from semret.index.backbones.spec import Backbone, Features
-from semret.index.loading import Loaded
+from semret.index.sync.loading import Loaded
 
 Result = TypeVar("Result")
 """What is made of the features of a batch."""

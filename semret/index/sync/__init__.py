@@ -1,0 +1,1 @@
+"""A folder of pictures becomes an index, and stays one."""
