@@ -20,8 +20,8 @@ spec.loader.exec_module(conftest)
 
 import h5py  # noqa: E402, F401 - imported before forking, not in each fork
 
-import semret.index.repair  # noqa: E402
-import semret.index.transfer  # noqa: E402
+import semret.index.care.repair  # noqa: E402
+import semret.index.care.transfer  # noqa: E402
 import semret.retrieval.engine  # noqa: E402, F401
 from semret.cli import app, output  # noqa: E402
 from semret.index.sync.build import SyncOptions, sync  # noqa: E402

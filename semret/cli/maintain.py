@@ -27,8 +27,8 @@ def remove(
 ) -> None:
     """Take pictures out of the index; their files are not touched, and need not exist any more."""
     with reported():
+        from semret.index.care.maintain import remove as remove_images
         from semret.index.location import find_index
-        from semret.index.maintain import remove as remove_images
 
         report = remove_images(find_index(index, near=paths), paths)
     if format_ is ReportFormat.json:
@@ -40,8 +40,8 @@ def remove(
 def compact(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:
     """Free the space of pictures that are no longer in the index; searches may go on meanwhile."""
     with reported():
+        from semret.index.care.maintain import compact as compact_index
         from semret.index.location import find_index
-        from semret.index.maintain import compact as compact_index
 
         with progress_bar("compacting") as progress:
             report = compact_index(find_index(index), progress=progress)
@@ -61,8 +61,8 @@ def export(
 ) -> None:
     """Write the index to one FILE, for another machine."""
     with reported():
+        from semret.index.care.transfer import export_index
         from semret.index.location import find_index
-        from semret.index.transfer import export_index
 
         with progress_bar("exporting") as progress:
             written = export_index(find_index(index), file, progress=progress)
@@ -78,8 +78,8 @@ def import_(
 ) -> None:
     """Make an index from an exported FILE: .semret in the current directory, or what --index names."""
     with reported():
+        from semret.index.care.transfer import import_index
         from semret.index.location import new_index_path
-        from semret.index.transfer import import_index
 
         with progress_bar("importing") as progress:
             made = import_index(file, new_index_path(index), root=root, progress=progress)

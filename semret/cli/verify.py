@@ -31,9 +31,9 @@ def verify(
     The index is only read unless --repair is given. What --repair drops, semret index restores.
     """
     with reported():
-        from semret.index.repair import repair as repair_index
-        from semret.index.verify import find_damaged_index
-        from semret.index.verify import verify as verify_index
+        from semret.index.care.repair import repair as repair_index
+        from semret.index.care.verify import find_damaged_index
+        from semret.index.care.verify import verify as verify_index
 
         path = find_damaged_index(index)
         actions: list[str] = []

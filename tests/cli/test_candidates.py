@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from semret.cli import app
-from semret.index.maintain import remove
+from semret.index.care.maintain import remove
 from semret.index.sync.build import sync
 
 

@@ -227,7 +227,7 @@ def index_view(collection):
 
 
 def test_an_open_collection_outlives_a_compaction(tiny_index, photos, tiny_backbone, index_contents):
-    from semret.index.maintain import compact, remove
+    from semret.index.care.maintain import compact, remove
 
     with open_collection(tiny_index) as before:
         remove(tiny_index, [photos / "0.png", photos / "1.png"])

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from semret.errors import ImageSearchError, SemretError
+from semret.index.care.verify import verify
 from semret.index.collection import Collection
 from semret.index.pictures.decode import hash_file
 from semret.index.sync.build import SyncOptions, sync
-from semret.index.verify import verify
 
 MEMORY = 2 * 2**30
 SECONDS = 100

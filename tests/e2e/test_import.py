@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError, SemretError, StorageError
+from semret.index.care.repair import repair
+from semret.index.care.transfer import export_index, import_index
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
-from semret.index.repair import repair
 from semret.index.store import durable
 from semret.index.store.catalog import digest_line
-from semret.index.transfer import export_index, import_index
-from semret.index.verify import verify
 
 ORDER = ("manifest.json", "catalog.sqlite", "catalog.sha256", "segments/000001.h5")
 

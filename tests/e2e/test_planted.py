@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.store import durable
 from semret.index.store.catalog import digest_line
 from semret.index.store.catalog_file import MOST_BYTES
-from semret.index.verify import verify
 
 READERS = ("info", "verify", "files", "query", "rerank", "export")
 WRITERS = ("index", "remove", "compact", "repair")

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from semret.errors import IncompatibleIndexError, SemretError
+from semret.index.care.repair import repair
+from semret.index.care.verify import verify
 from semret.index.collection import Collection
-from semret.index.repair import repair
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
 from semret.index.sync.build import SyncOptions, sync
-from semret.index.verify import verify
 from semret.retrieval.engine import open_index
 
 DATA = (
@@ -266,7 +266,7 @@ def test_what_killed_writers_leave_is_no_defect(index):
 KILLER = """
 import os, shutil, sys
 from pathlib import Path
-from semret.index import repair
+from semret.index.care import repair
 from semret.index.store import durable
 index, damaged = Path(sys.argv[1]), Path(sys.argv[2])
 labels = []

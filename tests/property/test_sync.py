@@ -21,10 +21,10 @@ from hypothesis.stateful import (
 )
 
 from semret.errors import ImageSearchError
+from semret.index.care.maintain import compact, remove
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
-from semret.index.maintain import compact, remove
 from semret.index.sync.build import SyncOptions, sync
-from semret.index.verify import verify
 
 NAMES = st.sampled_from(["a.png", "b.png", "c.jpg", "sub/a.png", "sub/d.png"])
 CONTENTS = st.integers(0, 4)

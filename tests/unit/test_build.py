@@ -15,9 +15,9 @@ from semret.errors import (
     IndexCorruptError,
     IndexLockedError,
 )
+from semret.index.care.maintain import compact, remove
 from semret.index.choice import ModelChoice
 from semret.index.collection import open_collection
-from semret.index.maintain import compact, remove
 from semret.index.pictures.decode import hash_file
 from semret.index.store.lock import WriterLock
 from semret.index.sync.build import SyncOptions, sync

@@ -9,12 +9,12 @@ import threading
 import pytest
 
 from semret.errors import IndexCorruptError, StorageError
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog, digest_line, read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.store.schema import SCHEMA
-from semret.index.verify import verify
 from semret.index.writer import IndexWriter
 
 META = {"root": "..", "style": "relative", "manifest": "{}"}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError, UnknownNameError
+from semret.index.care.maintain import remove
 from semret.index.collection import default_index_path, find_index, open_collection
-from semret.index.maintain import remove
 from semret.index.pictures.decode import decode_image, hash_file
 from semret.index.store.segments import segment_path
 from semret.index.sync.build import SyncOptions, sync

@@ -8,7 +8,7 @@ from PIL import Image
 
 import semret
 from semret.errors import ArgumentError, IndexEmptyError
-from semret.index.maintain import remove
+from semret.index.care.maintain import remove
 from semret.index.sync.build import sync
 from semret.retrieval.engine import SearchEngine
 from semret.retrieval.pictures import EncodedImage

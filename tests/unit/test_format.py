@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.sync.build import sync
 from semret.index.vectors import read_shortlist
-from semret.index.verify import verify
 
 FIXTURE = Path(__file__).parents[1] / "data" / "format-1"
 

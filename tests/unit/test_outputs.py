@@ -11,7 +11,7 @@ from semret import build
 from semret.cli import app
 from semret.cli.query import read_candidates
 from semret.errors import ArgumentError
-from semret.index.transfer import export_index
+from semret.index.care.transfer import export_index
 from semret.outputs import require_distinct
 
 

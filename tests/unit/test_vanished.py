@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 
 from semret.errors import ImageSearchError
+from semret.index.care.maintain import compact, remove
+from semret.index.care.repair import repair
+from semret.index.care.transfer import export_index, import_index
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
-from semret.index.maintain import compact, remove
 from semret.index.pictures.files import SETTLED_NS, settled
-from semret.index.repair import repair
 from semret.index.summary import summarise
 from semret.index.sync.build import SyncOptions, sync
 from semret.index.sync.estimate import estimate
-from semret.index.transfer import export_index, import_index
-from semret.index.verify import verify
 
 PAST = 1_500_000_000_000_000_000
 

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from semret.errors import IncompatibleIndexError, IndexLockedError, IndexNotFoundError
+from semret.index.care.repair import repair
+from semret.index.care.salvage import read_remains
+from semret.index.care.soundness import check_segment, examine_rows
+from semret.index.care.verify import Report, find_damaged_index, verify
 from semret.index.collection import Collection
-from semret.index.repair import repair
-from semret.index.salvage import read_remains
-from semret.index.soundness import check_segment, examine_rows
 from semret.index.store.catalog import Catalog
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import read_manifest
 from semret.index.store.segments import Rows, SegmentReader, checksum, write_segment
-from semret.index.verify import Report, find_damaged_index, verify
 
 
 def details(report: Report) -> list[tuple[str, str]]:
@@ -166,7 +166,7 @@ def test_a_row_that_contradicts_itself_is_unsound_whatever_its_checksum(tmp_path
 
 
 def test_blocks_of_rows_do_not_matter(tmp_path, rows, monkeypatch):
-    monkeypatch.setattr("semret.index.soundness._BLOCK_BYTES", 2 * rows[1].token_bytes + 1)
+    monkeypatch.setattr("semret.index.care.soundness._BLOCK_BYTES", 2 * rows[1].token_bytes + 1)
     assert write(tmp_path, *rows)[1].sums_agree
 
 

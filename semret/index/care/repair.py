@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
+from semret.index.care.salvage import DAMAGED_SUFFIX, rebuild_catalog, set_aside
+from semret.index.care.soundness import Defect, check_segment, examine_rows
+from semret.index.care.verify import Report, read_catalog, rows_by_segment, verify
 from semret.index.location import absolute
-from semret.index.salvage import DAMAGED_SUFFIX, rebuild_catalog, set_aside
-from semret.index.soundness import Defect, check_segment, examine_rows
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog, read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
@@ -25,7 +26,6 @@ from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.store.segments import Rows, Segment, SegmentReader, columns, segment_path
 from semret.index.vectors import SHORTLIST_NAME
-from semret.index.verify import Report, read_catalog, rows_by_segment, verify
 from semret.index.writer import IndexWriter
 from semret.progress import Progress
 

@@ -15,7 +15,8 @@ from typing import BinaryIO
 
 from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError, StorageError
 from semret.foreign import UnfitFileError, open_regular
-from semret.index.archive import add_member, end_archive, read_members, write_to
+from semret.index.care.archive import add_member, end_archive, read_members, write_to
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.indexed_pictures import require_no_source
 from semret.index.location import PathLike, Root, absolute
@@ -24,7 +25,6 @@ from semret.index.store.catalog import DIGEST_BYTES, Catalog, digest_line
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
 from semret.index.store.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
 from semret.index.store.segments import FOLDER, SegmentReader
-from semret.index.verify import verify
 from semret.index.writer import IndexWriter, require_index
 from semret.progress import Progress
 

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from semret.errors import IndexCorruptError, SemretError
+from semret.index.care.soundness import digest_file, examine_rows
 from semret.index.location import Root
-from semret.index.soundness import digest_file, examine_rows
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog, read_digest
 from semret.index.store.catalog_file import (

@@ -1,0 +1,1 @@
+"""Check, repair, shrink and move an index."""
