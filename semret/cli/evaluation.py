@@ -19,7 +19,7 @@ from semret.progress import Progress
 if TYPE_CHECKING:
     from semret.eval.reports import Report, Table
     from semret.index.backbones.spec import Backbone
-    from semret.index.choice import ModelChoice
+    from semret.index.model_choice import ModelChoice
 
 RootOption = Annotated[Path, typer.Option("--root", help="Folder with the data set's official files.")]
 OutOption = Annotated[
@@ -87,7 +87,7 @@ def names(text: str, option: str) -> tuple[str, ...]:
 def choices(models: list[str], weights: Path | None, device: str | None) -> list[ModelChoice]:
     """Read NAME and NAME@HxW."""
     from semret.index.backbones.registry import spec_of
-    from semret.index.choice import ModelChoice
+    from semret.index.model_choice import ModelChoice
 
     if weights is not None and len(models) > 1:
         raise ArgumentError(f"--weights goes with one --model, {len(models)} were given; run them one by one")

@@ -19,7 +19,7 @@ from semret.cli.output import printable, progress_bar, reported, say, show_error
 from semret.errors import SemretError
 
 if TYPE_CHECKING:
-    from semret.index.choice import ModelChoice
+    from semret.index.model_choice import ModelChoice
     from semret.index.sync.build import SyncOptions, SyncReport
     from semret.index.sync.estimate import Estimate
 
@@ -114,8 +114,8 @@ def index(
     as a whole (a drive that is not connected) keeps its images until --prune.
     """
     with reported():
-        from semret.index.choice import ModelChoice
         from semret.index.location import default_index_path
+        from semret.index.model_choice import ModelChoice
         from semret.index.sync.build import SyncOptions, sync
 
         choice = ModelChoice(

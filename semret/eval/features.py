@@ -18,8 +18,8 @@ from semret.errors import DatasetError
 from semret.eval.dataset import Dataset, Split
 from semret.index.backbones.spec import Backbone, Streams
 from semret.index.backbones.spec import Features as Outcome
-from semret.index.choice import ModelChoice, NetworkLoader
 from semret.index.collection import Collection, open_collection
+from semret.index.model_choice import ModelChoice, NetworkLoader
 from semret.index.sync.build import SyncOptions, sync
 from semret.progress import Progress
 from semret.retrieval.rerank import TokenSource

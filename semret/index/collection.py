@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError, IndexCorruptError, UnknownNameError
+from semret.index.features import Center, FeatureRows, StoredTokens
 from semret.index.location import Root, absolute, default_index_path, find_index
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
@@ -29,7 +30,6 @@ from semret.index.vectors import (
     products,
     read_shortlist,
 )
-from semret.index.views import Center, FeatureRows, StoredTokens
 
 __all__ = [
     "Center",

@@ -211,7 +211,7 @@ class SearchEngine:
             If the weights cannot be had.
         """
         if self._backbone is None:
-            from semret.index.choice import ModelChoice
+            from semret.index.model_choice import ModelChoice
 
             loaded = ModelChoice(weights=self._weights, device=self._device).loader(self.collection.path)()
             check_compatible(self.collection.manifest, loaded.identity)

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semret.index.features import Center
 from semret.index.vectors import VectorIndex, normalise, products
-from semret.index.views import Center
 from semret.retrieval.engine import SearchEngine
 from semret.retrieval.options import SearchOptions
 from semret.retrieval.pictures import Seen

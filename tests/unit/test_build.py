@@ -16,8 +16,8 @@ from semret.errors import (
     IndexLockedError,
 )
 from semret.index.care.maintain import compact, remove
-from semret.index.choice import ModelChoice
 from semret.index.collection import open_collection
+from semret.index.model_choice import ModelChoice
 from semret.index.pictures.decode import hash_file
 from semret.index.store.lock import WriterLock
 from semret.index.sync.build import SyncOptions, sync

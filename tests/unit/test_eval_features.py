@@ -9,7 +9,7 @@ from PIL import Image
 from semret.eval.dataset import Dataset
 from semret.eval.features import FramedBackbone, extract, name_index
 from semret.index.backbones.spec import Streams
-from semret.index.choice import ModelChoice
+from semret.index.model_choice import ModelChoice
 
 
 @pytest.fixture

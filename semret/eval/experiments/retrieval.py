@@ -20,7 +20,7 @@ from semret.eval.paper import extractor, table_2, table_3
 from semret.eval.ranking import shortlist_ranks
 from semret.eval.reports import Report
 from semret.eval.search import find_answers
-from semret.index.choice import ModelChoice
+from semret.index.model_choice import ModelChoice
 from semret.progress import Progress
 
 SHORTLISTS = (1, 5, 10, 20, 50, 100, 200, 500, 1000)

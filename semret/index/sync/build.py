@@ -12,9 +12,9 @@ from pathlib import Path
 
 from semret.errors import ImageSearchError, IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features
-from semret.index.choice import ModelChoice
 from semret.index.collection import default_index_path
 from semret.index.location import PathLike, Root
+from semret.index.model_choice import ModelChoice
 from semret.index.pictures.decode import FoundImage
 from semret.index.store.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
 from semret.index.store.segments import Rows
