@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from semret.errors import BackboneError
-from semret.index.backbones.batching import embed_what_fits, is_out_of_memory
+from semret.index.backbones.memory import embed_what_fits, is_out_of_memory
 from semret.index.backbones.spec import Features
 
 

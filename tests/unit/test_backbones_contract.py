@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from semret.errors import UnknownNameError
-from semret.index.backbones import embedded, hf, openclip
+from semret.index.backbones import efficientnet_lite0 as embedded
+from semret.index.backbones import hf, openclip
 from semret.index.backbones.layers import Wiring, outline
 from semret.index.backbones.litenet import LiteNet
 from semret.index.backbones.preprocess import with_size

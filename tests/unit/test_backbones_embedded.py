@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from semret.errors import ArgumentError, BackboneError, ShapeError
-from semret.index.backbones.embedded import fill, package_units, packaged_weights, timm_units
+from semret.index.backbones.efficientnet_lite0 import fill, package_units, packaged_weights, timm_units
 from semret.index.backbones.litenet import LiteNet
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.registry import create_backbone

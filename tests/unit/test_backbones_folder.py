@@ -13,7 +13,7 @@ import pytest
 
 from semret.errors import BackboneError, SemretError, WeightsNotFoundError
 from semret.index.backbones.folder import read_configuration, read_json
-from semret.index.backbones.processors import find_preprocessing
+from semret.index.backbones.hf_processors import find_preprocessing
 from semret.index.backbones.registry import create_backbone
 from semret.index.backbones.weights import digest, read_state
 

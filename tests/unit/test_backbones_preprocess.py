@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from semret.errors import ArgumentError, BackboneError
+from semret.index.backbones.hf_processors import find_preprocessing, read_preprocessing
 from semret.index.backbones.preprocess import prepare_image, with_size
-from semret.index.backbones.processors import find_preprocessing, read_preprocessing
 from semret.index.backbones.registry import list_backbones, spec_of
 from semret.index.backbones.spec import Preprocessing
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from semret.errors import ShapeError
-from semret.index.pooling import pool
+from semret.index.backbones.pooling import pool
 
 
 def test_mean_over_positions_by_hand() -> None:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from semret.errors import BackboneError
 from semret.foreign import read_regular
 from semret.index.backbones.folder import first_line, read_configuration
+from semret.index.backbones.hf_processors import find_preprocessing
 from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.preprocess import with_size
-from semret.index.backbones.processors import find_preprocessing
 from semret.index.backbones.weights import digest, read_state
 
 if TYPE_CHECKING:

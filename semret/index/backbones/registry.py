@@ -20,7 +20,7 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
 """Its weights come with the installation."""
 
 _ADAPTERS: Mapping[str, str] = {
-    "embedded": "semret.index.backbones.embedded",
+    "embedded": "semret.index.backbones.efficientnet_lite0",
     "hf": "semret.index.backbones.hf",
     "open_clip": "semret.index.backbones.openclip",
     "timm": "semret.index.backbones.timm",
