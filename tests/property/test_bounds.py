@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from semret.errors import NonFiniteError, ShapeError
-from semret.retrieval.bounds import dual_bound, maxima_bound, norm_bound, pooled_lower_bound, sweep_bound
+from semret.retrieval.matching.bounds import dual_bound, maxima_bound, norm_bound, pooled_lower_bound, sweep_bound
 
 SLACK = 1e-9
 

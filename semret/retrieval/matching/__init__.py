@@ -17,7 +17,7 @@ from semret.errors import ArgumentError, ShapeError, UnknownNameError
 from semret.retrieval.matching.approximate import Norms
 from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
 from semret.retrieval.matching.results import BatchMatching, Matching, relative_gaps
-from semret.retrieval.matching.table import SOLVERS, Solver
+from semret.retrieval.matching.solvers import SOLVERS, Solver
 from semret.retrieval.native import Native
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
     "upper_bounds",
 ]
 
-_matched_sums = Native("semret.retrieval.matching.kernels", "matched_sums")
+_matched_sums = Native("semret.retrieval.matching.auction_loops", "matched_sums")
 
 
 def match(

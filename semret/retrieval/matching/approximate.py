@@ -14,7 +14,7 @@ from semret.arrays import Float64Array, FloatArray, IndexVector
 from semret.retrieval.matching.auction import solve_exactly
 from semret.retrieval.native import Native
 
-_greedy_many = Native("semret.retrieval.matching.greedy", "greedy_many")
+_greedy_many = Native("semret.retrieval.matching.greedy_loops", "greedy_many")
 
 
 @dataclass(frozen=True, kw_only=True)

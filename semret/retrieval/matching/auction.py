@@ -36,8 +36,8 @@ from semret.retrieval.native import Native
 EFFORTS = ("maxima", "sweep", "coarse", "fine")
 """What a bound may cost, cheapest first."""
 
-_bound_many = Native("semret.retrieval.matching.kernels", "bound_many")
-_auction_many = Native("semret.retrieval.matching.kernels", "auction_many")
+_bound_many = Native("semret.retrieval.matching.auction_loops", "bound_many")
+_auction_many = Native("semret.retrieval.matching.auction_loops", "auction_many")
 
 _EPSILONS = {"coarse": (0.02,), "fine": (0.02, 0.004)}
 

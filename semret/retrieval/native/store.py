@@ -22,8 +22,8 @@ _MAGIC = b"semret machine code 1\n"
 _RETRIEVAL = Path(__file__).parent.parent
 _SOURCES = (
     "coarse_kernels.py",
-    "matching/greedy.py",
-    "matching/kernels.py",
+    "matching/greedy_loops.py",
+    "matching/auction_loops.py",
     "microkernel.py",
     "native/emit.py",
     "native/scratch.py",

@@ -11,7 +11,8 @@ import numpy as np
 
 from semret.arrays import FloatArray, IndexVector
 from semret.errors import ArgumentError
-from semret.retrieval.matching import approximate, exact
+from semret.retrieval.matching import approximate
+from semret.retrieval.matching import references as exact
 from semret.retrieval.matching.approximate import Norms
 from semret.retrieval.matching.auction import solve_exactly
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from semret.arrays import Float64Array, FloatArray
-from semret.retrieval.matching.kernels import IntArray, compiled, key, row_max
+from semret.retrieval.matching.auction_loops import IntArray, compiled, key, row_max
 
 
 @compiled
