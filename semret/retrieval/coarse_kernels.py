@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from semret.retrieval.microkernel import multiply_tile
 from semret.retrieval.native.compiler import numba
+from semret.retrieval.native.tile_products import multiply_tile
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
 _NORM = 46000.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from semret.retrieval.microkernel import multiply_float_tile
 from semret.retrieval.native.compiler import numba
+from semret.retrieval.native.tile_products import multiply_float_tile
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector
-from semret.retrieval.matching.batching import available_threads, share_out
 from semret.retrieval.native import Native
+from semret.retrieval.native.threads import available_threads, share_out
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
 _KERNELS = "semret.retrieval.product_kernels"

@@ -11,7 +11,7 @@ import pytest
 
 from semret.errors import NonFiniteError
 from semret.retrieval.maps import prepare
-from semret.retrieval.matching.batching import share_out
+from semret.retrieval.native.threads import share_out
 from semret.retrieval.products import in_threads
 
 
@@ -82,7 +82,7 @@ def test_many_callers_share_the_same_threads() -> None:
 def test_a_child_process_starts_threads_of_its_own() -> None:
     script = (
         "import os, threading\n"
-        "from semret.retrieval.matching.batching import share_out\n"
+        "from semret.retrieval.native.threads import share_out\n"
         "meeting = threading.Barrier(2, timeout=20)\n"
         "share_out(lambda _: meeting.wait(), range(2), 2)\n"
         "child = os.fork()\n"

@@ -14,7 +14,8 @@ import pytest
 from semret.errors import ShapeError
 from semret.retrieval import native
 from semret.retrieval.matching import match
-from semret.retrieval.native import Native, store
+from semret.retrieval.native import Native
+from semret.retrieval.native import code_files as store
 
 AFFINITY = np.array([[3, 2, 1], [2, 0, 1], [1, 1, 0]], dtype=np.float32)
 

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray, IndexVector, require_finite
 from semret.errors import ArgumentError
-from semret.retrieval.matching.batching import rows_of, run_chunks
 from semret.retrieval.matching.results import BatchMatching, relative_gaps
 from semret.retrieval.native import Native
+from semret.retrieval.native.threads import rows_of, run_chunks
 
 EFFORTS = ("maxima", "sweep", "coarse", "fine")
 """What a bound may cost, cheapest first."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from semret.errors import ShapeError, SolverError
-from semret.retrieval.native import store
+from semret.retrieval.native import code_files as store
 
 _logger = logging.getLogger(__name__)
 _lock = threading.Lock()

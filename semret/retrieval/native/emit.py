@@ -12,8 +12,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from semret.retrieval.native.code_files import Code
 from semret.retrieval.native.compiler import arrayobj, cgutils, cpu_target, numba, types
-from semret.retrieval.native.store import Code
 
 _TYPES = {
     "b1": types.boolean,

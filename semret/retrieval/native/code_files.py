@@ -24,7 +24,7 @@ _SOURCES = (
     "coarse_kernels.py",
     "matching/greedy_loops.py",
     "matching/auction_loops.py",
-    "microkernel.py",
+    "native/tile_products.py",
     "native/emit.py",
     "native/scratch.py",
     "native/tiles.py",
