@@ -15,13 +15,13 @@ from semret._version import __version__
 if TYPE_CHECKING:
     from semret.errors import SemretError as SemretError
     from semret.index.sync.build import build as build
-    from semret.retrieval.cka import cka as cka
     from semret.retrieval.engine import SearchEngine as SearchEngine
     from semret.retrieval.engine import open_index as open_index
     from semret.retrieval.results import Hit as Hit
     from semret.retrieval.results import SearchResult as SearchResult
-    from semret.retrieval.rsm import rsm as rsm
-    from semret.retrieval.similarity import matched_similarity as matched_similarity
+    from semret.retrieval.similarity.cka import cka as cka
+    from semret.retrieval.similarity.pairs import matched_similarity as matched_similarity
+    from semret.retrieval.similarity.rsm import rsm as rsm
 
     open = open_index
 
@@ -31,11 +31,11 @@ _EXPORTS = {
     "SearchResult": ("semret.retrieval.results", "SearchResult"),
     "SemretError": ("semret.errors", "SemretError"),
     "build": ("semret.index.sync.build", "build"),
-    "cka": ("semret.retrieval.cka", "cka"),
-    "matched_similarity": ("semret.retrieval.similarity", "matched_similarity"),
+    "cka": ("semret.retrieval.similarity.cka", "cka"),
+    "matched_similarity": ("semret.retrieval.similarity.pairs", "matched_similarity"),
     "open": ("semret.retrieval.engine", "open_index"),
     "open_index": ("semret.retrieval.engine", "open_index"),
-    "rsm": ("semret.retrieval.rsm", "rsm"),
+    "rsm": ("semret.retrieval.similarity.rsm", "rsm"),
 }
 
 # Written out, for type checkers read it and run nothing.

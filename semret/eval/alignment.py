@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float64Array
-from semret.retrieval.cka import minibatch_cka
+from semret.retrieval.similarity.cka import minibatch_cka
 
 Batches = Sequence[Float64Array]
 """Similarity matrices of the mini-batches."""
@@ -40,7 +40,7 @@ def align(one: Batches, other: Batches, *, estimator: str) -> Alignment:
     Raises
     ------
     ShapeError, ArgumentError, NonFiniteError, UnknownNameError
-        See `semret.retrieval.cka.minibatch_cka`.
+        See `semret.retrieval.similarity.cka.minibatch_cka`.
     """
     value = minibatch_cka(zip(one, other, strict=True), estimator=estimator)
     sums = np.array([_weighted(k, l, estimator) for k, l in zip(one, other, strict=True)]).sum(axis=0)  # noqa: E741

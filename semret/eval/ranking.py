@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IndexVector
-from semret.retrieval.kernels import kernel_score
-from semret.retrieval.maps import Maps
 from semret.retrieval.rerank import TokenSource
+from semret.retrieval.similarity.kernels import kernel_score
+from semret.retrieval.similarity.maps import Maps
 
 
 def score_maxsim(query: Maps, candidates: Maps, kernels: Sequence[str]) -> dict[str, Float64Array]:

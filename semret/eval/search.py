@@ -13,9 +13,9 @@ from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, Inde
 from semret.errors import ArgumentError
 from semret.eval.ranking import rank_rows, score_maxsim
 from semret.progress import Progress
-from semret.retrieval.kernels import check_modes, kernel_score, median_bandwidth, rbf
-from semret.retrieval.maps import Maps, prepare
 from semret.retrieval.rerank import Query, TokenSource, rerank_stream
+from semret.retrieval.similarity.kernels import check_modes, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.maps import Maps, prepare
 
 CHUNK_BYTES = 96 << 20
 """Tokens of the database held at once, as float32."""
@@ -259,7 +259,7 @@ class _Search:
         return Answers(rows=rows, scores=scores, solved=solved, pruned=pruned, sigma=sigma, seconds=seconds)
 
     def _match_all(self, solver: str) -> dict[str, Answers]:
-        from semret.retrieval.rsm import rsm
+        from semret.retrieval.similarity.rsm import rsm
 
         start = time.perf_counter()
         products = rsm(

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array, require_finite
 from semret.errors import ArgumentError
-from semret.retrieval.kernels import check_modes, kernel_score, median_bandwidth
-from semret.retrieval.maps import match_maps, prepare
-from semret.retrieval.similarity import check_shapes, matched_scores, pooled_scores, unmatched_scores
+from semret.retrieval.similarity.kernels import check_modes, kernel_score, median_bandwidth
+from semret.retrieval.similarity.maps import match_maps, prepare
+from semret.retrieval.similarity.pairs import check_shapes, matched_scores, pooled_scores, unmatched_scores
 
 if TYPE_CHECKING:
-    from semret.retrieval.coarse import CoarseMaps, CoarseQuery
+    from semret.retrieval.similarity.coarse import CoarseMaps, CoarseQuery
 
 EFFORTS = ("sweep", "coarse", "fine")
 """Bounds in the order in which they are tried, see `semret.retrieval.matching.upper_bounds`."""
@@ -96,7 +96,7 @@ class Contest:
     @cached_property
     def coarse_query(self) -> CoarseQuery:
         """The query in integers."""
-        from semret.retrieval.coarse import quantise_query
+        from semret.retrieval.similarity.coarse import quantise_query
 
         return quantise_query(self.query.tokens[0])
 
@@ -118,8 +118,8 @@ class Contest:
     def compare(self, rows: IndexVector, ids: IdVector, tokens: FloatArray, integers: CoarseMaps | None = None) -> None:
         """Enter candidates by their tokens (n, S, C), not centred.
 
-        `integers` are the same tokens as `semret.retrieval.coarse.quantise_maps` rounds them, with this contest's
-        centre: many queries share them.
+        `integers` are the same tokens as `semret.retrieval.similarity.coarse.quantise_maps` rounds them, with this
+        contest's centre: many queries share them.
         """
         begun = time.perf_counter()
         tokens = as_array(tokens, "the candidates' tokens")
@@ -211,7 +211,7 @@ class _Field:
     """The candidates of one chunk that are neither solved nor ruled out, with ever sharper upper bounds."""
 
     def __init__(self, contest: Contest, tokens: FloatArray, allowed: IndexVector, integers: CoarseMaps | None) -> None:
-        from semret.retrieval.coarse import coarse_affinities
+        from semret.retrieval.similarity.coarse import coarse_affinities
 
         self._contest = contest
         query, threads = contest.coarse_query, contest.settings.threads

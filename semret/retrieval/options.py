@@ -6,7 +6,7 @@ import operator
 from dataclasses import dataclass
 
 from semret.errors import ArgumentError
-from semret.retrieval.kernels import check_modes
+from semret.retrieval.similarity.kernels import check_modes
 
 SHORTLIST = 100
 """Candidates drawn by the pooled embedding unless asked otherwise (or `k`, when that is larger)."""

@@ -14,11 +14,11 @@ from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, Inde
 from semret.errors import ArgumentError, ShapeError
 from semret.progress import Progress
 from semret.retrieval.contest import Contest, Settings
-from semret.retrieval.kernels import centred_squared_norms, median_bandwidth
-from semret.retrieval.maps import Maps
+from semret.retrieval.similarity.kernels import centred_squared_norms, median_bandwidth
+from semret.retrieval.similarity.maps import Maps
 
 if TYPE_CHECKING:
-    from semret.retrieval.coarse import CoarseMaps
+    from semret.retrieval.similarity.coarse import CoarseMaps
 
 CHUNK_BYTES = 128 << 20
 """Tokens held at once, and affinities, each as float32."""
@@ -153,12 +153,12 @@ def rerank(
     k : int
         At least 1.
     kernel, invariance, solver
-        See `semret.retrieval.similarity.matched_similarity`.
+        See `semret.retrieval.similarity.pairs.matched_similarity`.
     center : Center or None
         Subtracted from query and candidates; None subtracts nothing.
     sigma : float or None
-        RBF bandwidth; by default that of `semret.retrieval.kernels.median_bandwidth`, of the squared distances' means
-        over all matchings. The order does not depend on it.
+        RBF bandwidth; by default that of `semret.retrieval.similarity.kernels.median_bandwidth`, of the squared
+        distances' means over all matchings. The order does not depend on it.
     threads : int or None
         Threads of bounds and solver; None takes all.
     prune : bool
@@ -273,7 +273,7 @@ def _shared_integers(tokens: FloatArray, center: FloatArray | None, settings: Se
     """Round candidates to integers once for all queries, where bounds will be wanted."""
     if settings.invariance != "permutation" or not settings.prune:
         return None
-    from semret.retrieval.coarse import quantise_maps
+    from semret.retrieval.similarity.coarse import quantise_maps
 
     return quantise_maps(tokens, center, threads=settings.threads)
 

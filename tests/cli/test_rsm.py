@@ -11,8 +11,8 @@ import typer
 from typer.testing import CliRunner
 
 from semret.cli.rsm import register
-from semret.retrieval.cka import cka
-from semret.retrieval.rsm import rsm
+from semret.retrieval.similarity.cka import cka
+from semret.retrieval.similarity.rsm import rsm
 
 
 @pytest.fixture

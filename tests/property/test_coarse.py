@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from semret.errors import NonFiniteError
-from semret.retrieval.coarse import coarse_affinities, quantise_query
+from semret.retrieval.similarity.coarse import coarse_affinities, quantise_query
 
 
 def centred(tokens, center):

@@ -13,7 +13,7 @@ from semret.index.vectors import VectorIndex, normalise, products
 from semret.retrieval.engine import SearchEngine
 from semret.retrieval.options import SearchOptions
 from semret.retrieval.pictures import Seen
-from semret.retrieval.similarity import matched_similarity
+from semret.retrieval.similarity.pairs import matched_similarity
 
 
 class Kept:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from semret.retrieval import contest
 from semret.retrieval import rerank as module
-from semret.retrieval.kernels import CENTERINGS, KERNELS, kernel_score
 from semret.retrieval.rerank import Query, rerank, rerank_stream
-from semret.retrieval.similarity import matched_similarity
+from semret.retrieval.similarity.kernels import CENTERINGS, KERNELS, kernel_score
+from semret.retrieval.similarity.pairs import matched_similarity
 
 
 @dataclass

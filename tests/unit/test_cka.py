@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.cka import cka, hsic, minibatch_cka
+from semret.retrieval.similarity.cka import cka, hsic, minibatch_cka
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from semret.eval.alignment import align, difference
 from semret.eval.experiments.cka import split_batches
-from semret.retrieval.cka import cka, hsic, minibatch_cka
+from semret.retrieval.similarity.cka import cka, hsic, minibatch_cka
 
 
 def views(count, channels=20, seed=0):

@@ -9,7 +9,7 @@ from semret.errors import ArgumentError, UnknownNameError
 from semret.eval import search
 from semret.eval.ranking import rank_rows, shortlist_ranks
 from semret.eval.search import find_answers, measure_center
-from semret.retrieval.similarity import matched_similarity
+from semret.retrieval.similarity.pairs import matched_similarity
 
 KERNELS = ("cosine", "linear", "rbf")
 INVARIANCES = ("pooled", "none", "maxsim", "permutation")

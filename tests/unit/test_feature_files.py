@@ -13,7 +13,7 @@ import pytest
 
 from semret import rsm
 from semret.errors import ArgumentError, ShapeError
-from semret.retrieval.feature_files import open_features, read_matrix
+from semret.retrieval.similarity.feature_files import open_features, read_matrix
 
 TOKENS = np.random.default_rng(5).standard_normal((4, 3, 2)).astype(np.float32)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, UnknownNameError
-from semret.retrieval.kernels import centred_squared_norms, check_modes, kernel_score, median_bandwidth, rbf
-from semret.retrieval.rsm import rsm
+from semret.retrieval.similarity.kernels import centred_squared_norms, check_modes, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.rsm import rsm
 
 
 def test_equations_6_to_8_on_hand_computed_numbers():

@@ -22,7 +22,7 @@ AFFINITY = np.array([[3, 2, 1], [2, 0, 1], [1, 1, 0]], dtype=np.float32)
 
 def row_products() -> Native:
     """Return a kernel that has not been called yet, and is quick to compile."""
-    return Native("semret.retrieval.product_kernels", "row_products")
+    return Native("semret.retrieval.similarity.product_loops", "row_products")
 
 
 def call(kernel: Native) -> list[float]:
@@ -153,7 +153,8 @@ def test_an_array_that_is_not_contiguous_is_refused():
 COLD = """
 import sys, json, numpy as np
 from types import SimpleNamespace
-from semret.retrieval import coarse, products
+from semret.retrieval.similarity.pairs import coarse
+from semret.retrieval.similarity.pairs import products
 from semret.retrieval.matching import AuctionBatch, auction
 from semret.retrieval.native import Native
 from semret.retrieval.rerank import Query, rerank

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from semret.retrieval.products import float_affinities, matched_product, row_products, squares
+from semret.retrieval.similarity.products import float_affinities, matched_product, row_products, squares
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (7, 13, 5, 3), (33, 50, 70, 2), (64, 8, 16, 20), (5, 40, 129, 9)])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.kernels import median_bandwidth
 from semret.retrieval.rerank import Query, rerank, rerank_stream
+from semret.retrieval.similarity.kernels import median_bandwidth
 
 
 def stored(tokens):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.kernels import INVARIANCES, KERNELS
-from semret.retrieval.rsm import rsm
-from semret.retrieval.similarity import matched_similarity
+from semret.retrieval.similarity.kernels import INVARIANCES, KERNELS
+from semret.retrieval.similarity.pairs import matched_similarity
+from semret.retrieval.similarity.rsm import rsm
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.maps import match_maps, prepare
-from semret.retrieval.similarity import matched_similarity, similarities
+from semret.retrieval.similarity.maps import match_maps, prepare
+from semret.retrieval.similarity.pairs import matched_similarity, similarities
 
 A = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 B = np.array([[0.0, 3.0], [1.0, 0.0], [2.0, 2.0]])

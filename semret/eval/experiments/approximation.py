@@ -21,7 +21,7 @@ from semret.eval.experiments.runtime import Study
 from semret.index.backbones import registry
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
-from semret.retrieval.kernels import CENTERINGS, check_name
+from semret.retrieval.similarity.kernels import CENTERINGS, check_name
 
 METHODS = (
     Method(solver="auction"),

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float64Array
-from semret.retrieval.kernels import median_bandwidth
-from semret.retrieval.rsm import rsm
+from semret.retrieval.similarity.kernels import median_bandwidth
+from semret.retrieval.similarity.rsm import rsm
 
 
 def compare_maps(
@@ -25,7 +25,7 @@ def compare_maps(
     tokens : ndarray of shape (N, S, C)
         Also memory-mapped.
     kernels, invariance, center, solver
-        See `semret.retrieval.rsm.rsm`.
+        See `semret.retrieval.similarity.rsm.rsm`.
 
     Returns
     -------

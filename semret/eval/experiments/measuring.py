@@ -10,9 +10,9 @@ import numpy as np
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector, require_ndim
 from semret.errors import ArgumentError, ShapeError
 from semret.eval.experiments.cost import Cost, Measured, Method, summarise
-from semret.retrieval.kernels import CENTERINGS, check_name
 from semret.retrieval.matching import SOLVERS, Norms, match_batch
-from semret.retrieval.products import float_affinities
+from semret.retrieval.similarity.kernels import CENTERINGS, check_name
+from semret.retrieval.similarity.products import float_affinities
 
 Progress = Callable[[int, int], None]
 

@@ -19,7 +19,7 @@ from semret.eval.experiments.pictures import (
 )
 from semret.index.backbones import registry
 from semret.progress import Progress, waiting_for
-from semret.retrieval.kernels import CENTERINGS, check_name
+from semret.retrieval.similarity.kernels import CENTERINGS, check_name
 
 SIDES = (224, 512, 1024, 2048)
 """Input sizes that give the embedded backbone 49, 256, 1,024 and 4,096 positions."""

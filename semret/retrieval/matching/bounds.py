@@ -3,8 +3,8 @@ r"""Lower and upper bounds of the matched inner product, each with the reason wh
 Throughout, ``m`` is the value of the best matching of an affinity ``A`` of shape (Sq, Sd), and a matching pairs
 ``n = min(Sq, Sd)`` rows with as many columns. Sums are float64; the inequalities hold for real numbers, so compare
 with a tolerance of a few units of float64 rounding. Certified reranking works with the compiled
-`semret.retrieval.matching.upper_bounds` and the integer products of `semret.retrieval.coarse`; the functions here are
-the definitions they are tested against.
+`semret.retrieval.matching.upper_bounds` and the integer products of `semret.retrieval.similarity.coarse`; the
+functions here are the definitions they are tested against.
 """
 
 from __future__ import annotations

@@ -21,15 +21,16 @@ import platformdirs
 _MAGIC = b"semret machine code 1\n"
 _RETRIEVAL = Path(__file__).parent.parent
 _SOURCES = (
-    "coarse_kernels.py",
-    "matching/greedy_loops.py",
     "matching/auction_loops.py",
-    "native/tile_products.py",
+    "matching/greedy_loops.py",
     "native/emit.py",
     "native/scratch.py",
+    "native/tile_products.py",
     "native/tiles.py",
-    "product_kernels.py",
+    "similarity/coarse_loops.py",
+    "similarity/product_loops.py",
 )
+"""What machine code is made from; a name that leads nowhere fails at the first use."""
 _HARMLESS = {"NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"}
 
 

@@ -23,9 +23,9 @@ from semret.arrays import Float32Array, Float64Array, FloatArray
 from semret.errors import NonFiniteError
 from semret.retrieval.native import Native
 from semret.retrieval.native.tiles import COLUMNS, ROWS
-from semret.retrieval.products import in_threads
+from semret.retrieval.similarity.products import in_threads
 
-_KERNELS = "semret.retrieval.coarse_kernels"
+_KERNELS = "semret.retrieval.similarity.coarse_loops"
 _convert_many = Native(_KERNELS, "convert_many")
 _multiply_many = Native(_KERNELS, "multiply_many")
 _fill = Native(_KERNELS, "fill")

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from semret.arrays import require_memory
 from semret.errors import ArgumentError, SemretError, StorageError
 from semret.foreign import UnfitFileError
-from semret.retrieval.hdf5_files import open_hdf5
-from semret.retrieval.numpy_files import open_npy, read_npz
+from semret.retrieval.similarity.hdf5_files import open_hdf5
+from semret.retrieval.similarity.numpy_files import open_npy, read_npz
 
 SUFFIXES = (".npy", ".npz", ".h5", ".hdf5")
 

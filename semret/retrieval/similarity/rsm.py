@@ -12,9 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 from semret.arrays import Float64Array, IndexVector, as_array, require_finite, require_memory
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
 from semret.progress import Progress
-from semret.retrieval.kernels import check_modes, check_name, checked_scores, kernel_score, median_bandwidth, rbf
-from semret.retrieval.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
-from semret.retrieval.similarity import check_comparable, maxsim_scores, pooled_products, position_products
+from semret.retrieval.similarity.kernels import (
+    check_modes,
+    check_name,
+    checked_scores,
+    kernel_score,
+    median_bandwidth,
+    rbf,
+)
+from semret.retrieval.similarity.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
+from semret.retrieval.similarity.pairs import check_comparable, maxsim_scores, pooled_products, position_products
 
 LAYOUTS = ("NSC", "NCHW", "NTD")
 """Axes of a set of representations; the first is the default."""
@@ -74,7 +81,7 @@ def rsm(
     y : array_like of M representations, or None
         None compares `x` with itself.
     kernel : str or sequence of str
-        See `semret.retrieval.kernels.kernel_score`.
+        See `semret.retrieval.similarity.kernels.kernel_score`.
     invariance, solver, **options
         See `semret.matched_similarity`.
     center : {"none", "channel", "position"} or array_like of shape (C,) or (S, C)
@@ -88,7 +95,7 @@ def rsm(
         With layout NTD alone.
     sigma : float or None
         RBF bandwidth; by default that of all squared distances of the matrix, zeros left out, as the paper's published
-        code takes it: see `semret.retrieval.kernels.median_bandwidth`.
+        code takes it: see `semret.retrieval.similarity.kernels.median_bandwidth`.
     tile_bytes : int
         Size of a tile's tokens as float32; larger tiles read less, and change nothing else.
     threads : int or None

@@ -1,4 +1,4 @@
-"""Compiled loops of `semret.retrieval.coarse`.
+"""Compiled loops of `semret.retrieval.similarity.coarse`.
 
 They take their scratch arrays as arguments: what neither allocates nor raises is machine code that stands alone, see
 `semret.retrieval.native`.

@@ -1,4 +1,4 @@
-"""Compiled loops of `semret.retrieval.products`; they neither allocate nor raise, see `semret.retrieval.native`."""
+"""Compiled loops of `semret.retrieval.similarity.products`, as `semret.retrieval.native` wants them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from semret.retrieval.native import Native
 from semret.retrieval.native.threads import available_threads, share_out
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
-_KERNELS = "semret.retrieval.product_kernels"
+_KERNELS = "semret.retrieval.similarity.product_loops"
 _row_products = Native(_KERNELS, "row_products")
 _multiply_floats = Native(_KERNELS, "multiply_floats")
 

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, as_tokens
 from semret.errors import ArgumentError, ShapeError
-from semret.retrieval.kernels import check_modes, checked_scores, kernel_score, median_bandwidth, rbf
-from semret.retrieval.maps import Maps, affinities, check_kernel, in_units_of_input, match_maps, prepare
+from semret.retrieval.similarity.kernels import check_modes, checked_scores, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.maps import Maps, affinities, check_kernel, in_units_of_input, match_maps, prepare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,8 @@ def matched_similarity(
         Where ``Sq != Sd`` the smaller map is fully matched and norms run over *all* tokens: the similarity is that of
         the smaller map filled up with zero tokens, so content without a partner lowers the cosine.
     kernel : {"cosine", "linear", "rbf"}
-        See `semret.retrieval.kernels.kernel_score`. A map is 1 to itself under cosine and rbf; the cosine with a map
-        of norm zero is 0.
+        See `semret.retrieval.similarity.kernels.kernel_score`. A map is 1 to itself under cosine and rbf; the cosine
+        with a map of norm zero is 0.
     invariance : {"permutation", "none", "maxsim", "pooled"}
     solver : str
         A name of `semret.retrieval.matching.SOLVERS`; `options` go to it.
@@ -229,7 +229,7 @@ def matched_scores(
     Raises
     ------
     ArgumentError
-        See `semret.retrieval.maps.check_kernel`.
+        See `semret.retrieval.similarity.maps.check_kernel`.
     NonFiniteError
         If a score is beyond float64.
     """
@@ -273,7 +273,7 @@ def _unmatched_product(query: Maps, other: Maps, invariance: str) -> float:
 
 def position_products(query: Maps, candidates: Maps) -> Float64Array:
     """Return the inner product of one map with each of many, position by position (equation 3), (n,)."""
-    from semret.retrieval.products import matched_product
+    from semret.retrieval.similarity.products import matched_product
 
     positions = np.arange(query.tokens.shape[1])
     return np.array([matched_product(query.tokens[0], tokens, positions) for tokens in candidates.tokens])
@@ -298,7 +298,7 @@ def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
 
     The affinity chooses each token's best token; float64 products of the chosen pairs count.
     """
-    from semret.retrieval.products import row_products
+    from semret.retrieval.similarity.products import row_products
 
     if kernel == "cosine":
         query, candidates = _levelled(query), _levelled(candidates)
@@ -323,7 +323,7 @@ def _levelled(maps: Maps) -> Maps:
 
     Other maps stay as they are, bit for bit.
     """
-    from semret.retrieval.products import squares
+    from semret.retrieval.similarity.products import squares
 
     known = maps.token_squares
     extreme = ~(known > known.max(axis=1, keepdims=True, initial=0.0) * 2.0**-100).all(axis=1)

@@ -88,7 +88,7 @@ def prepare(
     NonFiniteError
         If a value is NaN or infinite, as given or once it is centred.
     """
-    from semret.retrieval.products import in_threads, squares
+    from semret.retrieval.similarity.products import in_threads, squares
 
     tokens = as_array(tokens, name)
     require_ndim(tokens, 3, name, "(n, S, C)")
@@ -189,7 +189,7 @@ def match_maps(
         See `semret.retrieval.matching.match_batch`.
     """
     from semret.retrieval.matching import match_batch
-    from semret.retrieval.products import matched_product
+    from semret.retrieval.similarity.products import matched_product
 
     matched, bounds = np.empty(len(candidates)), np.empty(len(candidates))
     assignments = np.empty((len(candidates), query.tokens.shape[1]), dtype=np.intp)
@@ -221,7 +221,7 @@ def affinities(
     The affinity is in units of `unit`, a power of two that is 1 unless the norms are so large or small that products
     would leave the range of float32.
     """
-    from semret.retrieval.products import float_affinities
+    from semret.retrieval.similarity.products import float_affinities
 
     positions, other = query.tokens.shape[1], candidates.tokens.shape[1]
     step = max(1, AFFINITY_BYTES // (positions * other * query.tokens.itemsize))

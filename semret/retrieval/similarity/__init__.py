@@ -1,0 +1,1 @@
+"""How alike two maps are: centring, kernels, products, matrices of similarity, and their comparison."""
