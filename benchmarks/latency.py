@@ -22,7 +22,7 @@ from PIL import Image
 
 import semret
 from semret.eval.scenes import render_collection
-from semret.retrieval.engine import SearchEngine
+from semret.retrieval.search.engine import SearchEngine
 
 
 def cold(index: Path, picture: Path, rounds: int) -> dict[str, float]:

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import numpy as np
 from real_features import Resident, token_maps
 
-from semret.retrieval.rerank import Query, rerank
+from semret.retrieval.search.rerank import Query, rerank
 
 
 def measure(

@@ -15,10 +15,10 @@ from semret._version import __version__
 if TYPE_CHECKING:
     from semret.errors import SemretError as SemretError
     from semret.index.sync.build import build as build
-    from semret.retrieval.engine import SearchEngine as SearchEngine
-    from semret.retrieval.engine import open_index as open_index
-    from semret.retrieval.results import Hit as Hit
-    from semret.retrieval.results import SearchResult as SearchResult
+    from semret.retrieval.search.engine import SearchEngine as SearchEngine
+    from semret.retrieval.search.engine import open_index as open_index
+    from semret.retrieval.search.results import Hit as Hit
+    from semret.retrieval.search.results import SearchResult as SearchResult
     from semret.retrieval.similarity.cka import cka as cka
     from semret.retrieval.similarity.pairs import matched_similarity as matched_similarity
     from semret.retrieval.similarity.rsm import rsm as rsm
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     open = open_index
 
 _EXPORTS = {
-    "Hit": ("semret.retrieval.results", "Hit"),
-    "SearchEngine": ("semret.retrieval.engine", "SearchEngine"),
-    "SearchResult": ("semret.retrieval.results", "SearchResult"),
+    "Hit": ("semret.retrieval.search.results", "Hit"),
+    "SearchEngine": ("semret.retrieval.search.engine", "SearchEngine"),
+    "SearchResult": ("semret.retrieval.search.results", "SearchResult"),
     "SemretError": ("semret.errors", "SemretError"),
     "build": ("semret.index.sync.build", "build"),
     "cka": ("semret.retrieval.similarity.cka", "cka"),
     "matched_similarity": ("semret.retrieval.similarity.pairs", "matched_similarity"),
-    "open": ("semret.retrieval.engine", "open_index"),
-    "open_index": ("semret.retrieval.engine", "open_index"),
+    "open": ("semret.retrieval.search.engine", "open_index"),
+    "open_index": ("semret.retrieval.search.engine", "open_index"),
     "rsm": ("semret.retrieval.similarity.rsm", "rsm"),
 }
 

@@ -22,7 +22,7 @@ import h5py  # noqa: E402, F401 - imported before forking, not in each fork
 
 import semret.index.care.repair  # noqa: E402
 import semret.index.care.transfer  # noqa: E402
-import semret.retrieval.engine  # noqa: E402, F401
+import semret.retrieval.search.engine  # noqa: E402, F401
 from semret.cli import app, output  # noqa: E402
 from semret.index.sync.build import SyncOptions, sync  # noqa: E402
 

@@ -12,7 +12,7 @@ from semret.cli.output import Format, printable, say, write_csv, write_json, wri
 from semret.errors import StorageError
 
 if TYPE_CHECKING:
-    from semret.retrieval.results import Hit, SearchResult
+    from semret.retrieval.search.results import Hit, SearchResult
 
 _WIDTH = 79
 _COLUMNS = ("query", "rank", "id", "path", "score", "pooled_score", "in_shortlist")
@@ -102,7 +102,7 @@ def _write_notes(results: list[SearchResult], *, missed: bool) -> None:
 
 
 def _write_page(results: list[SearchResult], file: Path, settings: str) -> None:
-    from semret.retrieval.page import render_page
+    from semret.retrieval.search.page import render_page
 
     try:
         file.write_text(render_page(results, settings=settings), encoding="utf-8")

@@ -25,8 +25,8 @@ from semret.errors import ArgumentError, ImageDecodeError
 from semret.outputs import require_distinct
 
 if TYPE_CHECKING:
-    from semret.retrieval.engine import SearchEngine
-    from semret.retrieval.pictures import ImageLike
+    from semret.retrieval.search.engine import SearchEngine
+    from semret.retrieval.search.query_pictures import ImageLike
 
 _STALE_SHOWN = 5
 
@@ -101,8 +101,8 @@ def query(
     check_print0(print0, format_)
     with reported():
         from semret.index.indexed_pictures import require_no_source
-        from semret.retrieval.engine import open_index
-        from semret.retrieval.options import SearchOptions
+        from semret.retrieval.search.engine import open_index
+        from semret.retrieval.search.options import SearchOptions
 
         engine = open_index(index, near=_files(images or []), weights=weights, device=device)
         options = SearchOptions(
@@ -174,7 +174,7 @@ def rerank(
     check_print0(print0, format_)
     with reported():
         from semret.index.indexed_pictures import require_no_source
-        from semret.retrieval.engine import open_index
+        from semret.retrieval.search.engine import open_index
 
         engine = open_index(index, near=_files([query]), weights=weights, device=device)
         if html is not None:
@@ -198,7 +198,7 @@ def rerank(
 def _picture(name: str) -> ImageLike:
     """Return a query as the engine takes it: a file by its path, anything else by its content."""
     from semret.index.pictures.sources import STANDARD_INPUT, is_address, read_source
-    from semret.retrieval.pictures import EncodedImage
+    from semret.retrieval.search.query_pictures import EncodedImage
 
     return EncodedImage(read_source(name), name) if name == STANDARD_INPUT or is_address(name) else name
 

@@ -88,8 +88,8 @@ def rsm(
     in the order of the groups' names.
     """
     with reported():
-        from semret.retrieval.similarity.feature_files import check_output, open_features, write_matrices
         from semret.retrieval.similarity import rsm as library
+        from semret.retrieval.similarity.feature_files import check_output, open_features, write_matrices
 
         names = [item.value for item in dict.fromkeys(kernel or [Kernel.cosine])]
         check_output(output, len(names))
@@ -137,8 +137,8 @@ def cka(
 ) -> None:
     """Compare two similarity matrices by centred kernel alignment."""
     with reported():
-        from semret.retrieval.similarity.feature_files import read_matrix
         from semret.retrieval.similarity import cka as library
+        from semret.retrieval.similarity.feature_files import read_matrix
 
         one, other = (read_matrix(file, _key(file, dataset, [first, second])) for file in (first, second))
         value = library.cka(one, other, estimator=estimator.value)

@@ -13,7 +13,7 @@ from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, Inde
 from semret.errors import ArgumentError
 from semret.eval.ranking import rank_rows, score_maxsim
 from semret.progress import Progress
-from semret.retrieval.rerank import Query, TokenSource, rerank_stream
+from semret.retrieval.search.rerank import Query, TokenSource, rerank_stream
 from semret.retrieval.similarity.kernels import check_modes, kernel_score, median_bandwidth, rbf
 from semret.retrieval.similarity.maps import Maps, prepare
 
@@ -26,7 +26,7 @@ BLOCK_BYTES = 384 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseCenter:
-    """What is subtracted from queries and database: means of the database. See `semret.retrieval.rerank.Center`."""
+    """What is subtracted from queries and database: means of the database. See `semret.retrieval.search.rerank.Center`."""
 
     channel: Float32Array | None = None
     position: Float32Array | None = None
@@ -138,7 +138,7 @@ def find_answers(
     Raises
     ------
     ArgumentError, UnknownNameError, ShapeError, NonFiniteError
-        See `semret.retrieval.rerank.rerank`.
+        See `semret.retrieval.search.rerank.rerank`.
     """
     for kernel in kernels:
         for invariance in invariances:

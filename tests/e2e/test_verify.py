@@ -21,7 +21,7 @@ from semret.index.collection import Collection
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
 from semret.index.sync.build import SyncOptions, sync
-from semret.retrieval.engine import open_index
+from semret.retrieval.search.engine import open_index
 
 DATA = (
     "manifest.json",

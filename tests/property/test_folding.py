@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from semret.index.features import Center
 from semret.index.vectors import VectorIndex, normalise, products
-from semret.retrieval.engine import SearchEngine
-from semret.retrieval.options import SearchOptions
-from semret.retrieval.pictures import Seen
+from semret.retrieval.search.engine import SearchEngine
+from semret.retrieval.search.options import SearchOptions
+from semret.retrieval.search.query_pictures import Seen
 from semret.retrieval.similarity.pairs import matched_similarity
 
 

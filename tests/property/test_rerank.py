@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semret.retrieval import contest
-from semret.retrieval import rerank as module
-from semret.retrieval.rerank import Query, rerank, rerank_stream
+from semret.retrieval.search import best_k as contest
+from semret.retrieval.search import rerank as module
+from semret.retrieval.search.rerank import Query, rerank, rerank_stream
 from semret.retrieval.similarity.kernels import CENTERINGS, KERNELS, kernel_score
 from semret.retrieval.similarity.pairs import matched_similarity
 

@@ -10,8 +10,8 @@ import semret
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.care.maintain import remove
 from semret.index.sync.build import sync
-from semret.retrieval.engine import SearchEngine
-from semret.retrieval.pictures import EncodedImage
+from semret.retrieval.search.engine import SearchEngine
+from semret.retrieval.search.query_pictures import EncodedImage
 
 
 @pytest.fixture

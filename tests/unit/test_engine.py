@@ -8,7 +8,7 @@ from PIL import Image
 
 import semret
 from semret.errors import ArgumentError, BackboneError, ImageDecodeError, IncompatibleIndexError, UnknownNameError
-from semret.retrieval.options import SearchOptions
+from semret.retrieval.search.options import SearchOptions
 
 
 @pytest.fixture(scope="module")

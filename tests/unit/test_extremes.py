@@ -10,7 +10,7 @@ from semret import cka, matched_similarity, rsm
 from semret.arrays import as_array
 from semret.errors import ArgumentError, NonFiniteError, SemretError, ShapeError
 from semret.retrieval.matching import match, match_batch
-from semret.retrieval.rerank import Query, rerank
+from semret.retrieval.search.rerank import Query, rerank
 from semret.retrieval.similarity.cka import hsic, minibatch_cka
 from semret.retrieval.similarity.maps import prepare
 

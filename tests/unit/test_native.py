@@ -157,7 +157,7 @@ from semret.retrieval.similarity.pairs import coarse
 from semret.retrieval.similarity.pairs import products
 from semret.retrieval.matching import AuctionBatch, auction
 from semret.retrieval.native import Native
-from semret.retrieval.rerank import Query, rerank
+from semret.retrieval.search.rerank import Query, rerank
 
 tokens = np.random.default_rng(0).normal(size=(40, 9, 6)).astype(np.float16)
 wide = tokens.astype(np.float64)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from semret.retrieval.page import HIT_EDGE, render_fragment, render_page
-from semret.retrieval.results import Hit, SearchResult, Stats
+from semret.retrieval.search.page import HIT_EDGE, render_fragment, render_page
+from semret.retrieval.search.results import Hit, SearchResult, Stats
 
 STATS = Stats(database=9, shortlist=4, solved=2, pruned=2, exact_among_candidates=True)
 

@@ -164,7 +164,7 @@ class SearchResult:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the query beside its hits."""
-        from semret.retrieval.page import render_fragment
+        from semret.retrieval.search.page import render_fragment
 
         return render_fragment(self)
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from semret.errors import ImageDecodeError
 from semret.index.pictures.decode import thumbnail
 from semret.names import escaped
-from semret.retrieval.results import SearchResult
+from semret.retrieval.search.results import SearchResult
 
 QUERY_EDGE = 360
 HIT_EDGE = 240

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, as_array
 from semret.errors import ArgumentError, ShapeError
 from semret.progress import Progress
-from semret.retrieval.contest import Contest, Settings
+from semret.retrieval.search.best_k import Contest, Settings
 from semret.retrieval.similarity.kernels import centred_squared_norms, median_bandwidth
 from semret.retrieval.similarity.maps import Maps
 

@@ -16,13 +16,13 @@ from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import PathLike, find_index
 from semret.index.store.manifest import check_compatible
-from semret.retrieval.answers import Compared, answer
-from semret.retrieval.candidates import Candidate, Lookup
-from semret.retrieval.copies import NOBODY, Copies
-from semret.retrieval.options import SearchOptions
-from semret.retrieval.pictures import UNSEEN, EncodedImage, ImageLike, Seen, identify, pixels
-from semret.retrieval.rerank import Query, Reranked, rerank
-from semret.retrieval.results import SearchResult
+from semret.retrieval.search.answers import Compared, answer
+from semret.retrieval.search.copies import NOBODY, Copies
+from semret.retrieval.search.lookup import Candidate, Lookup
+from semret.retrieval.search.options import SearchOptions
+from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, identify, pixels
+from semret.retrieval.search.rerank import Query, Reranked, rerank
+from semret.retrieval.search.results import SearchResult
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import Backbone

@@ -31,7 +31,7 @@ _MARGIN = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What all queries of a search share; fields are the arguments of `semret.retrieval.rerank.rerank`."""
+    """What all queries of a search share; fields are the arguments of `semret.retrieval.search.rerank.rerank`."""
 
     k: int
     kernel: str = "cosine"

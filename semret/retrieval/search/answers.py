@@ -8,11 +8,11 @@ import numpy as np
 
 from semret.arrays import Float64Array, IdVector
 from semret.index.collection import Collection
-from semret.retrieval.copies import NOBODY, Copies
-from semret.retrieval.options import SearchOptions
-from semret.retrieval.pictures import Seen
-from semret.retrieval.rerank import Reranked
-from semret.retrieval.results import Hit, SearchResult, Stats
+from semret.retrieval.search.copies import NOBODY, Copies
+from semret.retrieval.search.options import SearchOptions
+from semret.retrieval.search.query_pictures import Seen
+from semret.retrieval.search.rerank import Reranked
+from semret.retrieval.search.results import Hit, SearchResult, Stats
 
 
 class Compared(NamedTuple):

@@ -1,0 +1,1 @@
+"""The best k of many: shortlist, certified rerank, results."""
