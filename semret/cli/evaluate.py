@@ -45,7 +45,7 @@ from semret.errors import ArgumentError
 from semret.outputs import require_distinct
 
 if TYPE_CHECKING:
-    from semret.eval.dataset import Dataset
+    from semret.eval.data.dataset import Dataset
     from semret.eval.experiments.retrieval_report import RetrievalSettings, Run
     from semret.eval.reports import Report
 
@@ -100,8 +100,8 @@ def egoobjects(
 ) -> None:
     """Retrieve frames that show the same objects (Table 2 of the paper): F1@1 by kernel and invariance."""
     with reported():
-        from semret.eval.dataset import draw_split
-        from semret.eval.egoobjects import load_egoobjects
+        from semret.eval.data.dataset import draw_split
+        from semret.eval.data.egoobjects import load_egoobjects
         from semret.eval.experiments.retrieval import run_retrieval
         from semret.eval.protocol import follow
 
@@ -161,7 +161,7 @@ def cityscapes(
 ) -> None:
     """Retrieve streets with the same classes (Table 3 of the paper): IoU of class sets, val queries train."""
     with reported():
-        from semret.eval.cityscapes import load_cityscapes
+        from semret.eval.data.cityscapes import load_cityscapes
         from semret.eval.experiments.retrieval import run_retrieval
         from semret.eval.protocol import follow
 

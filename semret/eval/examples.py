@@ -10,7 +10,7 @@ import numpy as np
 
 from semret.arrays import IndexVector
 from semret.errors import ImageDecodeError, StorageError
-from semret.eval.dataset import Dataset
+from semret.eval.data.dataset import Dataset
 from semret.eval.experiments.retrieval_report import NAMES, Run
 from semret.index.pictures.decode import thumbnail
 

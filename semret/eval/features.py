@@ -15,7 +15,7 @@ from PIL import Image
 
 from semret.arrays import Float32Array, IdVector, IndexVector
 from semret.errors import DatasetError
-from semret.eval.dataset import Dataset, Split
+from semret.eval.data.dataset import Dataset, Split
 from semret.index.backbones.spec import Backbone, Streams
 from semret.index.backbones.spec import Features as Outcome
 from semret.index.collection import Collection, open_collection

@@ -250,6 +250,6 @@ def test_numbers_of_the_paper_stand_only_where_everything_is_the_papers(data, eg
         }
 
     assert papers(NAME) == {}  # rendered pictures
-    monkeypatch.setattr("semret.eval.egoobjects.EGOOBJECTS_TEST", (15, 15))
+    monkeypatch.setattr("semret.eval.data.egoobjects.EGOOBJECTS_TEST", (15, 15))
     assert papers(NAME) == {(9, "none"): 0.3, (9, "permutation"): 0.4}
     assert papers(MODEL) == {}  # another input size

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from semret.errors import ArgumentError, DatasetError
-from semret.eval.cityscapes import load_cityscapes, read_polygons
-from semret.eval.classes import CITYSCAPES_LABELS, EVALUATED
-from semret.eval.dataset import Dataset, allowed_answers, draw_split, reference_scores
-from semret.eval.egoobjects import ANNOTATIONS, METADATA, load_egoobjects
+from semret.eval.data.cityscapes import load_cityscapes, read_polygons
+from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS, EVALUATED
+from semret.eval.data.dataset import Dataset, allowed_answers, draw_split, reference_scores
+from semret.eval.data.egoobjects import ANNOTATIONS, METADATA, load_egoobjects
 from semret.eval.metrics import set_iou
 from semret.eval.scenes import make_cityscapes, make_egoobjects, render_collection
 from semret.eval.scenes.layouts import draw_labels
@@ -169,7 +169,7 @@ def test_hints_fit_what_left_nothing_over(write):
 def test_only_a_test_split_of_its_size_and_aspect_is_the_papers(write, monkeypatch):
     root = write([frame(1), frame(2)], [box(1), box(2)])
     assert not load_egoobjects(root).is_papers
-    monkeypatch.setattr("semret.eval.egoobjects.EGOOBJECTS_TEST", (2, 2))
+    monkeypatch.setattr("semret.eval.data.egoobjects.EGOOBJECTS_TEST", (2, 2))
     assert load_egoobjects(root).is_papers
     assert not load_egoobjects(root, aspect="any").is_papers
     assert not load_egoobjects(root, subset=None).is_papers

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from semret.eval.dataset import Dataset
+from semret.eval.data.dataset import Dataset
 from semret.eval.features import FramedBackbone, extract, name_index
 from semret.index.backbones.spec import Streams
 from semret.index.model_choice import ModelChoice

@@ -12,7 +12,7 @@ import numpy as np
 
 from semret.arrays import Float64Array, IndexVector
 from semret.errors import ArgumentError
-from semret.eval.dataset import Dataset, Split, allowed_answers, reference_scores
+from semret.eval.data.dataset import Dataset, Split, allowed_answers, reference_scores
 from semret.eval.experiments.retrieval_report import NAMES, RetrievalSettings, Run, add_tables, notes_of
 from semret.eval.features import Features, extract, without_unreadable
 from semret.eval.metrics import compare_means, estimate_mean
@@ -43,7 +43,7 @@ def run_retrieval(
     Parameters
     ----------
     dataset, split
-        See `semret.eval.egoobjects` and `semret.eval.cityscapes`.
+        See `semret.eval.data.egoobjects` and `semret.eval.data.cityscapes`.
     models : list of ModelChoice
         Each embeds all pictures once; see `semret.eval.features.extract`.
     cache : Path

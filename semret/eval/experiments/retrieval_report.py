@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float64Array, IndexVector
-from semret.eval.dataset import Dataset, Split
+from semret.eval.data.dataset import Dataset, Split
 from semret.eval.features import Features
 from semret.eval.paper import INVARIANCES
 from semret.eval.plots import Triple, bars, curve_panels

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from semret.errors import ArgumentError, StorageError
-from semret.eval.classes import CITYSCAPES_LABELS
+from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS
 from semret.eval.scenes.rooms import Placed, Thing, draw_condition, draw_things, render_room
 from semret.eval.scenes.streets import Look, Region, draw_content, draw_look, render_street
 from semret.eval.scenes.things import CATEGORIES

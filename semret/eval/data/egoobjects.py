@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from semret.errors import ArgumentError, DatasetError
-from semret.eval.dataset import Dataset, describe_left_out
+from semret.eval.data.dataset import Dataset, describe_left_out
+from semret.eval.data.records import Record, read_document, records_of
 from semret.eval.paper import EGOOBJECTS_TEST
-from semret.eval.records import Record, read_document, records_of
 
 ANNOTATIONS = "EgoObjectsV1_unified_eval.json"
 METADATA = "EgoObjectsV1_unified_metadata.json"

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.errors import ArgumentError, DatasetError
-from semret.eval.classes import CITYSCAPES_LABELS, EVALUATED, VOID
-from semret.eval.dataset import Dataset, Split, describe_left_out
+from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS, EVALUATED, VOID
+from semret.eval.data.dataset import Dataset, Split, describe_left_out
+from semret.eval.data.records import read_document, records_of
 from semret.eval.paper import CITYSCAPES_SIZES
-from semret.eval.records import read_document, records_of
 
 SUFFIX = "_leftImg8bit.png"
 

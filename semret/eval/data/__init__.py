@@ -1,0 +1,1 @@
+"""The two benchmarks: their files, their protocols."""
