@@ -47,7 +47,7 @@ from semret.outputs import require_distinct
 if TYPE_CHECKING:
     from semret.eval.data.dataset import Dataset
     from semret.eval.experiments.retrieval_report import RetrievalSettings, Run
-    from semret.eval.reports import Report
+    from semret.eval.report.reports import Report
 
 app = Application(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
 
@@ -223,7 +223,7 @@ def compare(
 ) -> None:
     """Put the metrics of reports side by side."""
     with reported():
-        from semret.eval.reports import compare_reports, read_report
+        from semret.eval.report.reports import compare_reports, read_report
 
         labels = [path.parent.name if path.name == "report.json" else path.name for path in reports]
         documents = [read_report(path) for path in reports]

@@ -17,7 +17,7 @@ from semret.errors import ArgumentError
 from semret.progress import Progress
 
 if TYPE_CHECKING:
-    from semret.eval.reports import Report, Table
+    from semret.eval.report.reports import Report, Table
     from semret.index.backbones.spec import Backbone
     from semret.index.model_choice import ModelChoice
 
@@ -147,7 +147,7 @@ def check_output(out: Path | None, plots: bool) -> bool:
         If the folder cannot be made or written.
     """
     from semret.errors import MissingDependencyError, StorageError
-    from semret.eval.drawing import load_matplotlib
+    from semret.eval.report.drawing import load_matplotlib
 
     if out is None:
         return False
@@ -169,7 +169,7 @@ def check_output(out: Path | None, plots: bool) -> bool:
 
 def finish(report: Report, out: Path | None, plots: bool, format_: ReportFormat) -> None:
     """Write the report and print it; it is printed also where it cannot be written."""
-    from semret.eval.reports import write_report
+    from semret.eval.report.reports import write_report
 
     if not plots:
         report.figures = {name: draw for name, draw in report.figures.items() if not name.endswith(".png")}

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from semret.cli.evaluate import app
-from semret.eval.schema import find_problems
+from semret.eval.report.schema import find_problems
 
 NAME = "efficientnet-lite0"
 MODEL = f"{NAME}@96x160"
@@ -235,9 +235,9 @@ def test_the_papers_protocol_is_followed_but_for_what_is_given_beside_it(data, t
 
 
 def test_numbers_of_the_paper_stand_only_where_everything_is_the_papers(data, ego_report, monkeypatch):
-    monkeypatch.setattr("semret.eval.paper.EXTRACTORS", {NAME: "CLIP"})
-    monkeypatch.setattr("semret.eval.paper.QUERIES", 4)
-    monkeypatch.setattr("semret.eval.paper.TABLE_2", {"CLIP": {9: ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6))}})
+    monkeypatch.setattr("semret.eval.report.paper.EXTRACTORS", {NAME: "CLIP"})
+    monkeypatch.setattr("semret.eval.report.paper.QUERIES", 4)
+    monkeypatch.setattr("semret.eval.report.paper.TABLE_2", {"CLIP": {9: ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6))}})
     arguments = (
         "egoobjects", "--root", data / "ego", "--queries", 4, "--database", 9, "--database", 6, "--kernels", "linear",
         "--features", data / "features", "--format", "json", "--model",

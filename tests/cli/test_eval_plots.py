@@ -15,7 +15,7 @@ def no_matplotlib(monkeypatch):
     def refuse():
         raise MissingDependencyError("matplotlib cannot be imported (gone); reinstall semret")
 
-    monkeypatch.setattr("semret.eval.drawing.load_matplotlib", refuse)
+    monkeypatch.setattr("semret.eval.report.drawing.load_matplotlib", refuse)
 
 
 def test_without_matplotlib_results_are_printed_and_written(tmp_path, no_matplotlib):
@@ -30,7 +30,7 @@ def test_a_failing_plot_is_a_note(tmp_path, monkeypatch):
     def refuse():
         raise RuntimeError("no font found")
 
-    monkeypatch.setattr("semret.eval.palette.load_matplotlib", refuse)
+    monkeypatch.setattr("semret.eval.report.palette.load_matplotlib", refuse)
     done = runner.invoke(app, [*SMALL, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "separation.png could not be drawn: no font found" in done.stderr

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from semret.cli.evaluate import app
 from semret.eval.protocol import PROTOCOLS
+from semret.eval.report.schema import find_problems
 from semret.eval.scenes import render_collection
-from semret.eval.schema import find_problems
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[2] / "docs" / "report-schema.json").read_text(encoding="utf-8"))

@@ -14,8 +14,8 @@ from semret.eval.experiments.cka import split_batches
 from semret.eval.experiments.correlation import resampled_correlation
 from semret.eval.experiments.pictures import choose_layers
 from semret.eval.experiments.translation import crop_pairs, shift_in_pixels
+from semret.eval.report.schema import find_problems
 from semret.eval.scenes import make_egoobjects, render_collection
-from semret.eval.schema import find_problems
 
 runner = CliRunner()
 SCHEMA = Path(__file__).parents[2] / "docs" / "report-schema.json"

@@ -22,7 +22,7 @@ print(match(np.arange(12.0).reshape(3, 4) ** 2 % 7).value)
 
 PLOT = """
 from pathlib import Path
-from semret.eval import plots
+from semret.eval.report import plots
 with plots._figure(Path("figure.png")) as figure:
     axes = figure.subplots()
     print(axes.patch.get_facecolor())

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from semret.errors import MissingDependencyError
-from semret.eval.drawing import load_matplotlib
-from semret.eval.plots import bars
-from semret.eval.reports import Report, Table, find_problems, write_report
+from semret.eval.report.drawing import load_matplotlib
+from semret.eval.report.plots import bars
+from semret.eval.report.reports import Report, Table, find_problems, write_report
 
 DRAW = (
-    "from pathlib import Path; from semret.eval.plots import bars; "
+    "from pathlib import Path; from semret.eval.report.plots import bars; "
     "bars(['a'], {'m': [(0.5, 0.4, 0.6)]}, label='y', title='t')(Path('figure.png'))"
 )
 
@@ -99,7 +99,7 @@ def test_what_keeps_matplotlib_from_loading_is_said_in_one_line(tmp_path, hindra
         (tmp_path / "matplotlibrc").write_bytes(b"font.family: \xff\xfe\n")
     done = draw_elsewhere(
         tmp_path, environment,
-        "from semret.errors import MissingDependencyError\nfrom semret.eval.drawing import load_matplotlib\n"
+        "from semret.errors import MissingDependencyError\nfrom semret.eval.report.drawing import load_matplotlib\n"
         "try: load_matplotlib()\nexcept MissingDependencyError as error: print(error)",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from semret.eval.paper import (
+from semret.eval.report.paper import (
     CLASSIFIERS,
     EXTRACTORS,
     TABLE_1,

@@ -10,12 +10,21 @@ import numpy as np
 import pytest
 
 from semret.errors import DatasetError, StorageError
-from semret.eval import schema
-from semret.eval.cost_plots import Point, trade_off
-from semret.eval.distribution_plots import histograms, scatters
-from semret.eval.plots import bars, curves, heat_maps
-from semret.eval.reports import Report, Table, compare_reports, read_report, show, show_p, with_holm, write_report
-from semret.eval.schema import find_problems
+from semret.eval.report import schema
+from semret.eval.report.cost_plots import Point, trade_off
+from semret.eval.report.distribution_plots import histograms, scatters
+from semret.eval.report.plots import bars, curves, heat_maps
+from semret.eval.report.reports import (
+    Report,
+    Table,
+    compare_reports,
+    read_report,
+    show,
+    show_p,
+    with_holm,
+    write_report,
+)
+from semret.eval.report.schema import find_problems
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[2] / "docs" / "report-schema.json").read_text(encoding="utf-8"))

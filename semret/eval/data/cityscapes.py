@@ -11,7 +11,7 @@ from semret.errors import ArgumentError, DatasetError
 from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS, EVALUATED, VOID
 from semret.eval.data.dataset import Dataset, Split, describe_left_out
 from semret.eval.data.records import read_document, records_of
-from semret.eval.paper import CITYSCAPES_SIZES
+from semret.eval.report.paper import CITYSCAPES_SIZES
 
 SUFFIX = "_leftImg8bit.png"
 

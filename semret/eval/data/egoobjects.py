@@ -11,7 +11,7 @@ import numpy as np
 from semret.errors import ArgumentError, DatasetError
 from semret.eval.data.dataset import Dataset, describe_left_out
 from semret.eval.data.records import Record, read_document, records_of
-from semret.eval.paper import EGOOBJECTS_TEST
+from semret.eval.report.paper import EGOOBJECTS_TEST
 
 ANNOTATIONS = "EgoObjectsV1_unified_eval.json"
 METADATA = "EgoObjectsV1_unified_metadata.json"

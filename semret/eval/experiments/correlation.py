@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array
 from semret.errors import ArgumentError, BackboneError
-from semret.eval.distribution_plots import scatters
 from semret.eval.experiments.matrices import compare_maps, upper_triangle
 from semret.eval.experiments.pictures import choose_pictures, describe_pictures, folder_of_pictures, name_model
 from semret.eval.metrics import jensen_shannon, pearson, softmax, spearman
-from semret.eval.paper import classifier, is_imagenet_test, table_1, table_4
-from semret.eval.reports import Report, Table, file_name, show
+from semret.eval.report.distribution_plots import scatters
+from semret.eval.report.paper import classifier, is_imagenet_test, table_1, table_4
+from semret.eval.report.reports import Report, Table, file_name, show
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for

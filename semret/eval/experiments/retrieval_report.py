@@ -10,9 +10,9 @@ import numpy as np
 from semret.arrays import Float64Array, IndexVector
 from semret.eval.data.dataset import Dataset, Split
 from semret.eval.features import Features
-from semret.eval.paper import INVARIANCES
-from semret.eval.plots import Triple, bars, curve_panels
-from semret.eval.reports import Report, Table, file_name, show, show_p, with_holm
+from semret.eval.report.paper import INVARIANCES
+from semret.eval.report.plots import Triple, bars, curve_panels
+from semret.eval.report.reports import Report, Table, file_name, show, show_p, with_holm
 from semret.eval.search import Answers
 
 Cell = tuple[str, str]

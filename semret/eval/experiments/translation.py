@@ -15,7 +15,6 @@ from PIL import Image
 
 from semret.arrays import Float64Array
 from semret.errors import ArgumentError
-from semret.eval.distribution_plots import histograms
 from semret.eval.experiments.matrices import compare_maps
 from semret.eval.experiments.pictures import (
     choose_layers,
@@ -26,8 +25,9 @@ from semret.eval.experiments.pictures import (
     name_model,
 )
 from semret.eval.metrics import compare_means
-from semret.eval.plots import curves, heat_maps
-from semret.eval.reports import Report, Table, show, show_p, with_holm
+from semret.eval.report.distribution_plots import histograms
+from semret.eval.report.plots import curves, heat_maps
+from semret.eval.report.reports import Report, Table, show, show_p, with_holm
 from semret.eval.separation import Separation, separate, split_pairs
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image

@@ -17,12 +17,12 @@ from typing import Any
 
 from semret._version import __version__
 from semret.errors import DatasetError, StorageError
-from semret.eval.drawing import draw_all
-from semret.eval.leftovers import remove_leftovers
 from semret.eval.metrics import correct_by_holm
-from semret.eval.paper import PAPER
 from semret.eval.protocol import PROTOCOLS, list_deviations
-from semret.eval.schema import SCHEMA, STATISTICS, find_problems
+from semret.eval.report.drawing import draw_all
+from semret.eval.report.leftovers import remove_leftovers
+from semret.eval.report.paper import PAPER
+from semret.eval.report.schema import SCHEMA, STATISTICS, find_problems
 from semret.foreign import read_regular
 
 PACKAGES = (
@@ -73,7 +73,7 @@ class Report:
     models : list of dict
         Identity of each network: checkpoint, revision, weight hash, preprocessing, S and C.
     metrics, comparisons : list of dict
-        See `semret.eval.schema`.
+        See `semret.eval.report.schema`.
     tables : list of Table
     notes : list of str
         What a reader must know of how numbers came about.

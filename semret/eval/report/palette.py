@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from semret.eval.drawing import load_matplotlib
+from semret.eval.report.drawing import load_matplotlib
 
 BLUE, ORANGE, GREEN, PINK, RED, SKY, YELLOW, BLACK = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semret.eval.drawing import Draw
-from semret.eval.palette import assign_styles, figure_of, grid_of, label_outside, name_panel, plain_logarithm
+from semret.eval.report.drawing import Draw
+from semret.eval.report.palette import assign_styles, figure_of, grid_of, label_outside, name_panel, plain_logarithm
 
 
 @dataclass(frozen=True)

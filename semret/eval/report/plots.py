@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float64Array
-from semret.eval.drawing import Draw
-from semret.eval.palette import (
+from semret.eval.report.drawing import Draw
+from semret.eval.report.palette import (
     LEGEND,
     Style,
     assign_styles,

@@ -1,0 +1,1 @@
+"""Reports of experiments: documents, plots, and the paper's numbers beside ours."""
