@@ -274,7 +274,7 @@ def _answers(metric: str, measure: str) -> int:
 
 
 def _add_examples(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> None:
-    from semret.eval.examples import write_examples
+    from semret.eval.experiments.retrieval_examples import write_examples
 
     for number, run in enumerate(runs):
         name = "examples.html" if len(runs) == 1 else f"examples-{number + 1}.html"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, UnknownNameError
-from semret.eval import search
+from semret.eval import answers as search
+from semret.eval.answers import find_answers, measure_center
 from semret.eval.ranking import rank_rows, shortlist_ranks
-from semret.eval.search import find_answers, measure_center
 from semret.retrieval.similarity.pairs import matched_similarity
 
 KERNELS = ("cosine", "linear", "rbf")

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float64Array, IndexVector
+from semret.eval.answers import Answers
 from semret.eval.data.dataset import Dataset, Split
 from semret.eval.features import Features
 from semret.eval.report.paper import INVARIANCES
 from semret.eval.report.plots import Triple, bars, curve_panels
 from semret.eval.report.reports import Report, Table, file_name, show, show_p, with_holm
-from semret.eval.search import Answers
 
 Cell = tuple[str, str]
 """A kernel and an invariance."""
@@ -34,7 +34,7 @@ class RetrievalSettings:
         Answers per query. With more than one, the best and the mean of the k are reported beside the first.
     solver : str
     full_matrix : bool
-        Solve every pair; see `semret.eval.search.find_answers`.
+        Solve every pair; see `semret.eval.answers.find_answers`.
     dtype : {"float16", "float32"}
         Of the stored tokens.
     frame : (int, int) or None
