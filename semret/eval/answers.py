@@ -26,7 +26,7 @@ BLOCK_BYTES = 384 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseCenter:
-    """What is subtracted from queries and database: means of the database. See `semret.retrieval.search.rerank.Center`."""
+    """What is subtracted from queries and database: means of the database."""
 
     channel: Float32Array | None = None
     position: Float32Array | None = None

@@ -153,8 +153,8 @@ def test_an_array_that_is_not_contiguous_is_refused():
 COLD = """
 import sys, json, numpy as np
 from types import SimpleNamespace
-from semret.retrieval.similarity.pairs import coarse
-from semret.retrieval.similarity.pairs import products
+from semret.retrieval.similarity import coarse
+from semret.retrieval.similarity import products
 from semret.retrieval.matching import AuctionBatch, auction
 from semret.retrieval.native import Native
 from semret.retrieval.search.rerank import Query, rerank
