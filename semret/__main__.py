@@ -1,12 +1,20 @@
-"""``python -m semret``: the command line, where its script is not on the path."""
+"""Where the program starts: ``semret``, and ``python -m semret`` where its script is not on the path."""
 
 import sys
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C is understood before anything large is imported."""
+    from semret.commands import interrupt
+
+    interrupt.watch()
+    from semret import cli
+
+    cli.run()
+
 
 if __name__ == "__main__":
     if not sys.flags.safe_path:
         # Python puts the current folder first: a typing.py or torch.py among somebody's pictures would be imported.
         del sys.path[0]
-
-    from semret.cli import main
-
     main()

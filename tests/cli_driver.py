@@ -31,7 +31,7 @@ def create(name, **options):
 registry.create_backbone = create
 sys.argv = ["semret", *sys.argv[3:]]
 
-from semret.cli import main  # noqa: E402
+from semret.__main__ import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

@@ -23,7 +23,8 @@ import h5py  # noqa: E402, F401 - imported before forking, not in each fork
 import semret.index.care.repair  # noqa: E402
 import semret.index.care.transfer  # noqa: E402
 import semret.retrieval.search.engine  # noqa: E402, F401
-from semret.cli import app, output  # noqa: E402
+from semret.cli import app  # noqa: E402
+from semret.commands import output  # noqa: E402
 from semret.index.sync.build import SyncOptions, sync  # noqa: E402
 
 MEMORY = 10 * 2**30

@@ -172,7 +172,7 @@ def test_a_planted_pipe_is_refused_and_an_inherited_one_read(run, photos, tmp_pa
 
 
 def test_a_list_is_bounded(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("semret.cli.candidates.MAX_BYTES", 10)
+    monkeypatch.setattr("semret.commands.candidates.MAX_BYTES", 10)
     long = tmp_path / "long.txt"
     long.write_text("photos/3.png\n")
     for name in (long, "-"):

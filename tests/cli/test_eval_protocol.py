@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
-from semret.cli.evaluate import app
+from semret.commands.eval_retrieval import app
 from semret.eval.protocol import PROTOCOLS
 from semret.eval.report.schema import find_problems
 from semret.eval.scenes import render_collection

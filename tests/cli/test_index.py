@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from semret.cli import app
-from semret.cli import index as index_commands
-from semret.cli.index import duration, readable
+from semret.commands import index as index_commands
+from semret.commands.index import duration, readable
 
 REGISTERED = {command.name for command in app.registered_commands}
 
@@ -348,7 +348,7 @@ def test_an_interrupt_finishes_the_commit_and_exits_with_130(photos, tmp_path, s
 def test_the_commands_of_this_file_are_registered_once():
     import typer
 
-    from semret.cli import maintain
+    from semret.commands import maintain
 
     alone = typer.Typer()
     index_commands.register(alone)

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from semret.cli.rsm import register
+from semret.commands.rsm import register
 from semret.retrieval.similarity.cka import cka
 from semret.retrieval.similarity.rsm import rsm
 

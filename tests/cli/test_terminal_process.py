@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from semret.cli import app
-from semret.cli.tables import shared_widths
+from semret.commands.tables import shared_widths
 
 COMMAND = [sys.executable, "-m", "semret"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and /dev/full are POSIX")
@@ -101,7 +101,7 @@ def test_without_stderr_results_are_printed_and_failures_are_failures(odd_index,
         assert bool(done.stdout) == (status == 0)
 
 
-STARTED = "import os, semret.cli; os.write(1, b'.'); semret.cli.main()"
+STARTED = "import os, semret.__main__; os.write(1, b'.'); semret.__main__.main()"
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ def test_print0_goes_with_paths(command):
 @pytest.mark.parametrize(("typed", "found"), [("semret qu", "query"), ("semret index --model efficientnet-l", "lite0")])
 def test_the_shell_completes(typed, found):
     words = {"COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1), "_SEMRET_COMPLETE": "complete_bash"}
-    script = "import sys; sys.argv = ['semret']; import semret.cli; semret.cli.main()"
+    script = "import sys; sys.argv = ['semret']; import semret.__main__; semret.__main__.main()"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, **words})
     assert found in done.stdout
 

@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from semret.cli import verify as command
+from semret.commands import verify as command
 
 
 @pytest.fixture

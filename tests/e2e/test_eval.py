@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from semret.cli.evaluate import app
+from semret.commands.eval_retrieval import app
 from semret.eval.experiments.cka import split_batches
 from semret.eval.experiments.correlation import resampled_correlation
 from semret.eval.experiments.pictures import choose_layers

@@ -90,7 +90,7 @@ def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[in
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        from semret.cli.tables import draw_table
+        from semret.commands.tables import draw_table
 
         draw_table(header, cells, right)
         return
@@ -107,7 +107,7 @@ def write_fields(fields: list[tuple[str, str]]) -> None:
     """Print names and values, one pair a line; in a terminal long values are folded beside their names."""
     cells = [(name, printable(value)) for name, value in fields]
     if sys.stdout.isatty():
-        from semret.cli.tables import draw_fields
+        from semret.commands.tables import draw_fields
 
         draw_fields([cells])
         return
@@ -122,7 +122,7 @@ def progress_bar(label: str) -> Iterator[Display | None]:
     if not sys.stderr.isatty():
         yield None
         return
-    from semret.cli.bars import drawn
+    from semret.commands.bars import drawn
 
     with drawn(label) as display:
         yield display

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from semret.cli.output import say
+from semret.commands.output import say
 
 
 class Command(TyperCommand):

@@ -8,10 +8,11 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from semret.cli import INTERRUPTED, leave_interrupted
-from semret.cli.output import say
+from semret.commands.interrupt import INTERRUPTED, leave_interrupted
+from semret.commands.output import say
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EINVAL}
 
@@ -24,14 +25,20 @@ class _Handler(logging.StreamHandler[Any]):
         super().emit(record)
 
 
-def run() -> NoReturn:
-    """Run the command that was typed, and end the process."""
+def run(app: Callable[[], object]) -> NoReturn:
+    """Run the command that was typed, and end the process.
+
+    Parameters
+    ----------
+    app : callable
+        The application; raises SystemExit with the exit status.
+    """
     _prepare_streams()
     logging.basicConfig(format="semret: %(message)s", level=logging.ERROR, handlers=[_Handler()])
     logging.getLogger("semret").setLevel(logging.WARNING)
     # It prints what it has to say about a download by itself; once is enough.
     logging.getLogger("huggingface_hub").propagate = False
-    status, sound = _status()
+    status, sound = _status(app)
     # What is left to do is Python's own clearing up, which an interrupt would spoil.
     signal.signal(signal.SIGINT, lambda *_: leave_interrupted())
     if sound and status != INTERRUPTED:
@@ -40,11 +47,11 @@ def run() -> NoReturn:
     os._exit(status)
 
 
-def _status() -> tuple[int, bool]:
+def _status(app: Callable[[], object]) -> tuple[int, bool]:
     """Return the exit status of the command, and whether its output could be written."""
     stdout = sys.stdout
     try:
-        status = _run_command()
+        status = _run_command(app)
         stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED, True
@@ -59,9 +66,7 @@ def _status() -> tuple[int, bool]:
     return (status, True) if sys.stdout is stdout else (0, False)
 
 
-def _run_command() -> int:
-    from semret.cli.application import app
-
+def _run_command(app: Callable[[], object]) -> int:
     try:
         app()
     except SystemExit as end:

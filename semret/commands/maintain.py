@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from semret.cli.index import readable
-from semret.cli.options import IndexOption, ReportFormat, ReportOption
-from semret.cli.output import printable, progress_bar, reported, write_json
+from semret.commands.index import readable
+from semret.commands.options import IndexOption, ReportFormat, ReportOption
+from semret.commands.output import printable, progress_bar, reported, write_json
 
 
 def register(app: typer.Typer) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.cli import experiments
-from semret.cli.evaluation import (
+from semret.commands import eval_experiments as experiments
+from semret.commands.eval_options import (
     DEFAULT_MODELS,
     FEATURES,
     BatchOption,
@@ -38,9 +38,9 @@ from semret.cli.evaluation import (
     read_frame,
     stages,
 )
-from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverOption
-from semret.cli.output import progress_bar, reported, write_json
-from semret.cli.usage import Application
+from semret.commands.options import DeviceOption, ReportFormat, ReportOption, SolverOption
+from semret.commands.output import progress_bar, reported, write_json
+from semret.commands.usage import Application
 from semret.errors import ArgumentError
 from semret.outputs import require_distinct
 

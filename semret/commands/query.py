@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.cli.candidates import read_candidates
-from semret.cli.hits import write_results
-from semret.cli.options import (
+from semret.commands.candidates import read_candidates
+from semret.commands.hits import write_results
+from semret.commands.options import (
     Centering,
     DeviceOption,
     IndexOption,
@@ -20,7 +20,7 @@ from semret.cli.options import (
     SolverOption,
     check_print0,
 )
-from semret.cli.output import Format, reported, say, show_error
+from semret.commands.output import Format, reported, say, show_error
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.outputs import require_distinct
 

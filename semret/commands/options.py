@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from semret.cli.output import Format
+from semret.commands.output import Format
 
 
 class ReportFormat(StrEnum):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from semret.cli.evaluation import (
+from semret.commands.eval_options import (
     DEFAULT_MODELS,
     ImagesOption,
     InvariancesOption,
@@ -25,8 +25,8 @@ from semret.cli.evaluation import (
     loaders,
     names,
 )
-from semret.cli.options import DeviceOption, ReportFormat, ReportOption, SolverOption
-from semret.cli.output import progress_bar, reported
+from semret.commands.options import DeviceOption, ReportFormat, ReportOption, SolverOption
+from semret.commands.output import progress_bar, reported
 from semret.errors import ArgumentError
 from semret.progress import waiting_for
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from semret.cli.options import Centering, Invariance, Kernel, SolverOption
-from semret.cli.output import progress_bar, reported, write_csv, write_json, write_table
+from semret.commands.options import Centering, Invariance, Kernel, SolverOption
+from semret.commands.output import progress_bar, reported, write_csv, write_json, write_table
 from semret.outputs import require_distinct
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from semret.cli.output import Format, printable, say, write_csv, write_json, write_path, write_table
+from semret.commands.output import Format, printable, say, write_csv, write_json, write_path, write_table
 from semret.errors import StorageError
 
 if TYPE_CHECKING:

@@ -1,14 +1,17 @@
-"""All commands under one name."""
+"""The application: which commands there are, and how errors become an exit status; nothing else.
+
+Each command's body imports what it runs, so that ``semret --help`` loads neither torch nor faiss.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from semret._version import __version__
-from semret.cli import evaluate, index, maintain, models, query, rsm, verify
-from semret.cli.usage import Application
+from semret.commands import eval_retrieval, index, maintain, models, process, query, rsm, verify
+from semret.commands.usage import Application
 
 app = Application(
     name="semret",
@@ -20,7 +23,7 @@ app = Application(
 )
 
 
-for _commands in (index, query, maintain, verify, models, rsm, evaluate):
+for _commands in (index, query, maintain, verify, models, rsm, eval_retrieval):
     _commands.register(app)
 
 
@@ -37,3 +40,8 @@ def _options(
     ] = False,
 ) -> None:
     del version
+
+
+def run() -> NoReturn:
+    """Run the command that was typed, and end the process with its exit status."""
+    process.run(app)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from semret.cli.options import IndexOption, ReportFormat, ReportOption
-from semret.cli.output import printable, progress_bar, reported, say, write_json, write_table
+from semret.commands.options import IndexOption, ReportFormat, ReportOption
+from semret.commands.output import printable, progress_bar, reported, say, write_json, write_table
 
 
 def register(app: typer.Typer) -> None:

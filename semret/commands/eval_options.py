@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.cli.options import ReportFormat
-from semret.cli.output import printable, progress_bar, write_json, write_table
+from semret.commands.options import ReportFormat
+from semret.commands.output import printable, progress_bar, write_json, write_table
 from semret.errors import ArgumentError
 from semret.progress import Progress
 

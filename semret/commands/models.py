@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semret.cli.output import Format, reported, write_csv, write_json, write_table
+from semret.commands.output import Format, reported, write_csv, write_json, write_table
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import BackboneSpec

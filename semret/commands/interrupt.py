@@ -1,8 +1,4 @@
-"""The command line: parsing and printing, nothing else.
-
-Each command's body imports what it runs, so that ``semret --help`` loads neither torch nor faiss. This module loads
-next to nothing, so that Ctrl-C is understood from the start.
-"""
+"""Ctrl-C, from the first moment on; this module loads next to nothing."""
 
 from __future__ import annotations
 
@@ -14,20 +10,14 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from types import FrameType
-    from typing import Any
-
-    from semret.cli.application import app as app
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells give it."""
 
 
-def main() -> None:
-    """Run the command line, as the console script ``semret`` does."""
+def watch() -> None:
+    """Answer Ctrl-C by `interrupt` from now on."""
     signal.signal(signal.SIGINT, interrupt)
-    from semret.cli.process import run
-
-    run()
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -48,11 +38,3 @@ def leave_interrupted() -> None:
     if os.isatty(2):
         os.write(2, b"\x1b[?25h\n")
     os._exit(INTERRUPTED)
-
-
-def __getattr__(name: str) -> Any:
-    if name != "app":
-        raise AttributeError(f"module 'semret.cli' has no attribute {name!r}")
-    from semret.cli.application import app
-
-    return app

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semret.cli import INTERRUPTED, interrupt, leave_interrupted
-from semret.cli.options import DeviceOption, IndexOption, ReportFormat, ReportOption, complete_model
-from semret.cli.output import printable, progress_bar, reported, say, show_error, write_fields, write_json
+from semret.commands.interrupt import INTERRUPTED, interrupt, leave_interrupted
+from semret.commands.options import DeviceOption, IndexOption, ReportFormat, ReportOption, complete_model
+from semret.commands.output import printable, progress_bar, reported, say, show_error, write_fields, write_json
 from semret.errors import SemretError
 
 if TYPE_CHECKING:
