@@ -32,7 +32,8 @@ from semret.eval.scenes import render_collection
 from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import FoundImage, decode_image, find_images
-from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 
 
 def split(inputs: Sequence[np.ndarray], size: int) -> list[np.ndarray]:

@@ -25,7 +25,8 @@ import semret.index.care.transfer  # noqa: E402
 import semret.retrieval.search.engine  # noqa: E402, F401
 from semret.cli import app  # noqa: E402
 from semret.commands import output  # noqa: E402
-from semret.index.sync.build import SyncOptions, sync  # noqa: E402
+from semret.index.sync.report import SyncOptions  # noqa: E402
+from semret.index.sync.sync import sync  # noqa: E402
 
 MEMORY = 10 * 2**30
 SECONDS = 60

@@ -99,7 +99,7 @@ def photos(tmp_path):
 @pytest.fixture
 def tiny_index(tmp_path, photos):
     """An index of `photos` made with the tiny backbone; its directory."""
-    from semret.index.sync.build import sync
+    from semret.index.sync.sync import sync
 
     sync(tmp_path / ".semret", [photos], TinyBackbone)
     return tmp_path / ".semret"
@@ -119,7 +119,7 @@ def rendered(tmp_path_factory):
 def rendered_index(rendered):
     """An index of `rendered` by the real default network at a small input size (16 tokens); its directory."""
     from semret.index.backbones.registry import create_backbone
-    from semret.index.sync.build import sync
+    from semret.index.sync.sync import sync
 
     index = rendered.parent / ".semret"
     sync(index, [rendered], lambda: create_backbone(size=(128, 128)))

@@ -20,8 +20,8 @@ from semret.errors import SemretError
 
 if TYPE_CHECKING:
     from semret.index.model_choice import ModelChoice
-    from semret.index.sync.build import SyncOptions, SyncReport
     from semret.index.sync.estimate import Estimate
+    from semret.index.sync.report import SyncOptions, SyncReport
 
 SHOWN = 20
 """Skipped files that are named one by one on a terminal."""
@@ -116,7 +116,8 @@ def index(
     with reported():
         from semret.index.location import default_index_path
         from semret.index.model_choice import ModelChoice
-        from semret.index.sync.build import SyncOptions, sync
+        from semret.index.sync.report import SyncOptions
+        from semret.index.sync.sync import sync
 
         choice = ModelChoice(
             model=model,

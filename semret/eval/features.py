@@ -20,7 +20,8 @@ from semret.index.backbones.spec import Backbone, Streams
 from semret.index.backbones.spec import Features as Outcome
 from semret.index.collection import Collection, open_collection
 from semret.index.model_choice import ModelChoice, NetworkLoader
-from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 from semret.progress import Progress
 from semret.retrieval.search.rerank import TokenSource
 
@@ -88,7 +89,7 @@ def extract(
     DatasetError
         If no picture can be read.
     IncompatibleIndexError, WeightsNotFoundError, StorageError
-        See `semret.index.sync.build.sync`.
+        See `semret.index.sync.sync.sync`.
     """
     index = cache / name_index(dataset.name, choice, dtype, frame)
     files = [dataset.paths[picture] for picture in np.unique(pictures)]

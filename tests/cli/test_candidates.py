@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from semret.cli import app
 from semret.index.care.maintain import remove
-from semret.index.sync.build import sync
+from semret.index.sync.sync import sync
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess:
 @pytest.fixture
 def odd_index(tmp_path, photos, tiny_backbone):
     """An index of pictures whose names few encodings have, and the commands that print something of it."""
-    from semret.index.sync.build import sync
+    from semret.index.sync.sync import sync
 
     (photos / "0.png").rename(photos / "Zoë 写真 \x1b[31m.png")
     index = tmp_path / "index"

@@ -9,7 +9,8 @@ import pytest
 
 from semret.errors import IndexNotFoundError
 from semret.index.collection import open_collection
-from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 
 SETTLED = 10**9 * 1_500_000_000
 

@@ -18,7 +18,8 @@ from semret.errors import ImageSearchError, SemretError
 from semret.index.care.verify import verify
 from semret.index.collection import Collection
 from semret.index.pictures.decode import hash_file
-from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 
 MEMORY = 2 * 2**30
 SECONDS = 100

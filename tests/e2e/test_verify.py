@@ -20,7 +20,8 @@ from semret.index.care.verify import verify
 from semret.index.collection import Collection
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
-from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 from semret.retrieval.search.engine import open_index
 
 DATA = (

@@ -24,7 +24,8 @@ from semret.errors import ImageSearchError
 from semret.index.care.maintain import compact, remove
 from semret.index.care.verify import verify
 from semret.index.collection import open_collection
-from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 
 NAMES = st.sampled_from(["a.png", "b.png", "c.jpg", "sub/a.png", "sub/d.png"])
 CONTENTS = st.integers(0, 4)

@@ -20,8 +20,9 @@ from semret.index.collection import open_collection
 from semret.index.model_choice import ModelChoice
 from semret.index.pictures.decode import hash_file
 from semret.index.store.lock import WriterLock
-from semret.index.sync.build import SyncOptions, sync
 from semret.index.sync.estimate import estimate
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 
 PAST = 1_500_000_000_000_000_000
 
@@ -447,7 +448,7 @@ def test_the_network_is_loaded_once_by_many_threads(tiny_backbone):
     from semret.index.sync.pipeline import Lazy
 
     loaded = []
-    lazy = Lazy(lambda: loaded.append(1) or tiny_backbone(), lambda _: None)
+    lazy = Lazy(lambda: loaded.append(1) or tiny_backbone())
     threads = [threading.Thread(target=lazy.get) for _ in range(8)]
     for thread in threads:
         thread.start()

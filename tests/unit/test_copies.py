@@ -9,7 +9,7 @@ from PIL import Image
 import semret
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.care.maintain import remove
-from semret.index.sync.build import sync
+from semret.index.sync.sync import sync
 from semret.retrieval.search.engine import SearchEngine
 from semret.retrieval.search.query_pictures import EncodedImage
 

@@ -8,7 +8,7 @@ import pytest
 
 from semret.index.care.verify import verify
 from semret.index.collection import open_collection
-from semret.index.sync.build import sync
+from semret.index.sync.sync import sync
 from semret.index.vectors import read_shortlist
 
 FIXTURE = Path(__file__).parents[1] / "data" / "format-1"

@@ -10,7 +10,7 @@ from semret.errors import ArgumentError, IndexNotFoundError
 from semret.index.collection import open_collection
 from semret.index.location import ENVIRONMENT, Root, absolute, default_index_path, find_index
 from semret.index.pictures.files import find_images
-from semret.index.sync.build import sync
+from semret.index.sync.sync import sync
 
 
 def make_index(folder):

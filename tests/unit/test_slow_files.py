@@ -8,9 +8,10 @@ import threading
 import pytest
 
 from semret.index.collection import open_collection
-from semret.index.sync import build, loading
-from semret.index.sync import changes as ingest
-from semret.index.sync.build import SyncOptions, sync
+from semret.index.sync import changes, loading
+from semret.index.sync import sync as story
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def held(monkeypatch, photos):
         return real(data, **options)
 
     monkeypatch.setattr(loading, "decode_image", decode)
-    monkeypatch.setattr(build, "load_files", functools.partial(loading.load_files, patience=0.05))
+    monkeypatch.setattr(story, "load_files", functools.partial(loading.load_files, patience=0.05))
     yield released
     released.set()
 
@@ -40,7 +41,7 @@ def committed(index):
 
 def test_the_rest_is_committed_while_one_file_is_decoded(tmp_path, photos, tiny_backbone, held, monkeypatch):
     # All that is due is due at once; the last batch is not full and waits for no picture more.
-    monkeypatch.setattr(ingest, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(changes, "COMMIT_SECONDS", 0.0)
     index, reports = tmp_path / ".semret", []
     options = SyncOptions(batch_size=4, workers=2)
     run = threading.Thread(target=lambda: reports.append(sync(index, [photos], tiny_backbone, options=options)))

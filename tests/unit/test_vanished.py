@@ -14,8 +14,9 @@ from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.pictures.files import SETTLED_NS, settled
 from semret.index.summary import summarise
-from semret.index.sync.build import SyncOptions, sync
 from semret.index.sync.estimate import estimate
+from semret.index.sync.report import SyncOptions
+from semret.index.sync.sync import sync
 
 PAST = 1_500_000_000_000_000_000
 
@@ -233,13 +234,13 @@ def test_features_without_an_image_survive_repair_and_the_journey(index, lib, lo
 
 def test_an_empty_index_is_filled_by_the_next_run(index, lib, load, monkeypatch):
     from semret.errors import StorageError
-    from semret.index.sync.changes import Ingest
+    from semret.index.sync.changes import Changes
 
-    def full(ingest):
-        raise StorageError(f"no room for {ingest}")
+    def full(changes):
+        raise StorageError(f"no room for {changes}")
 
     with monkeypatch.context() as context:
-        context.setattr(Ingest, "commit", full)
+        context.setattr(Changes, "commit", full)
         with pytest.raises(StorageError):
             sync(index, [lib], load)
     assert len(open_collection(index)) == 0

@@ -1,4 +1,4 @@
-"""One run over found files: decide what each one is, embed what is new, commit, and remove what has vanished."""
+"""The changes that one sync makes to an index: which files are new, changed, moved or gone, and when to commit."""
 
 from __future__ import annotations
 
@@ -6,28 +6,19 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-import PIL
-
-from semret._version import __version__
-from semret.errors import BackboneError
-from semret.index.backbones.spec import Features
 from semret.index.location import lies_in
+from semret.index.pictures.files import FoundImage
 from semret.index.store import durable
-from semret.index.store.manifest import Manifest
 from semret.index.store.segments import SEGMENT_BYTES, Rows
 from semret.index.sync.loading import Loaded
+from semret.index.sync.rows import DECODER
 from semret.index.sync.survey import Survey, find_vanished
 from semret.index.writer import IndexWriter
 
 COMMIT_SECONDS = 30.0
 """Longest time between commits, as long as there is something to commit."""
-
-DECODER = f"semret {__version__}, rules 2, Pillow {PIL.__version__}, pillow-heif {version('pillow-heif')}"
-"""What a refusal of a file is remembered for; another version, of those or of our own rules, tries again."""
 
 _PLACE = (
     "INSERT INTO images VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
@@ -58,7 +49,7 @@ class Counts:
     embedded: int = 0
 
 
-class Ingest:
+class Changes:
     """The changes that a run makes to an index, committed in portions.
 
     An image whose file has changed or become unreadable is first *lost*: it keeps its id without a path, so that its
@@ -67,9 +58,22 @@ class Ingest:
     Parameters
     ----------
     writer : IndexWriter
-        With the index made.
+        Of an index that exists.
     commit_rows : int
-        Images after which what was embedded is committed.
+        Number of embedded images after which they are committed.
+
+    Attributes
+    ----------
+    counts : Counts
+        What became of the files so far.
+    stored : dict
+        Stored path to the image that is there.
+    skipped : dict
+        Stored path to size, time stamp and reason of the files that this run cannot use.
+    refused : dict
+        The same of files that an earlier run could not use.
+    contents : set of bytes
+        SHA-256 of every content whose features are stored or about to be.
     """
 
     def __init__(self, writer: IndexWriter, commit_rows: int) -> None:
@@ -106,20 +110,75 @@ class Ingest:
                 self._places.setdefault(sha, []).append(path)
 
     def is_known(self, sha256: bytes) -> bool:
-        """Tell whether the features of a content are stored or about to be."""
+        """Tell whether the features of a content are stored or about to be.
+
+        Parameters
+        ----------
+        sha256 : bytes
+            Digest of the content.
+
+        Returns
+        -------
+        bool
+        """
         return sha256 in self.contents
+
+    def pending(self, files: Iterable[FoundImage]) -> list[FoundImage]:
+        """Return the files that have to be read, and settle the others by their size and time.
+
+        Parameters
+        ----------
+        files : iterable of FoundImage
+            What the walk found.
+
+        Returns
+        -------
+        list of FoundImage
+            In the same order, without those that are as they were when they were stored, or when they were refused.
+        """
+        pending = []
+        for found in files:
+            key = self._writer.root.to_stored(found.path)
+            stored, refused = self.stored.get(key), self.refused.get(key)
+            if stored is not None and (stored.size, stored.mtime_ns) == (found.size, found.mtime_ns):
+                self.counts.unchanged += 1
+            elif refused is not None and refused[:2] == (found.size, found.mtime_ns):
+                self.refuse(found.path, *refused)
+            else:
+                pending.append(found)
+        return pending
 
     def refuse(self, path: str, size: int, stamp_ns: int, reason: str) -> None:
         """Record a file that is no usable picture; the image that was there is lost.
 
-        `stamp_ns` is the time stamp to recognise it by, -1 if it is to be read again.
+        Parameters
+        ----------
+        path : str
+            Absolute.
+        size : int
+            Of the file in bytes; -1 if it is not known.
+        stamp_ns : int
+            Time stamp to recognise the file by; -1 if it is to be read again by the next run.
+        reason : str
+            Why it cannot be used.
         """
         key = self._writer.root.to_stored(path)
         self._lose(key)
         self.skipped[key] = (size, stamp_ns, reason)
 
     def place(self, loaded: Loaded) -> None:
-        """Put a file whose content `is_known` into the index."""
+        """Put a file whose content `is_known` into the index, under the id it had, if it had one.
+
+        Parameters
+        ----------
+        loaded : Loaded
+            The file, as it was read.
+
+        Raises
+        ------
+        ValueError
+            If the file could not be read: `refuse` is for those.
+        """
         if loaded.sha256 is None:
             raise ValueError(f"{loaded.path} was not read")
         key, sha = self._writer.root.to_stored(loaded.path), loaded.sha256
@@ -177,7 +236,15 @@ class Ingest:
             self._replaced.add(before.id)
 
     def keep(self, pictures: Sequence[Loaded], rows: Rows) -> None:
-        """Take the features of pictures that were read; their files can then be placed."""
+        """Take the features of new contents, to be written at the next commit; their files can then be placed.
+
+        Parameters
+        ----------
+        pictures : sequence of Loaded
+            N pictures of different contents.
+        rows : Rows
+            Their N rows, in the same order.
+        """
         hashes = [loaded.sha256 or b"" for loaded in pictures]
         self._rows.append(rows)
         self._row_contents += hashes
@@ -231,7 +298,7 @@ class Ingest:
         Returns
         -------
         dict
-            For each folder that is gone as a whole, the number of its images that are kept.
+            For each folder that is gone as a whole, the number of its images that are kept; empty if `prune`.
         """
         root = self._writer.root
         removed, kept = find_vanished(
@@ -261,51 +328,3 @@ class Ingest:
         here = {row[0]: row[1:] for row in known if lies_in(self._writer.root.to_path(row[0]), tops)}
         now = {key: (*record, DECODER) for key, record in self.skipped.items()}
         return None if here == now else [key for key in here if key not in now]
-
-
-def make_rows(manifest: Manifest, batch: Sequence[Loaded], features: Features) -> Rows:
-    """Round the features of a batch to what is stored, and derive what is stored with them.
-
-    Raises
-    ------
-    BackboneError
-        If the network gave another shape than the manifest has, or a value that cannot be stored.
-    """
-    expected = (len(batch), *manifest.token_shape), (len(batch), manifest.identity.pooled_dim)
-    found = features.tokens.shape, features.pooled.shape
-    if found != expected:
-        raise BackboneError(
-            f"{manifest.identity.backbone} gave tokens and pooled embeddings of shapes {found[0]} and {found[1]}, "
-            f"the index has {expected[0]} and {expected[1]}"
-        )
-    with np.errstate(over="ignore"):
-        tokens = features.tokens.astype(manifest.dtype)
-    wide = tokens.astype(np.float64)
-    # Not by a product of vectors: the BLAS would wake threads of its own, which then keep a core busy with waiting.
-    norms = np.sqrt(np.einsum("nsc,nsc->n", wide, wide))
-    if not (np.isfinite(norms).all() and np.isfinite(features.pooled).all()):
-        raise BackboneError(_why_not_storable(manifest, batch, features, tokens))
-    return Rows(
-        tokens=tokens,
-        pooled=features.pooled.astype(np.float32),
-        means=wide.mean(axis=1).astype(np.float32),
-        norms=norms,
-        ids=np.zeros(len(batch), dtype=np.int64),
-        sha256=np.array([list(loaded.sha256 or b"") for loaded in batch], dtype=np.uint8),
-        sizes=np.array([loaded.picture for loaded in batch], dtype=np.int32),
-    )
-
-
-def _why_not_storable(manifest: Manifest, batch: Sequence[Loaded], features: Features, tokens: Any) -> str:
-    """Name the first picture whose features are not finite, or not as stored."""
-    name = manifest.identity.backbone
-    for loaded, given, stored, pooled in zip(batch, features.tokens, tokens, features.pooled, strict=True):
-        if not (np.isfinite(given).all() and np.isfinite(pooled).all()):
-            return f"{name} gave NaN or infinity for {loaded.path}; report it, or use another model"
-        if not np.isfinite(stored).all():
-            peak = float(np.abs(given).max())
-            return (
-                f"{name} gives values up to {peak:.3g} for {loaded.path}, beyond the range of {manifest.dtype}; "
-                "index with --dtype float32 into another directory"
-            )
-    raise ValueError("all features are finite")

@@ -1,4 +1,4 @@
-"""What an indexing run would take, measured on a few pictures of the folder itself."""
+"""What a sync would take in time and space, measured on a few pictures of the folder itself."""
 
 from __future__ import annotations
 
@@ -36,10 +36,9 @@ class Estimate:
     images : int
         Files found.
     added, updated, renamed, removed, unchanged, kept, kept_in, left_out
-        As in `SyncReport`. Of the files that would be read only those are, whose size is that of an image in the index:
-        others may turn out to be no pictures.
+        As in `SyncReport`, but expected: most new files are not read for it, and may turn out to be no pictures.
     skipped : tuple of (path, reason)
-        What is known to be unusable: from the walk, from an earlier run, or among the pictures measured.
+        What is known to be unusable: from the walk, from an earlier run, or because it was tried for the measurement.
     to_embed : int
         Pictures that have to go through the network.
     bytes_per_image, bytes : int
@@ -68,7 +67,13 @@ class Estimate:
     measured: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists, strings and numbers."""
+        """Return the estimate as ``semret index --dry-run --json`` prints it.
+
+        Returns
+        -------
+        dict
+            Of plain dicts, lists, strings and numbers.
+        """
         skipped = [{"path": path, "reason": reason} for path, reason in self.skipped]
         kept_in = [{"path": path, "images": images} for path, images in self.kept_in]
         return {**asdict(self), "kept_in": kept_in, "skipped": skipped}
@@ -86,8 +91,21 @@ def estimate(
 ) -> Estimate:
     """Tell what `sync` would do, without doing it: nothing is written.
 
-    Parameters are those of `sync` and `SyncOptions`. Up to two batches spread over the files to be embedded are read
-    and embedded; the first half serves to warm up.
+    Up to two batches of pictures, spread over the files to be embedded, are read and embedded to measure the time; the
+    first half only warms the network up.
+
+    Parameters
+    ----------
+    index, paths, backbone
+        As in `sync`.
+    dtype, batch_size, prune
+        As in `SyncOptions`.
+    workers : int
+        Threads that read and decode.
+
+    Returns
+    -------
+    Estimate
 
     Raises
     ------
@@ -140,7 +158,7 @@ def _measure(
 ) -> tuple[float | None, int, dict[str, str]]:
     """Return the seconds per image, the number of images measured, and the files tried in vain with the reasons.
 
-    The first half only warms up if it can. Where none of the files tried is a picture, the time is None.
+    Where there are enough passes, the first half only warms up. Where no file tried is a picture, the time is None.
     """
     wanted = min(2 * batch_size, len(pending))
     chosen = [pending[place] for place in np.linspace(0, len(pending) - 1, wanted).astype(int)]
@@ -157,7 +175,7 @@ def _measure(
     measured, ended = passes[-1]
     if not measured:
         return None, 0, refused
-    # Of three passes all may have run at the same time.
+    # Up to three passes may all have run at the same time, so that there is none to leave out for warming up.
     before, started = passes[len(passes) // 2 if len(passes) > 4 else 0]
     return (ended - started) / (measured - before), measured, refused
 

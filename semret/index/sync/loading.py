@@ -1,4 +1,4 @@
-"""Files to network inputs, in threads and in order, but for those that are slow."""
+"""From files to network inputs, in threads and in order; a slow file is passed by the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from semret.index.pictures.decode import FoundImage, decode_image, read_file, re
 from semret.index.pictures.files import settled
 
 PATIENCE = 10.0
-"""Seconds for which a file is waited for before others may pass it."""
+"""Seconds that the next file in order may take before those behind it are given first."""
 
 _TICK = 1.0
 
@@ -38,7 +38,7 @@ class Loaded:
     pixels : ndarray of shape (3, H, W), float32, or None
         The network's input; None where the features are stored already, or `reason` says what is wrong.
     picture : (int, int)
-        Width and height of the decoded picture.
+        Width and height of the upright picture in the file; (0, 0) if it was not decoded.
     reason : str or None
         Why the file is no usable picture.
     read_ns : int
@@ -87,11 +87,22 @@ class Loader:
 
     @property
     def is_held_up(self) -> bool:
-        """Whether files wait for the network to be loaded, which makes none of them slow."""
+        """Whether a file waits for the network to be loaded; that time does not count against the file."""
         return self._getting > 0
 
     def load(self, found: FoundImage) -> Loaded:
-        """Read one file; whatever is wrong with it becomes the reason."""
+        """Read one file.
+
+        Parameters
+        ----------
+        found : FoundImage
+            As the walk gave it.
+
+        Returns
+        -------
+        Loaded
+            If the file is no usable picture, with the reason instead of pixels: no error of a picture is raised.
+        """
         path, started = found.path, time.time_ns()
         try:
             content = read_file(path)
@@ -121,27 +132,30 @@ class Loader:
 def load_files(
     loader: Loader, found: Iterable[FoundImage], *, workers: int, ahead: int, patience: float = PATIENCE
 ) -> Iterator[Loaded | None]:
-    """Load files in threads and give them in their order, but let nobody wait for a slow one.
+    """Load files in threads and give them in their order, without letting a slow file hold up the others.
 
-    A file that is waited for longer than `patience` is set aside with its thread; another thread takes its place, those
-    behind it pass, and it is given when it is done. So the order is that of `found` unless a file is slow, and then
-    only that file is late. At most as many files are set aside as there are workers, at most `ahead` are held in all.
+    If the next file in order takes longer than `patience`, it is set aside together with its thread, and a new thread
+    is started in its place. The files behind it are given first, and the slow one when it is done. So the order is that
+    of `found`, except that slow files come late. At most as many files are set aside as there are workers; at most
+    `ahead` are held in all.
 
     Parameters
     ----------
     loader : Loader
+        Loads one file.
     found : iterable of FoundImage
+        The files; may be empty.
     workers : int
-        Threads that load, without those that are busy with what was set aside.
+        Threads that load, not counting those that are busy with files set aside.
     ahead : int
-        Files that are held at a time.
+        Files that are being loaded, or loaded and not yet given, at any time.
     patience : float
         Seconds.
 
     Yields
     ------
     Loaded or None
-        None while nothing is ready, about once a second: time for the caller to finish what it has, or to stop.
+        None about once a second while nothing is ready, so that the caller can finish what it has, or stop.
     """
     files = iter(found)
     pending: deque[Future[Loaded]] = deque()
@@ -173,24 +187,24 @@ def _any_done(futures: list[Future[Loaded]], seconds: float) -> bool:
 
 
 class _Clock:
-    """For how long the first file has been waited for, without what others took."""
+    """How long the next file in order has been waited for, not counting the time that the caller took."""
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self.start()
 
     def start(self) -> None:
-        """Begin with another file."""
+        """Begin to wait for another file."""
         self._since = time.monotonic()
 
     def waited(self) -> float:
-        """Return the seconds."""
+        """Return the seconds waited; 0 while the network is being loaded."""
         if self._loader.is_held_up:
             self.start()
         return time.monotonic() - self._since
 
     def without(self, given: Loaded | None) -> Iterator[Loaded | None]:
-        """Give something to the caller; what he takes his time for is not counted."""
+        """Give something to the caller, and do not count the time until the caller comes back."""
         before = time.monotonic()
         yield given
         self._since += time.monotonic() - before
@@ -199,8 +213,8 @@ class _Clock:
 class _Threads:
     """Threads that load files in the order in which they are submitted, as many as are wanted at the moment.
 
-    Not a `ThreadPoolExecutor`: its number of threads is fixed, and the end of the program waits for all of them, also
-    for one that hangs in a file of a network that has gone.
+    Not a `ThreadPoolExecutor`: its number of threads is fixed, and at its end the program waits for all of them, even
+    for one that hangs on a file of a network drive that no longer answers.
     """
 
     def __init__(self, loader: Loader, count: int, patience: float) -> None:
@@ -216,13 +230,13 @@ class _Threads:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Drop what was not begun, and wait a while for the rest; who interrupts does not want to wait for long."""
+        """Drop what was not begun, and wait for the rest, but no longer than `patience`."""
         del exception
         running = [future for future in self._unfinished.copy() if not future.cancel()]
         for _ in range(self._count):
             self._tasks.put(None)
         while wait(running, self._patience).not_done and self._loader.is_held_up:
-            pass  # the program cannot be left in the midst of loading the network
+            pass  # a thread that is loading the network must not be left behind: ending the program would crash it
 
     def submit(self, file: FoundImage) -> Future[Loaded]:
         """Have a file loaded."""

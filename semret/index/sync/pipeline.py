@@ -18,29 +18,56 @@ from semret.index.sync.loading import Loaded
 Result = TypeVar("Result")
 """What is made of the features of a batch."""
 
+Value = TypeVar("Value")
 
-class Lazy:
-    """A network that is loaded when it is first wanted, by whichever thread wants it, and accepted or refused then."""
 
-    def __init__(self, load: Callable[[], Backbone], accept: Callable[[Backbone], None]) -> None:
-        self._load = load
-        self._accept = accept
+class Lazy(Generic[Value]):
+    """A value that is made when it is first asked for, once for all threads.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the value, in the thread that asks first; other threads wait meanwhile. If it raises, the next call of
+        `get` tries again.
+    """
+
+    def __init__(self, make: Callable[[], Value]) -> None:
+        self._make = make
         self._lock = threading.Lock()
-        self._loaded: Backbone | None = None
+        self._made: list[Value] = []
 
-    def get(self) -> Backbone:
-        """Return the network."""
+    def get(self) -> Value:
+        """Return the value.
+
+        Returns
+        -------
+        Value
+            The same object every time.
+
+        Raises
+        ------
+        Exception
+            Whatever `make` raises.
+        """
         with self._lock:
-            if self._loaded is None:
-                loaded = self._load()
-                self._accept(loaded)
-                self._loaded = loaded
-            return self._loaded
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
 
 
 @dataclass(frozen=True)
 class Embedded(Generic[Result]):
-    """Files in their order, the pictures among them that went through the network, and what was made of those."""
+    """Some files that the network is done with.
+
+    Attributes
+    ----------
+    files : list of Loaded
+        In the order in which they were given.
+    pictures : list of Loaded
+        Those of them that went through the network: one for each new content.
+    result : Result or None
+        What was made of the features of `pictures`; None if there are none.
+    """
 
     files: list[Loaded]
     pictures: list[Loaded]
@@ -63,8 +90,8 @@ class Embedder(Generic[Result]):
     batch_size : int
         Pictures in the network at one time.
     is_known : callable
-        Tells whether the features of a content are stored already; what is under way is known here. A content is
-        embedded once.
+        Tells whether the features of a content (SHA-256) are stored already. The embedder itself keeps account of
+        contents that are on their way through the network, so that each is embedded once.
     """
 
     def __init__(
@@ -93,17 +120,39 @@ class Embedder(Generic[Result]):
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._pool is not None:
-            # Who interrupts does not want to wait for a pass; its thread ends with the process.
+            # After Ctrl-C nobody wants to wait for a forward pass; its thread ends with the process.
             self._pool.shutdown(wait=kind is not KeyboardInterrupt, cancel_futures=True)
         self._stack.close()
 
     def add(self, loaded: Loaded) -> Iterator[Embedded[Result]]:
-        """Take one file, and give what is ready."""
+        """Take one file, and give what is ready.
+
+        Parameters
+        ----------
+        loaded : Loaded
+            With `pixels` if it is to go through the network.
+
+        Returns
+        -------
+        iterator of Embedded
+            In the order in which files were added; it has to be exhausted before the next call.
+
+        Raises
+        ------
+        Exception
+            Whatever the network or `finish` raised, when the batch's turn has come.
+        """
         self._gather(loaded)
         return self._ready()
 
     def rest(self) -> Iterator[Embedded[Result]]:
-        """Give everything that was taken, waiting for it."""
+        """Give everything that was taken, waiting for it.
+
+        Yields
+        ------
+        Embedded
+            In the order in which files were added.
+        """
         self._submit()
         while self._pending:
             yield self._take()

@@ -1,4 +1,4 @@
-"""What an indexing run would do with every file, found out by looking at it, and never by writing."""
+"""What a sync would do with every file: the plan of a dry run. Nothing is written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from semret.index.location import PathLike
 from semret.index.pictures.files import FoundImage, hash_file
 from semret.index.store.catalog import Catalog
 from semret.index.store.manifest import MANIFEST_NAME, Manifest
-from semret.index.sync.changes import DECODER
+from semret.index.sync.rows import DECODER
 from semret.index.sync.survey import Survey, find_vanished, look
 
 
@@ -31,9 +31,24 @@ class PlanCounts:
 
 @dataclass
 class Plan:
-    """What would be done: the files to embed, and what is known of the others.
+    """What would be done.
 
-    `manifest` is None where the index has still to be made.
+    Attributes
+    ----------
+    survey : Survey
+        What lies in the folders.
+    manifest : Manifest or None
+        Of the index; None where it has still to be made.
+    counts : PlanCounts
+        Files by what would become of them.
+    to_embed : list of FoundImage
+        Files that have to go through the network, if they turn out to be pictures.
+    skipped : dict
+        Paths that are known to be unusable, with the reason.
+    kept : dict
+        For each folder that is gone as a whole, the number of its images that would stay.
+    updates : set of str
+        Paths at which the index has an image of another content.
     """
 
     survey: Survey
@@ -45,7 +60,13 @@ class Plan:
     updates: set[str] = field(default_factory=set)
 
     def refuse(self, refused: dict[str, str]) -> None:
-        """Take files out that turned out to be no pictures; the images they would have replaced go."""
+        """Take out files that turned out to be no pictures; images that they would have replaced count as removed.
+
+        Parameters
+        ----------
+        refused : dict
+            Path to reason, for some of `to_embed`.
+        """
         self.skipped |= refused
         self.to_embed = [found for found in self.to_embed if found.path not in refused]
         lost = len(self.updates & refused.keys())
@@ -66,13 +87,26 @@ class _Known:
 def make_plan(paths: Sequence[PathLike], index: Path, *, prune: bool = False) -> Plan:
     """Work out what `sync` would do.
 
-    Files of another size or time than before are read only if an image of the index has their size, for only then can
-    it be that nothing needs to be embedded.
+    Files of another size or time than before are read only if some image of the index has the same size: only then can
+    their content be known already.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files, and folders that are walked.
+    index : Path
+        Index directory; need not exist.
+    prune : bool
+        Whether images of folders that are gone as a whole would be removed.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
     ImageSearchError
-        As `Survey.require_pictures`.
+        If a path given does not exist, or there is no picture and was none before; see `Survey.require_pictures`.
     """
     survey = look(paths, index)
     if not (index / MANIFEST_NAME).is_file():
@@ -98,7 +132,7 @@ def _read_index(index: Path) -> _Known:
 
 
 class _Planner:
-    """Sorts found files as `Ingest` would, by the catalog alone where that is enough."""
+    """Sorts found files as `Changes` would, by the catalog alone where that is enough."""
 
     def __init__(self, plan: Plan, known: _Known) -> None:
         self._plan = plan
@@ -157,5 +191,5 @@ def _hash(found: FoundImage) -> str | None:
     try:
         return hash_file(found.path)
     except ImageDecodeError:
-        # `_measure` or the run itself says what is wrong with it.
+        # What is wrong with it is said when it is decoded, by the estimate or by the sync itself.
         return None

@@ -1,4 +1,4 @@
-"""What an indexing run is asked, and what it answers."""
+"""The options of a sync, and the report that it returns."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from semret.index.store.manifest import DTYPES
 from semret.index.store.segments import SEGMENT_ROWS
 
 BATCH_SIZE = 8
+"""Pictures in the network at one time, unless the caller wants another number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class SyncReport:
     left_out : dict
         Files that look like pictures or films of kinds that are not read, counted by kind.
     seconds : float
+        Duration of the run.
     bytes : int
         Size of the index directory.
     interrupted : bool
@@ -73,7 +75,13 @@ class SyncReport:
         return self.bytes / self.images if self.images else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists, strings and numbers."""
+        """Return the report as ``semret index --json`` prints it.
+
+        Returns
+        -------
+        dict
+            Of plain dicts, lists, strings and numbers.
+        """
         skipped = [{"path": path, "reason": reason} for path, reason in self.skipped]
         kept_in = [{"path": path, "images": images} for path, images in self.kept_in]
         rates = {"images_per_second": self.images_per_second, "bytes_per_image": self.bytes_per_image}
@@ -95,7 +103,7 @@ class SyncOptions:
     root : path or None
         The folder that paths are stored relative to; None keeps what the index has, and chooses for a new one.
     commit_rows : int
-        Images after which what was embedded is committed.
+        Number of embedded images after which they are committed.
     prune : bool
         Whether images of folders that are missing or empty as a whole are removed.
     decode_for : (int, int) or None

@@ -1,4 +1,4 @@
-"""What a walk over folders found, and what of an index is gone: deleted files, and folders missing or empty as a whole.
+"""What lies in the folders now, and which images of an index have vanished from them.
 
 A folder that is found without a single picture is more often a drive that is not connected than a wish to forget its
 pictures, so its images are kept until they are to be pruned.
@@ -28,6 +28,7 @@ class Survey:
     missing : list of str
         Those of them that do not exist.
     found : list of FoundImage
+        Files that may be pictures, in the order of the walk.
     skipped : dict
         Files and folders that cannot be used, with the reason. Of what lies below such a folder nothing is known.
     left_out : Counter
@@ -47,7 +48,12 @@ class Survey:
     alive: set[str] = field(default_factory=set)
 
     def add(self, entry: FoundImage | SkippedPath | LeftOut) -> None:
-        """Take what the walk gives."""
+        """Note one thing that the walk gives.
+
+        Parameters
+        ----------
+        entry : FoundImage, SkippedPath or LeftOut
+        """
         if isinstance(entry, SkippedPath):
             self.skipped[entry.path] = entry.reason
         elif isinstance(entry, LeftOut):
@@ -61,11 +67,33 @@ class Survey:
             self.alive.add(folder)
 
     def is_unseen(self, path: str) -> bool:
-        """Tell whether a file should have been found and was not."""
+        """Tell whether the walk would have found a file if it were still there, and did not.
+
+        Parameters
+        ----------
+        path : str
+            Absolute path of a file that was indexed.
+
+        Returns
+        -------
+        bool
+            False for what lies outside `tops`, or below a folder that could not be read.
+        """
         return path not in self.seen and lies_in(path, self.tops) and self.skipped.keys().isdisjoint(_above(path))
 
     def emptied(self, path: str) -> str | None:
-        """Return the highest folder above an unseen file, among those walked, that holds no picture any more."""
+        """Return the highest folder above a file, among those walked, that is missing or no longer holds any picture.
+
+        Parameters
+        ----------
+        path : str
+            A file for which `is_unseen` is true.
+
+        Returns
+        -------
+        str or None
+            None if the file's own folder still holds a picture.
+        """
         found = path if path in self.missing else None
         for folder in _above(path):
             if folder in self.alive or not lies_in(folder, self.tops):
@@ -110,7 +138,19 @@ def _above(path: str) -> Iterator[str]:
 
 
 def look(paths: Sequence[PathLike], index: Path) -> Survey:
-    """Walk the paths that exist; what is in the directory `index` is left out."""
+    """Walk the paths that exist.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files, and folders that are walked.
+    index : Path
+        Index directory, which is left out with everything in it.
+
+    Returns
+    -------
+    Survey
+    """
     tops = [str(absolute(path)) for path in paths]
     survey = Survey(tops=tops, missing=[path for path in dict.fromkeys(tops) if not os.path.lexists(path)])
     for entry in find_images([path for path in tops if path not in survey.missing], exclude=[index]):

@@ -1,0 +1,86 @@
+"""From the features of a batch to the rows that are stored, or why they cannot be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from semret._version import __version__
+from semret.errors import BackboneError
+from semret.index.backbones.spec import Features
+from semret.index.store.manifest import Manifest
+from semret.index.store.segments import Rows
+from semret.index.sync.loading import Loaded
+
+DECODER = f"semret {__version__}, rules 2, Pillow {PIL.__version__}, pillow-heif {version('pillow-heif')}"
+"""What decoded a file that was refused; when any of these versions changes, the file is tried again."""
+
+
+def make_rows(manifest: Manifest, batch: Sequence[Loaded], features: Features) -> Rows:
+    """Round the features of a batch to the stored dtype, and compute what is stored beside them.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the index: shapes and dtype.
+    batch : sequence of Loaded
+        N pictures.
+    features : Features
+        Theirs: tokens of shape (N, S, C) and pooled embeddings of shape (N, D), float32.
+
+    Returns
+    -------
+    Rows
+        N rows: tokens in the manifest's dtype; pooled embeddings, and means of the rounded tokens, in float32; norms of
+        the rounded tokens in float64; the ids are 0 until `Changes.commit` sets them.
+
+    Raises
+    ------
+    BackboneError
+        If the network gave another shape than the manifest has, or a value that cannot be stored.
+    """
+    expected = (len(batch), *manifest.token_shape), (len(batch), manifest.identity.pooled_dim)
+    found = features.tokens.shape, features.pooled.shape
+    if found != expected:
+        raise BackboneError(
+            f"{manifest.identity.backbone} gave tokens and pooled embeddings of shapes {found[0]} and {found[1]}, "
+            f"the index has {expected[0]} and {expected[1]}"
+        )
+    with np.errstate(over="ignore"):
+        tokens = features.tokens.astype(manifest.dtype)
+    wide = tokens.astype(np.float64)
+    # Not by a product of vectors: the BLAS would wake threads of its own, which then keep a core busy with waiting.
+    norms = np.sqrt(np.einsum("nsc,nsc->n", wide, wide))
+    if not (np.isfinite(norms).all() and np.isfinite(features.pooled).all()):
+        raise BackboneError(_why_not_storable(manifest, batch, features, tokens))
+    return Rows(
+        tokens=tokens,
+        pooled=features.pooled.astype(np.float32),
+        means=wide.mean(axis=1).astype(np.float32),
+        norms=norms,
+        ids=np.zeros(len(batch), dtype=np.int64),
+        sha256=np.array([list(loaded.sha256 or b"") for loaded in batch], dtype=np.uint8),
+        sizes=np.array([loaded.picture for loaded in batch], dtype=np.int32),
+    )
+
+
+def _why_not_storable(
+    manifest: Manifest, batch: Sequence[Loaded], features: Features, tokens: NDArray[np.floating[Any]]
+) -> str:
+    """Name the first picture whose features are not finite, or not as stored."""
+    name = manifest.identity.backbone
+    for loaded, given, stored, pooled in zip(batch, features.tokens, tokens, features.pooled, strict=True):
+        if not (np.isfinite(given).all() and np.isfinite(pooled).all()):
+            return f"{name} gave NaN or infinity for {loaded.path}; report it, or use another model"
+        if not np.isfinite(stored).all():
+            peak = float(np.abs(given).max())
+            return (
+                f"{name} gives values up to {peak:.3g} for {loaded.path}, beyond the range of {manifest.dtype}; "
+                "index with --dtype float32 into another directory"
+            )
+    raise ValueError("all features are finite")
