@@ -17,7 +17,7 @@ from PIL import Image
 from semret.errors import ImageSearchError, SemretError
 from semret.index.care.verify import verify
 from semret.index.collection import Collection
-from semret.index.pictures.decode import hash_file
+from semret.index.pictures.files import hash_file
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 
@@ -30,7 +30,8 @@ import collections, json, resource, sys, warnings
 warnings.simplefilter("error")
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
 from semret.errors import ImageDecodeError
-from semret.index.pictures.decode import decode_image, find_images, reason_of
+from semret.index.pictures.decode import decode_image
+from semret.index.pictures.files import find_images, reason_of
 ends, strange = collections.Counter(), []
 for found in find_images([sys.argv[1]]):
     try:

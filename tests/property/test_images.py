@@ -13,7 +13,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from semret.errors import ImageDecodeError
-from semret.index.pictures.decode import FORMATS, as_rgb, decode_image
+from semret.index.pictures.decode import as_rgb, decode_image
+from semret.index.pictures.formats import FORMATS
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
 pixel_arrays = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))

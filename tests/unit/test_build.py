@@ -18,7 +18,7 @@ from semret.errors import (
 from semret.index.care.maintain import compact, remove
 from semret.index.collection import open_collection
 from semret.index.model_choice import ModelChoice
-from semret.index.pictures.decode import hash_file
+from semret.index.pictures.files import hash_file
 from semret.index.store.lock import WriterLock
 from semret.index.sync.estimate import estimate
 from semret.index.sync.report import SyncOptions
@@ -198,7 +198,7 @@ def test_an_image_that_becomes_unreadable_is_removed_and_named(index, photos, ne
 
 
 def test_a_folder_that_cannot_be_entered_has_not_vanished(index, photos, networks, draw_picture, monkeypatch):
-    from semret.index.pictures.decode import SkippedPath
+    from semret.index.pictures.files import SkippedPath
     from semret.index.sync import survey
 
     load, _ = networks

@@ -8,7 +8,8 @@ import pytest
 from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError, UnknownNameError
 from semret.index.care.maintain import remove
 from semret.index.collection import default_index_path, find_index, open_collection
-from semret.index.pictures.decode import decode_image, hash_file
+from semret.index.pictures.decode import decode_image
+from semret.index.pictures.files import hash_file
 from semret.index.store.segments import segment_path
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync

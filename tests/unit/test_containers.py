@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from semret.errors import ImageDecodeError
+from semret.index.pictures import decode
 from semret.index.pictures.containers import cut_down
 from semret.index.pictures.decode import decode_image
 from semret.index.pictures.jpeg import MAX_PARTS, MAX_PROLOGUE
@@ -97,10 +98,11 @@ def test_a_jpeg_that_ends_before_its_picture():
             decode_image(data)
 
 
-def test_the_limit_counts_what_is_decoded_of_a_jpeg():
+def test_the_limit_counts_what_is_decoded_of_a_jpeg(monkeypatch):
+    monkeypatch.setattr(decode, "MAX_PIXELS", 100_000)
     picture = PICTURE.resize((1280, 960))
     panorama = encode("JPEG", picture)
-    assert decode_image(panorama, max_pixels=100_000, reduce_to=(60, 60)).size == (160, 120)
+    assert decode_image(panorama, reduce_to=(60, 60)).size == (160, 120)
     refused = "declares 1280 x 960 pixels, more than the limit of 100000"
     for data, options in (
         (panorama, {}),
@@ -109,7 +111,7 @@ def test_the_limit_counts_what_is_decoded_of_a_jpeg():
         (encode("BMP", picture), {"reduce_to": (60, 60)}),
     ):
         with pytest.raises(ImageDecodeError, match=refused):
-            decode_image(data, max_pixels=100_000, **options)
+            decode_image(data, **options)
 
 
 def test_a_jpeg_may_not_declare_pixels_without_end():
@@ -314,7 +316,7 @@ def test_heic_and_avif_are_turned_once(fmt, orientation):
 
 
 @pytest.mark.parametrize("fmt", ["HEIF", "AVIF"])
-def test_heic_and_avif_show_white_where_they_are_transparent_and_are_reduced(fmt):
+def test_heic_and_avif_show_white_where_they_are_transparent_and_are_reduced(fmt, monkeypatch):
     pixels = np.zeros((400, 600, 4), np.uint8)
     pixels[:, 300:] = (200, 10, 10, 255)
     image = decode_image(encode(fmt, Image.fromarray(pixels), quality=95), reduce_to=(50, 50))
@@ -322,8 +324,9 @@ def test_heic_and_avif_show_white_where_they_are_transparent_and_are_reduced(fmt
     assert np.abs(np.subtract(image.getpixel((10, 50)), 255.0)).max() < 8
     assert np.abs(np.subtract(image.getpixel((140, 50)), (200, 10, 10), dtype=float)).max() < 12
     assert image.info == {"original_size": (600, 400)}
+    monkeypatch.setattr(decode, "MAX_PIXELS", 1000)
     with pytest.raises(ImageDecodeError, match="declares 600 x 400 pixels"):
-        decode_image(encode(fmt, Image.fromarray(pixels)), max_pixels=1000, reduce_to=(50, 50))
+        decode_image(encode(fmt, Image.fromarray(pixels)), reduce_to=(50, 50))
 
 
 @pytest.mark.parametrize("fmt", ["HEIF", "AVIF"])

@@ -16,7 +16,9 @@ import pytest
 
 from semret.errors import ImageDecodeError
 from semret.index.pictures import sources
-from semret.index.pictures.sources import fetch, is_address, read_source
+from semret.index.pictures import web as fetching
+from semret.index.pictures.sources import is_address, read_source
+from semret.index.pictures.web import fetch
 
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(200_000)
 
@@ -190,7 +192,7 @@ def test_a_length_that_is_not_true(web):
 
 
 def test_no_more_than_the_limit_is_taken(web, monkeypatch):
-    monkeypatch.setattr(sources, "MAX_BYTES", 100_000)
+    monkeypatch.setattr(fetching, "MAX_BYTES", 100_000)
     sent = []
 
     def endless(stream):
@@ -218,7 +220,7 @@ def test_a_server_that_drips_gets_no_more_time_than_there_is(web, before):
 
 
 def test_a_server_that_keeps_silent(web, monkeypatch):
-    monkeypatch.setattr(sources, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "IDLE_SECONDS", 0.2)
     web.pages["/silent"] = lambda _: web.done.wait(30)
     assert refusal(f"{web.url}/silent") == "the server keeps silent for 0.2 seconds"
 
@@ -254,7 +256,7 @@ def test_hosts_of_a_private_network_can_be_left_out(web, monkeypatch):
     ],
 )
 def test_which_addresses_are_public(address, public):
-    assert sources._is_public(address) is public
+    assert fetching._is_public(address) is public
 
 
 def test_a_certificate_that_nobody_vouches_for(tmp_path):

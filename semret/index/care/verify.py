@@ -25,7 +25,7 @@ from semret.foreign import UnfitFileError
 from semret.index.care.soundness import BY_INDEX, BY_REPAIR, Defect, check_segment
 from semret.index.collection import Collection
 from semret.index.location import Root, absolute, default_index_path, find_index
-from semret.index.pictures.decode import hash_file, reason_of
+from semret.index.pictures.files import hash_file, reason_of
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
 from semret.index.store.lock import ReaderLock

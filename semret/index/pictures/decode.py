@@ -1,7 +1,6 @@
 """Pictures: from a file or its bytes to upright 8-bit RGB, within limits of memory and time, from any thread.
 
-Finding and reading files is in `semret.index.pictures.files`, converting pixels in `semret.index.pictures.convert`;
-the names that others need are here too.
+Files are found and read in `semret.index.pictures.files`, opened in `formats`, and their pixels converted in `convert`.
 """
 
 from __future__ import annotations
@@ -10,87 +9,19 @@ import contextlib
 import io
 import os
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, JpegImagePlugin
 
 from semret.errors import ImageDecodeError, ShapeError
-from semret.index.pictures.containers import Plain, cut_down
+from semret.index.pictures.containers import cut_down
 from semret.index.pictures.convert import SIDEWAYS, TURNS, find_transparent, to_rgb, upright_turn
-from semret.index.pictures.files import (
-    MAX_BYTES,
-    FileContent,
-    FoundImage,
-    SkippedPath,
-    find_images,
-    hash_file,
-    read_file,
-    reason_of,
-    unreadable,
-)
+from semret.index.pictures.files import read_file, unreadable
+from semret.index.pictures.formats import FORMATS, open_plain, read_orientation
 from semret.index.pictures.jpeg import count_scans
 from semret.index.pictures.limits import Budget, PillowSilence
-from semret.index.pictures.orientation import orientation_of
-
-__all__ = [
-    "FORMATS",
-    "MAX_BYTES",
-    "MAX_PIXELS",
-    "FileContent",
-    "FoundImage",
-    "ReadImage",
-    "SkippedPath",
-    "as_rgb",
-    "decode_image",
-    "find_images",
-    "hash_file",
-    "read_file",
-    "read_image",
-    "reason_of",
-    "thumbnail",
-    "unreadable",
-]
-
-_ORIENTATION, _XMP = 0x0112, 700
-
-
-class _Tiff(TiffImagePlugin.TiffImageFile):
-    """A TIFF file that is turned by its own tag, without a look at the directories of EXIF data that it points to."""
-
-    def load_end(self) -> None:
-        """Turn what was decoded."""
-        orientation, xmp = self.tag_v2.get(_ORIENTATION), self.tag_v2.get(_XMP)
-        if not isinstance(orientation, int):
-            orientation = orientation_of(b"", xmp if isinstance(xmp, bytes) else b"")
-        if (turn := TURNS.get(orientation)) is not None:
-            self.im = self.im.transpose(turn)
-            self._size = self.im.size
-
-
-_CLASSES: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": _Tiff,
-    "GIF": GifImagePlugin.GifImageFile,
-    "AVIF": AvifImagePlugin.AvifImageFile,
-}
-
-FORMATS: tuple[str, ...] = (*_CLASSES, "HEIF")
-"""Formats that are decoded, told by content and not by suffix; nothing that calls another program is among them."""
 
 MAX_PIXELS = 2**27
 """Pixels of the largest picture decoded (134 million), and of all pictures being decoded at one time."""
@@ -107,27 +38,13 @@ _MAX_SCANNED = 2**31
 Source: TypeAlias = "str | os.PathLike[str] | bytes"
 
 
-class ReadImage(NamedTuple):
-    """A picture and what identifies its file: SHA-256 in hexadecimal, size in bytes, time of the last change in ns."""
-
-    sha256: str
-    image: Image.Image
-    size: int
-    mtime_ns: int
-
-
-def decode_image(
-    source: Source, *, max_pixels: int = MAX_PIXELS, reduce_to: tuple[int, int] | None = None
-) -> Image.Image:
+def decode_image(source: Source, *, reduce_to: tuple[int, int] | None = None) -> Image.Image:
     """Decode a picture as upright 8-bit RGB.
 
     Parameters
     ----------
     source : path or bytes
         A file, or the content of one.
-    max_pixels : int
-        A picture of more is refused before a pixel is decoded. What counts is what is decoded: a JPEG that `reduce_to`
-        lets be decoded at reduced size may declare up to `MAX_DECLARED_PIXELS`.
     reduce_to : (int, int) or None
         Height and width that the picture will be resized to. A larger picture may be returned at a whole fraction of
         its size, with both sides still at least `OVERSAMPLING` times what is asked for; JPEG then decodes only that
@@ -147,28 +64,12 @@ def decode_image(
         is ``PATH: REASON``, or the reason alone for bytes.
     """
     if isinstance(source, bytes):
-        return _decode(source, max_pixels, reduce_to)
+        return _decode(source, reduce_to)
     content = read_file(source)
     try:
-        return _decode(content.data, max_pixels, reduce_to)
+        return _decode(content.data, reduce_to)
     except ImageDecodeError as error:
         raise unreadable(source, str(error)) from error
-
-
-def read_image(path: str | os.PathLike[str], *, reduce_to: tuple[int, int] | None = None) -> ReadImage:
-    """Read a file once, hash those bytes and decode them, so that hash and pixels always belong together.
-
-    Raises
-    ------
-    ImageDecodeError
-        As `read_file` and `decode_image`.
-    """
-    content = read_file(path)
-    try:
-        image = _decode(content.data, MAX_PIXELS, reduce_to)
-    except ImageDecodeError as error:
-        raise unreadable(path, str(error)) from error
-    return ReadImage(content.sha256, image, content.size, content.mtime_ns)
 
 
 def as_rgb(
@@ -218,23 +119,23 @@ def thumbnail(source: Source | Image.Image, edge: int) -> bytes:
     return stream.getvalue()
 
 
-def _decode(data: bytes, max_pixels: int, reduce_to: tuple[int, int] | None) -> Image.Image:
+def _decode(data: bytes, reduce_to: tuple[int, int] | None) -> Image.Image:
     with _guarded():
         plain = cut_down(data)
         if plain is None:
             raise ImageDecodeError(f"is no picture in a supported format ({', '.join(FORMATS)})")
         if plain.size is not None:
-            _check_size(plain.size, max_pixels)
-        with _open(plain) as image:
-            turn = TURNS.get(_orientation(image) if plain.orientation is None else plain.orientation)
+            _check_size(plain.size)
+        with open_plain(plain) as image:
+            turn = TURNS.get(read_orientation(image) if plain.orientation is None else plain.orientation)
             declared, pixels = image.size, image.width * image.height
             if isinstance(image, JpegImagePlugin.JpegImageFile):
-                pixels = _prepare_jpeg(image, plain.data, max_pixels, reduce_to)
+                pixels = _prepare_jpeg(image, plain.data, reduce_to)
             else:
-                _check_size(image.size, max_pixels)
+                _check_size(image.size)
             is_reduced = image.size != declared
             with _DECODING(pixels):
-                transparent = find_transparent(image, lambda: _open(plain))
+                transparent = find_transparent(image, lambda: open_plain(plain))
                 image.load()
                 rgb = to_rgb(image, turn, transparent)
                 full = declared if is_reduced and turn not in SIDEWAYS else declared[::-1] if is_reduced else rgb.size
@@ -243,37 +144,15 @@ def _decode(data: bytes, max_pixels: int, reduce_to: tuple[int, int] | None) -> 
     return rgb
 
 
-def _open(plain: Plain) -> ImageFile.ImageFile:
-    """Open a picture with the class for its format; `Image.open` would look at formats that are not ours."""
-    stream = io.BytesIO(plain.data)
-    if plain.format != "HEIF":
-        return _CLASSES[plain.format](stream)
-    # Not registered with Pillow: a program that uses us finds its own Pillow as it was.
-    from pillow_heif.as_plugin import HeifImageFile
-
-    opened: ImageFile.ImageFile = HeifImageFile(stream)  # type: ignore[no-untyped-call]
-    return opened
-
-
-def _orientation(image: ImageFile.ImageFile) -> int:
-    """Return the orientation of a picture that is opened, without a look at any other metadata."""
-    exif, xmp = image.info.get("exif", b""), image.info.get("xmp", b"")
-    # The turns of an AVIF file are told as EXIF by its decoder; others do not count there.
-    is_avif = isinstance(image, AvifImagePlugin.AvifImageFile)
-    return orientation_of(exif, b"" if is_avif or not isinstance(xmp, bytes) else xmp)
-
-
-def _check_size(size: tuple[int, int], limit: int) -> None:
-    if size[0] * size[1] > limit:
+def _check_size(size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
         raise ImageDecodeError(
-            f"declares {size[0]} x {size[1]} pixels, more than the limit of {limit}; make it smaller, "
+            f"declares {size[0]} x {size[1]} pixels, more than the limit of {MAX_PIXELS}; make it smaller, "
             "or save it as a JPEG that is not progressive, which need not be decoded at full size"
         )
 
 
-def _prepare_jpeg(
-    image: JpegImagePlugin.JpegImageFile, data: bytes, max_pixels: int, reduce_to: tuple[int, int] | None
-) -> int:
+def _prepare_jpeg(image: JpegImagePlugin.JpegImageFile, data: bytes, reduce_to: tuple[int, int] | None) -> int:
     """Choose the fraction at which a JPEG is decoded, and return for how many pixels that takes memory."""
     _check_jpeg_size(image.size, MAX_DECLARED_PIXELS)
     declared, pixels = image.size, image.width * image.height
@@ -290,8 +169,8 @@ def _prepare_jpeg(
     if scans > 1 or "progressive" in image.info:
         # All coefficients are held until the last scan, whatever fraction is made of them: half of what pixels take.
         weight = max(weight, pixels // 2)
-    if weight > max_pixels:
-        _check_jpeg_size(declared, max_pixels)
+    if weight > MAX_PIXELS:
+        _check_jpeg_size(declared, MAX_PIXELS)
     return weight
 
 

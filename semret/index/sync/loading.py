@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from semret.arrays import Float32Array
 from semret.errors import ImageDecodeError
 from semret.index.backbones.spec import Backbone
-from semret.index.pictures.decode import FoundImage, decode_image, read_file, reason_of
-from semret.index.pictures.files import settled
+from semret.index.pictures.decode import decode_image
+from semret.index.pictures.files import FoundImage, read_file, reason_of, settled
 
 PATIENCE = 10.0
 """Seconds that the next file in order may take before those behind it are given first."""
