@@ -30,7 +30,7 @@ def models(
     Any other image model loads as hf:ORG/NAME, open_clip:ARCH/TAG or timm:NAME.
     """
     with reported():
-        from semret.index.backbones.presence import find_weights
+        from semret.index.backbones.hub import find_weights
         from semret.index.backbones.registry import list_backbones
 
         rows = [_describe(spec, str(find_weights(spec) or "")) for spec in list_backbones()]

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from semret.index.backbones import allocator
+from semret.index.backbones import memory
 
 
 class Library:
@@ -25,8 +25,8 @@ class Library:
 
 def test_thresholds_are_raised_and_end_where_glibc_itself_may_raise_them(monkeypatch: pytest.MonkeyPatch) -> None:
     library = Library()
-    monkeypatch.setattr(allocator, "_glibc", lambda: library)
-    with allocator.freed_memory_is_kept():
+    monkeypatch.setattr(memory, "_glibc", lambda: library)
+    with memory.freed_memory_is_kept():
         assert library.calls == [(-3, 32 << 20), (-1, 256 << 20)]
     assert library.calls[2:] == [(-1, 64 << 20), (0,)]
 
@@ -34,11 +34,11 @@ def test_thresholds_are_raised_and_end_where_glibc_itself_may_raise_them(monkeyp
 @pytest.mark.parametrize("platform", ["darwin", "win32", "linux without glibc"])
 def test_elsewhere_nothing_happens(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if platform.startswith("linux"):
-        monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: object())
+        monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
     else:
         monkeypatch.setattr(sys, "platform", platform)
-    assert allocator._glibc() is None
-    with allocator.freed_memory_is_kept():
+    assert memory._glibc() is None
+    with memory.freed_memory_is_kept():
         pass
 
 
@@ -46,7 +46,7 @@ def test_elsewhere_nothing_happens(platform: str, monkeypatch: pytest.MonkeyPatc
 def test_memory_freed_inside_is_not_asked_for_again() -> None:
     import resource
 
-    if allocator._glibc() is None:
+    if memory._glibc() is None:
         pytest.skip("no glibc")
 
     def faults() -> int:
@@ -55,7 +55,7 @@ def test_memory_freed_inside_is_not_asked_for_again() -> None:
             np.ones(2**21, np.float64)
         return resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before
 
-    with allocator.freed_memory_is_kept():
+    with memory.freed_memory_is_kept():
         faults()
         inside = faults()
     assert inside < 20 * 2**24 // 4096 // 4

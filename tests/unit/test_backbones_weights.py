@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from semret.errors import BackboneError, WeightsNotFoundError
 from semret.index.backbones import hub
-from semret.index.backbones.presence import find_weights
+from semret.index.backbones.hub import find_weights
 from semret.index.backbones.registry import create_backbone, spec_of
 from semret.index.backbones.weights import assign, digest, read_state
 

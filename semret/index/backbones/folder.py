@@ -77,12 +77,6 @@ def read_configuration(file: Path) -> dict[str, Any]:
     return found
 
 
-def first_line(error: BaseException) -> str:
-    """Return the first line of a foreign error, cut to what fits into a message; its class where it says nothing."""
-    lines = str(error).strip().split("\n")
-    return " ".join(lines[0].split())[:160] or type(error).__name__
-
-
 def _stripped(value: Any, file: Path) -> Any:
     if isinstance(value, list):
         return [_stripped(item, file) for item in value]

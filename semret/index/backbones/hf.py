@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import json
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from semret.errors import BackboneError
-from semret.foreign import read_regular
-from semret.index.backbones.folder import first_line, read_configuration
+from semret.errors import BackboneError, cut_text
+from semret.index.backbones.folder import read_configuration
 from semret.index.backbones.hf_processors import find_preprocessing
+from semret.index.backbones.hf_text import TOKENIZER_FILES, TextTower, quiet
 from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
@@ -27,16 +24,6 @@ if TYPE_CHECKING:
     from semret.index.backbones.spec import BackboneSpec, LoadOptions, Preprocessing
 
 _BESIDE = ("config.json", "preprocessor_config.json")
-_TOKENIZER = (
-    "tokenizer_config.json",
-    "tokenizer.json",
-    "special_tokens_map.json",
-    "spiece.model",
-    "vocab.json",
-    "merges.txt",
-)
-_TOKENIZER_BYTES = 128 << 20
-"""More than any vocabulary takes; the largest have 35 MB."""
 _TOWERS = ("vision_model", "vision_encoder")
 _STEMS = ("embeddings", "embedder", "patch_embed")
 # Weights that take no part in embedding an image, so that a checkpoint may lack them.
@@ -68,7 +55,7 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
     if options.weights is not None:
         checkpoint = local_checkpoint(options.weights)
     else:
-        beside = (*_BESIDE, *_TOKENIZER) if spec.text else _BESIDE
+        beside = (*_BESIDE, *TOKENIZER_FILES) if spec.text else _BESIDE
         checkpoint = hub_checkpoint(spec.checkpoint, spec.revision, backbone=spec.name, beside=beside)
     config = read_config(spec, checkpoint)
     if hasattr(config, "mask_ratio"):
@@ -114,11 +101,11 @@ def _configuration(directory: Path) -> Any:
     known = isinstance(kind, str) and kind in transformers.CONFIG_MAPPING
     if not known:
         raise BackboneError(f"{directory} holds no model that transformers knows: its model_type is {str(kind)[:60]!r}")
-    with _quiet():
+    with quiet():
         try:
             config = transformers.CONFIG_MAPPING[kind].from_dict(settings)
         except Exception as error:  # a wrong type or value makes each class of configuration fail in its own way
-            reason = first_line(error)
+            reason = cut_text(error)
             raise BackboneError(f"{directory / 'config.json'} describes no {kind}: {reason}; fetch it again") from error
     # None leaves the choice between the library's own implementations to the library, in all parts of the network.
     config._attn_implementation = None
@@ -162,13 +149,13 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
     """
     cls = model_class(spec, config)
     state = {_present_name(name, cls): tensor for name, tensor in state.items()}
-    with _quiet():
+    with quiet():
         try:
             network, report = cls.from_pretrained(
                 None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
             )
         except Exception as error:  # a configuration that makes no sense fails anywhere in a network's own code
-            reason = "a tensor has another shape" if "ignore_mismatched_sizes" in str(error) else first_line(error)
+            reason = "a tensor has another shape" if "ignore_mismatched_sizes" in str(error) else cut_text(error)
             raise BackboneError(f"the weights do not fit {spec.name}: {reason}; check --model") from error
     missing = sorted(name for name in report["missing_keys"] if not any(part in name for part in _OPTIONAL))
     wrong = sorted(str(entry) for entry in report.get("mismatched_keys", ()))
@@ -193,22 +180,6 @@ def trim(network: nn.Module) -> nn.Module:
     """Return the part that embeds images, if the rest can be left out: SAM without prompts and mask decoder."""
     encoder = getattr(network, "vision_encoder", None)
     return encoder if isinstance(encoder, nn.Module) else network
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the loader's reports and bars off the terminal; what matters of them is raised."""
-    from transformers.utils import logging as reports
-
-    level, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()
-    reports.set_verbosity(reports.CRITICAL)
-    reports.disable_progress_bar()
-    try:
-        yield
-    finally:
-        reports.set_verbosity(level)
-        if bars:
-            reports.enable_progress_bar()
 
 
 def wire(network: nn.Module, config: Any, *, tokenizer: Path | None = None) -> Wiring:
@@ -282,78 +253,6 @@ def _patches(images: Tensor, patch: int) -> dict[str, Tensor]:
         # On the processor: the network reads them as numbers.
         "spatial_shapes": torch.tensor([[rows, columns]] * count, device="cpu"),
     }
-
-
-class TextTower:
-    """Sentences to embeddings in the space of the image embeddings; the tokenizer loads on first use.
-
-    Sentences are prepared as SigLIP and SigLIP 2 were trained [1]_, whatever the tokenizer's own settings: in lower
-    case, filled up at the end to the full length, and the filling takes part in attention. Not every tokenizer that
-    comes with these models does so by itself.
-
-    References
-    ----------
-    .. [1] Tschannen et al.: SigLIP 2: Multilingual Vision-Language Encoders with Improved Semantic Understanding,
-       Localization, and Dense Features, 2025, arXiv:2502.14786.
-    """
-
-    def __init__(self, network: nn.Module, config: Any, directory: Path) -> None:
-        self._network: Any = network
-        self._length = int(getattr(config, "text_config", config).max_position_embeddings)
-        self._directory = directory
-        self._tokenizer: Any = None
-
-    def __call__(self, sentences: list[str]) -> Tensor:
-        """Return the (N, D) embeddings; sentences longer than the model's context are cut."""
-        if self._tokenizer is None:
-            self._tokenizer = self._load()
-        tokens = self._tokenizer(
-            [sentence.lower() for sentence in sentences],
-            padding="max_length",
-            max_length=self._length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        device = next(self._network.parameters()).device
-        output = self._network.get_text_features(input_ids=tokens["input_ids"].to(device))
-        embeddings: Tensor = output if isinstance(output, Tensor) else output.pooler_output
-        return embeddings
-
-    def _load(self) -> Any:
-        import transformers
-
-        with tempfile.TemporaryDirectory(prefix="semret-") as copy:
-            _copy_tokenizer(self._directory, Path(copy))
-            try:
-                with _quiet():
-                    tokenizer = transformers.AutoTokenizer.from_pretrained(
-                        copy, trust_remote_code=False, local_files_only=True
-                    )
-            except Exception as error:  # of the many tokenizers, each fails in its own way
-                reason = first_line(error).replace(copy, str(self._directory))
-                raise BackboneError(
-                    f"{self._directory} holds no usable tokenizer for text queries: {reason}"
-                ) from error
-        tokenizer.padding_side = "right"
-        return tokenizer
-
-
-def _copy_tokenizer(directory: Path, target: Path) -> None:
-    """Copy what makes a tokenizer, less what names code or other files: the library would follow it."""
-    kind = read_configuration(directory / "config.json").get("model_type")
-    (target / "config.json").write_text(json.dumps({"model_type": kind}), encoding="utf-8")
-    for name in _TOKENIZER:
-        if not (directory / name).exists():
-            continue
-        if name == "tokenizer_config.json":
-            settings = read_configuration(directory / name)
-            kept = {key: value for key, value in settings.items() if not key.endswith(("_file", "_files"))}
-            (target / name).write_text(json.dumps(kept), encoding="utf-8")
-            continue
-        try:
-            (target / name).write_bytes(read_regular(directory / name, most=_TOKENIZER_BYTES))
-        except OSError as error:
-            raise BackboneError(f"cannot read {directory / name}: it {error.strerror or error}") from error
 
 
 def _preprocessing(spec: BackboneSpec, options: LoadOptions, checkpoint: Checkpoint) -> Preprocessing:

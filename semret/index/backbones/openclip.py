@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from semret.errors import BackboneError
+from semret.errors import BackboneError, cut_text
 from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
@@ -102,7 +102,7 @@ def build(architecture: str, tag: str = "", *, size: tuple[int, int] | None = No
                 pretrained_image=False,
             )
         except Exception as error:  # among others whatever its own downloads of text towers raise
-            reason = str(error).split("\n")[0][:160] or type(error).__name__
+            reason = cut_text(error)
             hint = "; leave --size out" if size is not None else ""
             raise BackboneError(f"open_clip cannot build {architecture}: {reason}{hint}") from error
     return network
@@ -135,7 +135,7 @@ def fill(network: nn.Module, checkpoint: Checkpoint, backbone: str) -> None:
         try:
             open_clip.load_checkpoint(network, str(checkpoint.weights[0]), strict=True, weights_only=True)
         except Exception as error:  # weights that do not fit fail anywhere in the loader
-            reason = " ".join(str(error).split())[:160]
+            reason = cut_text(error)
             raise BackboneError(
                 f"the weights do not fit {backbone}: {reason}; check --model, --weights, --size"
             ) from error
@@ -221,7 +221,7 @@ class TextTower:
             try:
                 self._tokenizer = open_clip.get_tokenizer(self._architecture)
             except (OSError, ValueError, ImportError) as error:
-                reason = str(error).split("\n")[0][:160]
+                reason = cut_text(error)
                 raise BackboneError(f"the tokenizer of {self._architecture} cannot be had: {reason}") from error
         device = next(self._network.parameters()).device
         embeddings: Tensor = self._network.encode_text(torch.as_tensor(self._tokenizer(sentences)).to(device))

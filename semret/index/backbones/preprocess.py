@@ -54,7 +54,8 @@ def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> Float32Ar
     """
     if image.mode != "RGB":
         raise ArgumentError(
-            f"prepare needs an RGB picture, this one is {image.mode}; convert it with semret.index.pictures.decode.as_rgb"
+            f"prepare needs an RGB picture, this one is {image.mode}; "
+            "convert it with semret.index.pictures.decode.as_rgb"
         )
     placed, top, left = _place(image, preprocessing)
     mean, deviation = _row_statistics(preprocessing.mean, preprocessing.std, placed.width)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from semret.errors import BackboneError
+from semret.errors import BackboneError, cut_text
 from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
@@ -97,7 +97,7 @@ def build(
     try:
         network: nn.Module = timm.create_model(name, pretrained=checkpoint is not None, **extras)
     except Exception as error:  # weights and sizes that do not fit fail anywhere in a network's own code
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = cut_text(error)
         raise BackboneError(f"the weights or the size do not fit {backbone or name}: {reason}") from error
     return network
 

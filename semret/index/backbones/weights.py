@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from semret.errors import BackboneError, WeightsNotFoundError
+from semret.errors import BackboneError, WeightsNotFoundError, cut_text
 from semret.foreign import UnfitFileError, open_regular
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _read_file(file: Path) -> dict[str, Tensor]:
             "save its state_dict() alone, or as safetensors"
         ) from error
     except Exception as error:  # damaged archives fail anywhere in their readers
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = cut_text(error)
         raise BackboneError(f"{file} is no readable weight file ({reason}); fetch it again") from error
     return _unwrap(content, file)
 

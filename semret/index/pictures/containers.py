@@ -35,8 +35,16 @@ _EITHER_BRANDS = {b"mif1", b"msf1"}
 class Plain(NamedTuple):
     """What of a file is decoded.
 
-    `orientation` is that of EXIF, None where only the decoder finds it; `size` is the width and height for which the
-    decoder takes memory as soon as it opens the file, None where it waits.
+    Attributes
+    ----------
+    format : str
+        One of `semret.index.pictures.formats.FORMATS`.
+    data : bytes
+        The file without what decoding does not need.
+    orientation : int or None
+        As EXIF counts it, 1 to 8; None where only the decoder finds it.
+    size : (int, int) or None
+        Width and height for which the decoder takes memory as soon as it opens the file; None where it waits.
     """
 
     format: str
@@ -46,7 +54,17 @@ class Plain(NamedTuple):
 
 
 def cut_down(data: bytes) -> Plain | None:
-    """Return what has to be decoded of a file; None if it is in no format that is known here.
+    """Return what has to be decoded of a file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole content of the file; may be empty.
+
+    Returns
+    -------
+    Plain or None
+        None if the file is in no format that is known here.
 
     Raises
     ------

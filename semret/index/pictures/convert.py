@@ -123,7 +123,18 @@ def _where_equal(image: Image.Image, value: int) -> Image.Image:
 
 
 def upright_turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what makes a picture upright, None if it is; damaged metadata counts for nothing."""
+    """Return the turn that makes a picture upright, as its EXIF data ask for; damaged data count for nothing.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Opened; need not be loaded.
+
+    Returns
+    -------
+    PIL.Image.Transpose or None
+        None if the picture is upright, or does not say.
+    """
     try:
         return TURNS.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # whatever a damaged EXIF block makes Pillow raise, the pixels are good

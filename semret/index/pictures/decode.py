@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from semret.errors import ImageDecodeError, ShapeError
+from semret.errors import ImageDecodeError, ShapeError, cut_text
 from semret.index.pictures.containers import cut_down
 from semret.index.pictures.convert import SIDEWAYS, TURNS, find_transparent, to_rgb, upright_turn
 from semret.index.pictures.files import read_file, unreadable
@@ -84,6 +84,11 @@ def as_rgb(
     reduce_to : (int, int) or None
         As in `decode_image`.
 
+    Returns
+    -------
+    PIL.Image.Image
+        Mode RGB, without metadata but for ``original_size`` where a file was decoded.
+
     Raises
     ------
     ImageDecodeError
@@ -104,7 +109,19 @@ def as_rgb(
 
 
 def thumbnail(source: Source | Image.Image, edge: int) -> bytes:
-    """Return a picture as JPEG whose longer side has at most `edge` pixels.
+    """Return a small copy of a picture as JPEG.
+
+    Parameters
+    ----------
+    source : path, bytes or PIL image
+        As in `decode_image` and `as_rgb`.
+    edge : int
+        Most pixels of the longer side; a smaller picture keeps its size.
+
+    Returns
+    -------
+    bytes
+        A JPEG file.
 
     Raises
     ------
@@ -217,10 +234,10 @@ def _reason(error: Exception) -> str:
         return "declares more pixels than the limit; make it smaller"
     if isinstance(error, MemoryError):
         return "needs more memory than there is; make it smaller"
-    text = " ".join(str(error).split())
+    text = cut_text(error)
     if text == "unknown pixel mode":
         return "has pixels of a kind that is not supported; save it with 8 or 16 bits"
-    return f"is damaged: {text or type(error).__name__}"
+    return f"is damaged: {text}"
 
 
 _DECODING = Budget(MAX_PIXELS)

@@ -62,7 +62,7 @@ class SkippedPath:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A file that looks like a picture or film of a kind that is not read; see `unread_kind`."""
+    """A file that looks like a picture or film of a kind that is not read; `kind` is that of `unread_kind`."""
 
     path: str
     kind: str
@@ -87,9 +87,22 @@ class FileContent:
 
 
 def settled(mtime_ns: int, read_ns: int) -> int:
-    """Return the time stamp to recognise a file by that was read at `read_ns`, or -1 if it may change without a sign.
+    """Return the time stamp by which an unchanged file can be recognised.
 
-    What counts is the time before the read: from then on the file may be written again, and the stamp be the same.
+    What counts is the time before the read: from then on the file may be written again, and its stamp stay the same.
+
+    Parameters
+    ----------
+    mtime_ns : int
+        Time of the file's last change, in nanoseconds since 1970.
+    read_ns : int
+        This computer's time just before the file was read.
+
+    Returns
+    -------
+    int
+        `mtime_ns`; or -1, which is the stamp of no file, if the file was changed less than `SETTLED_NS` before it was
+        read and so may change again within the same stamp.
     """
     return mtime_ns if read_ns - mtime_ns > SETTLED_NS else -1
 
@@ -237,6 +250,16 @@ def read_file(path: str | os.PathLike[str]) -> FileContent:
     Never waits for a FIFO or a device, and never holds more than `MAX_BYTES`. A file that changes meanwhile is read
     a second time.
 
+    Parameters
+    ----------
+    path : path
+        Of a regular file.
+
+    Returns
+    -------
+    FileContent
+        At least one byte.
+
     Raises
     ------
     ImageDecodeError
@@ -257,6 +280,16 @@ def read_file(path: str | os.PathLike[str]) -> FileContent:
 
 def hash_file(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's content in hexadecimal, without holding it in memory.
+
+    Parameters
+    ----------
+    path : path
+        Of a regular file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
 
     Raises
     ------
@@ -285,12 +318,38 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def unreadable(path: str | os.PathLike[str], reason: str) -> ImageDecodeError:
-    """Return the error that names a file and the reason it cannot be used."""
+    """Return the error that names a file and the reason it cannot be used.
+
+    Parameters
+    ----------
+    path : path
+        Or whatever else names the source of a picture.
+    reason : str
+        Begins with a lower-case verb: ``is empty``.
+
+    Returns
+    -------
+    ImageDecodeError
+        To be raised by the caller; its message is ``PATH: REASON``.
+    """
     return ImageDecodeError(f"{os.fspath(path)}: {reason}")
 
 
 def reason_of(error: ImageDecodeError, path: str | os.PathLike[str]) -> str:
-    """Return the reason in an error that `unreadable` made for `path`, without the path."""
+    """Return the reason in an error that `unreadable` made for `path`, without the path.
+
+    Parameters
+    ----------
+    error : ImageDecodeError
+        Made by `unreadable`.
+    path : path
+        The same that `unreadable` was given.
+
+    Returns
+    -------
+    str
+        The whole message if it does not begin with the path.
+    """
     return str(error).removeprefix(f"{os.fspath(path)}: ")
 
 

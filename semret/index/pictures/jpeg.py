@@ -27,10 +27,17 @@ _XMP_IN_JPEG = b"http://ns.adobe.com/xap/1.0/\0"
 def cut_down_jpeg(data: bytes) -> tuple[bytes, int]:
     """Keep tables, frame and scans; drop filling, comments and what applications add.
 
+    Parameters
+    ----------
+    data : bytes
+        A file that begins as a JPEG.
+
     Returns
     -------
-    bytes, int
-        What is decoded, and the orientation.
+    plain : bytes
+        What is decoded.
+    orientation : int
+        As EXIF counts it, 1 to 8.
 
     Raises
     ------
@@ -64,7 +71,20 @@ def cut_down_jpeg(data: bytes) -> tuple[bytes, int]:
 
 
 def refuse_unless_short(data: bytes, position: int) -> None:
-    """Refuse a file in which the picture has not begun where it must."""
+    """Refuse a file if its picture has not begun within the first `MAX_PROLOGUE` bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    position : int
+        Where the part begins that would come next.
+
+    Raises
+    ------
+    ImageDecodeError
+        With the reason alone, if the file, or the part that would come next, reaches beyond that.
+    """
     if max(position, len(data)) > MAX_PROLOGUE:
         raise ImageDecodeError(f"has more than {MAX_PROLOGUE} bytes before the picture begins; save it again")
 
@@ -81,8 +101,20 @@ def _is_foreign_segment(code: int, content: bytes) -> bool:
 def count_scans(data: bytes, enough: int) -> int:
     """Return the number of scans in a JPEG file, counting no further than `enough`.
 
-    Markers are followed as a decoder does, so that a preview within the metadata, or what a telephone appends behind
-    the picture, counts for nothing. A file of more than `MAX_PARTS` markers counts as one of `enough` scans.
+    Markers are followed as a decoder does, so that a preview within the metadata, or what a telephone appends after the
+    picture, is not counted.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole file, or any other bytes.
+    enough : int
+        Where to stop.
+
+    Returns
+    -------
+    int
+        0 to `enough`; `enough` also for a file of more than `MAX_PARTS` markers.
     """
     scans = 0
     for number, (code, _) in enumerate(_markers(data)):

@@ -24,8 +24,16 @@ _KINDS = {f".{ending}": kind for kind, endings in _ENDINGS.items() for ending in
 
 
 def unread_kind(suffix: str) -> str | None:
-    """Return what a file with this suffix (lower case, with its dot) is, if it is a picture or film that is not read.
+    """Return the kind of a file that is a picture or film, but not one that is read, by its suffix.
 
-    None stands for everything else: pictures that are read, and files that are none.
+    Parameters
+    ----------
+    suffix : str
+        In lower case, with its dot.
+
+    Returns
+    -------
+    str or None
+        None for pictures that are read, and for files that are no pictures.
     """
     return _KINDS.get(suffix)

@@ -14,7 +14,13 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class Budget:
-    """Lets pieces of work through while their weights sum to at most `total`; a heavier piece runs alone."""
+    """Lets pieces of work through while their weights sum to at most `total`; a heavier piece runs alone.
+
+    Parameters
+    ----------
+    total : int
+        Of any unit.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -23,7 +29,18 @@ class Budget:
 
     @contextlib.contextmanager
     def __call__(self, weight: int) -> Iterator[None]:
-        """Wait until `weight` fits, and hold it for the length of a ``with`` block."""
+        """Wait until `weight` fits, and hold it for the length of a ``with`` block.
+
+        Parameters
+        ----------
+        weight : int
+            Of this piece of work.
+
+        Yields
+        ------
+        None
+            Once the piece may begin.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._used == 0 or self._used + weight <= self._total)
             self._used += weight

@@ -13,7 +13,20 @@ _XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
-    """Return the orientation that EXIF data, or else XMP data, ask for: 1 to 8; damaged data count for nothing."""
+    """Return the orientation that EXIF data, or else XMP data, ask for; damaged data count for nothing.
+
+    Parameters
+    ----------
+    exif : bytes
+        With or without the heading that EXIF data have in a JPEG; empty if there are none.
+    xmp : bytes
+        Of which the first `MAX_METADATA` bytes are looked at.
+
+    Returns
+    -------
+    int
+        1 to 8, as EXIF counts them; 1 is upright.
+    """
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     try:

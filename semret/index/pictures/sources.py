@@ -44,7 +44,17 @@ def read_source(text: str) -> bytes:
 
 
 def is_address(text: str) -> bool:
-    """Tell whether a text names something on the web, or by another scheme, and not a file."""
+    """Tell whether a text names something on the web, or by another scheme, rather than a file.
+
+    Parameters
+    ----------
+    text : str
+        As typed. ``http:photo.jpg`` is a file if there is one of that name.
+
+    Returns
+    -------
+    bool
+    """
     if _ADDRESS.match(text):
         return True
     return _BARE.match(text) is not None and not os.path.lexists(text)
@@ -52,6 +62,16 @@ def is_address(text: str) -> bool:
 
 def read_stream(stream: BinaryIO | None) -> bytes:
     """Return what is piped into standard input.
+
+    Parameters
+    ----------
+    stream : binary file or None
+        Standard input; None if the process has none.
+
+    Returns
+    -------
+    bytes
+        At least one and at most `MAX_BYTES`.
 
     Raises
     ------

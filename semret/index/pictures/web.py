@@ -50,9 +50,14 @@ def fetch(url: str, *, seconds: float = FETCH_SECONDS, private: bool = True) -> 
     seconds : float
         Time allowed in all; a server that sends drop by drop gets no more.
     private : bool
-        Whether hosts of this machine and its own network may be asked. A user who types an address may; a server that
-        is handed addresses by strangers must not, or they see through it what they could not see themselves. Each
-        address that a name stands for is looked at when it is connected to, also after a redirection.
+        Whether hosts of this machine and its own network may be asked. For an address that the user typed they may. A
+        server that takes addresses from strangers must pass False, or strangers read through it what only it can reach.
+        Every address that a host name stands for is checked when it is connected to, also after a redirection.
+
+    Returns
+    -------
+    bytes
+        At least one and at most `MAX_BYTES`.
 
     Raises
     ------

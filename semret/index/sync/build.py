@@ -40,15 +40,19 @@ def build(
     index : path or None
         Index directory; None stands for ``SEMRET_INDEX``, an index found from the current directory upward, or a new
         ``.semret`` in the current directory.
-    model, weights, size, geometry, layer, device, precision
-        See `semret.index.backbones.registry.create_backbone`; `precision` is its `dtype`. None keeps what the index was
-        made with, and the default for a new one.
+    model, weights, size, geometry, layer
+        See `semret.index.backbones.registry.create_backbone`. None keeps what the index was made with, and takes the
+        default for a new one.
     dtype : {"float16", "float32"} or None
-        How tokens are stored; None keeps what the index has, float16 for a new one.
+        How tokens are stored; None keeps what the index has, and takes float16 for a new one.
+    precision : {"float32", "bfloat16", "float16"} or None
+        Of the network's matrix products: the `dtype` of `create_backbone`. None as for `model`.
     batch_size : int
         Pictures in the network at one time.
+    device : str or None
+        ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; None takes the best there is.
     workers : int or None
-        Threads that read and decode; None chooses.
+        Threads that read and decode; None chooses by the number of processors.
     prune : bool
         Whether images of folders that are missing or empty as a whole are removed, too. Otherwise they are kept and
         counted, for a drive may not be connected.

@@ -259,7 +259,13 @@ class Changes:
         return full or (bool(self._operations) and time.monotonic() - self._since >= COMMIT_SECONDS)
 
     def commit(self) -> None:
-        """Make everything so far part of the index."""
+        """Make everything so far part of the index, in one transaction; do nothing if there is nothing new.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access. What was committed before is intact.
+        """
         catalog = self._writer.catalog
         segment = None
         if self._rows:

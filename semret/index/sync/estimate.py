@@ -98,10 +98,12 @@ def estimate(
     ----------
     index, paths, backbone
         As in `sync`.
-    dtype, batch_size, prune
+    dtype, batch_size
         As in `SyncOptions`.
     workers : int
         Threads that read and decode.
+    prune : bool
+        As in `SyncOptions`.
 
     Returns
     -------

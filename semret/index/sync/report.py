@@ -134,5 +134,16 @@ class SyncOptions:
 
 
 def directory_bytes(folder: Path) -> int:
-    """Return the bytes of all files of an index, without the lock."""
+    """Return the bytes of all files of an index, without the lock.
+
+    Parameters
+    ----------
+    folder : Path
+        Index directory.
+
+    Returns
+    -------
+    int
+        0 for an empty folder.
+    """
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != LOCK_NAME)
