@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 def pick_device(name: str | None) -> torch.device:
     """Return the device called `name`, or the best there is: CUDA, then Apple's MPS, then the CPU.
 
+    Parameters
+    ----------
+    name : str or None
+        ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; None takes the best there is.
+
+    Returns
+    -------
+    torch.device
+
     Raises
     ------
     ArgumentError
@@ -56,12 +65,24 @@ def _pick(name: str | None) -> torch.device:
 
 
 def check_autocast(dtype: str | None, device: torch.device) -> str | None:
-    """Return the autocast dtype as it is written to the manifest: None for float32, or its name.
+    """Return the precision of the matrix products as it is written to the manifest.
+
+    Parameters
+    ----------
+    dtype : str or None
+        ``float32``, ``bfloat16`` or ``float16``; None stands for float32.
+    device : torch.device
+        Where the network runs.
+
+    Returns
+    -------
+    str or None
+        None for float32, else `dtype`.
 
     Raises
     ------
     ArgumentError
-        If `dtype` is none of float32, bfloat16 and float16, or is float16 on a processor, where it only loses.
+        If `dtype` is another name, or is float16 on a processor, where it is slower and less exact than float32.
     """
     if dtype is None or dtype == "float32":
         return None

@@ -48,10 +48,20 @@ _CODE = frozenset(
 def read_json(file: Path) -> dict[str, Any]:
     """Return the JSON object in a file.
 
+    Parameters
+    ----------
+    file : Path
+        Of at most 32 MiB.
+
+    Returns
+    -------
+    dict
+        May be empty.
+
     Raises
     ------
     BackboneError
-        If the file cannot be read, is too long or no regular file, or holds anything but an object.
+        If the file cannot be read, is too long, no regular file, or holds anything but a JSON object.
     """
     try:
         content = json.loads(read_regular(file, most=_MOST_BYTES).decode("utf-8"))
@@ -66,6 +76,16 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def read_configuration(file: Path) -> dict[str, Any]:
     """Return a network's configuration without what would choose code or files, at any depth.
+
+    Parameters
+    ----------
+    file : Path
+        A ``config.json`` or another of the JSON files of a saved model.
+
+    Returns
+    -------
+    dict
+        Without the keys of `_CODE`, and without those that begin with an underscore.
 
     Raises
     ------

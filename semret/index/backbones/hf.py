@@ -45,6 +45,18 @@ _FORMER = {".grn.gamma": ".grn.weight", ".grn.beta": ".grn.bias"}
 def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
     """Load a checkpoint and wire it up.
 
+    Parameters
+    ----------
+    spec : BackboneSpec
+        The row of the registry, or the one made for a generic name.
+    options : LoadOptions
+        What the caller wants otherwise.
+
+    Returns
+    -------
+    TorchBackbone
+        On its device, ready to embed.
+
     Raises
     ------
     WeightsNotFoundError
@@ -75,7 +87,25 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
 
 
 def read_config(spec: BackboneSpec, checkpoint: Checkpoint) -> Any:
-    """Return the network's configuration: the checkpoint's own, or for a bare weight file the registry's."""
+    """Return the network's configuration: the checkpoint's own, or for a bare weight file the registry's.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Whose architecture is expected.
+    checkpoint : Checkpoint
+        With or without a directory.
+
+    Returns
+    -------
+    transformers.PretrainedConfig
+
+    Raises
+    ------
+    BackboneError
+        If the checkpoint is of another model, describes none that transformers knows, or comes without a configuration
+        for which the registry has none either.
+    """
     if checkpoint.directory is not None and (checkpoint.directory / "config.json").is_file():
         config = _configuration(checkpoint.directory)
         expected = spec.architecture.config if spec.architecture else type(config).__name__
@@ -113,7 +143,22 @@ def _configuration(directory: Path) -> Any:
 
 
 def registered_config(spec: BackboneSpec) -> Any:
-    """Return the configuration that the registry holds for a named backbone."""
+    """Return the configuration that the registry holds for a named backbone.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        A row with an `Architecture`.
+
+    Returns
+    -------
+    transformers.PretrainedConfig
+
+    Raises
+    ------
+    BackboneError
+        If the row has no architecture.
+    """
     import transformers
 
     if spec.architecture is None:
@@ -122,7 +167,25 @@ def registered_config(spec: BackboneSpec) -> Any:
 
 
 def model_class(spec: BackboneSpec, config: Any) -> Any:
-    """Return the class of transformers to build: the registry's, a classifier if the checkpoint is one, or the base."""
+    """Return the class of transformers to build: the registry's, a classifier if the checkpoint is one, or the base.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Its architecture decides, if it has one.
+    config : transformers.PretrainedConfig
+        Of the checkpoint.
+
+    Returns
+    -------
+    type
+        A subclass of ``transformers.PreTrainedModel``.
+
+    Raises
+    ------
+    BackboneError
+        If transformers has no image model for such a configuration.
+    """
     import transformers
 
     if spec.architecture is not None:
@@ -140,12 +203,26 @@ def model_class(spec: BackboneSpec, config: Any) -> Any:
 
 
 def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Module:
-    """Return the network with these weights, of which none that embeds images may be missing.
+    """Return the network with these weights; none that takes part in embedding images may be missing.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Names the model in messages.
+    config : transformers.PretrainedConfig
+        Says which network.
+    state : dict of str to Tensor
+        Weights by name, as the checkpoint has them.
+
+    Returns
+    -------
+    torch.nn.Module
+        In float32, on the processor.
 
     Raises
     ------
     BackboneError
-        If a tensor is missing or has another shape.
+        If a tensor is missing or has another shape, or the configuration makes no sense.
     """
     cls = model_class(spec, config)
     state = {_present_name(name, cls): tensor for name, tensor in state.items()}
@@ -177,7 +254,18 @@ def _present_name(name: str, cls: Any) -> str:
 
 
 def trim(network: nn.Module) -> nn.Module:
-    """Return the part that embeds images, if the rest can be left out: SAM without prompts and mask decoder."""
+    """Return the part that embeds images, if the rest can be left out: SAM without prompts and mask decoder.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of transformers.
+
+    Returns
+    -------
+    torch.nn.Module
+        `network` itself where no part can be left out.
+    """
     encoder = getattr(network, "vision_encoder", None)
     return encoder if isinstance(encoder, nn.Module) else network
 
@@ -186,6 +274,19 @@ def wire(network: nn.Module, config: Any, *, tokenizer: Path | None = None) -> W
     """Find the layers, the patch size and the heads of a network of transformers by its structure.
 
     Layers are the embedding stage, the blocks of the image tower, and ``last``, the tower's last hidden state.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As `build` gives it.
+    config : transformers.PretrainedConfig
+        Its own.
+    tokenizer : Path or None
+        Directory with the files of the tokenizer; None without one, and then there are no text queries.
+
+    Returns
+    -------
+    Wiring
     """
     root = _root(network)
     tower = network.get_submodule(root)

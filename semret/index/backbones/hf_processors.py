@@ -19,7 +19,17 @@ _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def find_preprocessing(directory: Path) -> Preprocessing | None:
-    """Return the preprocessing written in ``preprocessor_config.json`` or ``processor_config.json``, None without.
+    """Return the preprocessing that a saved model describes in ``(pre)processor_config.json``.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the saved model.
+
+    Returns
+    -------
+    Preprocessing or None
+        None if there is neither file.
 
     Raises
     ------
@@ -42,12 +52,23 @@ def find_preprocessing(directory: Path) -> Preprocessing | None:
 
 
 def read_preprocessing(settings: Mapping[str, Any]) -> Preprocessing:
-    """Translate an image processor's settings.
+    """Translate the settings of an image processor of transformers.
+
+    Parameters
+    ----------
+    settings : mapping
+        As they are written in the JSON file; keys that are missing have the defaults of the processor's class.
+
+    Returns
+    -------
+    Preprocessing
 
     Raises
     ------
     BackboneError
         If they leave the input size open, or ask for a step that `Preprocessing` cannot express.
+    TypeError, ValueError, LookupError, AttributeError, ArithmeticError
+        If a value is of another type, or no number, where one is expected.
     """
     kind = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
     if not settings.get("do_resize", True):

@@ -36,6 +36,15 @@ class TextTower:
     case, filled up at the end to the full length, and the filling takes part in attention. Not every tokenizer that
     comes with these models does so by itself.
 
+    Parameters
+    ----------
+    network : torch.nn.Module
+        With a method ``get_text_features``.
+    config : transformers.PretrainedConfig
+        Its own; the length of its text context is taken from there.
+    directory : Path
+        Saved model with the files of the tokenizer.
+
     References
     ----------
     .. [1] Tschannen et al.: SigLIP 2: Multilingual Vision-Language Encoders with Improved Semantic Understanding,
@@ -49,7 +58,23 @@ class TextTower:
         self._tokenizer: Any = None
 
     def __call__(self, sentences: list[str]) -> Tensor:
-        """Return the (N, D) embeddings; sentences longer than the model's context are cut."""
+        """Return the embeddings of sentences.
+
+        Parameters
+        ----------
+        sentences : list of str
+            N of them; what is longer than the model's context is cut off.
+
+        Returns
+        -------
+        Tensor of shape (N, D)
+            On the network's device.
+
+        Raises
+        ------
+        BackboneError
+            If the directory holds no usable tokenizer.
+        """
         if self._tokenizer is None:
             self._tokenizer = self._load()
         tokens = self._tokenizer(
@@ -103,7 +128,12 @@ def _copy_tokenizer(directory: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the loader's reports and bars off the terminal; what matters of them is raised."""
+    """For the length of a ``with`` block, keep the reports and bars of transformers off the terminal.
+
+    Yields
+    ------
+    None
+    """
     from transformers.utils import logging as reports
 
     level, bars = reports.get_verbosity(), reports.is_progress_bar_enabled()

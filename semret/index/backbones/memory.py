@@ -41,6 +41,11 @@ def embed_what_fits(embed: Callable[[Float32Array], Features], batch: Float32Arr
     backbone : str
         Name for messages.
 
+    Returns
+    -------
+    Features
+        Of all N images.
+
     Raises
     ------
     BackboneError
@@ -64,7 +69,17 @@ def embed_what_fits(embed: Callable[[Float32Array], Features], batch: Float32Arr
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that memory ran out, on whichever device; torch has no one class for it."""
+    """Tell whether an exception means that memory ran out, on whichever device; torch has no one class for it.
+
+    Parameters
+    ----------
+    error : BaseException
+        Of torch or Python.
+
+    Returns
+    -------
+    bool
+    """
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _COMPLAINTS)
 
 
@@ -86,6 +101,10 @@ def freed_memory_is_kept() -> Iterator[None]:
     by page, zeroed: a tenth of the time of indexing on a virtual machine (docs/adr/0007). Elsewhere than with glibc
     this does nothing. The thresholds are left where glibc's own adjustment would end, which they replace for the rest
     of the process.
+
+    Yields
+    ------
+    None
     """
     library = _glibc()
     if library is None:

@@ -29,6 +29,18 @@ _GEOMETRIES = {"shortest": "crop", "squash": "squash"}
 def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
     """Load a checkpoint and wire it up.
 
+    Parameters
+    ----------
+    spec : BackboneSpec
+        The row of the registry, or the one made for a generic name.
+    options : LoadOptions
+        What the caller wants otherwise.
+
+    Returns
+    -------
+    TorchBackbone
+        On its device, ready to embed.
+
     Raises
     ------
     WeightsNotFoundError
@@ -54,6 +66,17 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
 
 def split_name(spec: BackboneSpec) -> tuple[str, str]:
     """Return architecture and tag of ``ARCH/TAG``.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        Whose checkpoint is ``ARCH/TAG``.
+
+    Returns
+    -------
+    architecture : str
+    tag : str
+        Empty where there is none.
 
     Raises
     ------
@@ -86,7 +109,28 @@ def _checkpoint(spec: BackboneSpec, architecture: str, tag: str, options: LoadOp
 
 
 def build(architecture: str, tag: str = "", *, size: tuple[int, int] | None = None, device: str = "cpu") -> nn.Module:
-    """Return open_clip's network with random weights; the activation is the one its `tag` was trained with."""
+    """Return open_clip's network with random weights.
+
+    Parameters
+    ----------
+    architecture : str
+        Such as ``ViT-B-32``.
+    tag : str
+        Of the weights it will get, which decides about the activation function; empty takes the architecture's own.
+    size : (int, int) or None
+        Input height and width; None takes the architecture's own.
+    device : str
+        Where it is built; ``meta`` for shapes without numbers.
+
+    Returns
+    -------
+    torch.nn.Module
+
+    Raises
+    ------
+    BackboneError
+        If open_clip cannot build it, or not in this size.
+    """
     import open_clip
 
     quick = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False)) if tag else False
@@ -122,6 +166,15 @@ def _quiet() -> Iterator[None]:
 def fill(network: nn.Module, checkpoint: Checkpoint, backbone: str) -> None:
     """Load the weights; position embeddings are interpolated where the input size differs.
 
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As `build` gives it; changed in place.
+    checkpoint : Checkpoint
+        Its first weight file is loaded.
+    backbone : str
+        Name for messages.
+
     Raises
     ------
     BackboneError
@@ -143,6 +196,19 @@ def fill(network: nn.Module, checkpoint: Checkpoint, backbone: str) -> None:
 
 def read_preprocessing(network: nn.Module, backbone: str, geometry: str | None) -> Preprocessing:
     """Translate the preprocessing that open_clip attaches to a network.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As `build` gives it.
+    backbone : str
+        Name for messages.
+    geometry : str or None
+        What the caller chose instead of the network's own geometry.
+
+    Returns
+    -------
+    Preprocessing
 
     Raises
     ------
@@ -172,6 +238,17 @@ def wire(network: nn.Module, architecture: str) -> Wiring:
     """Find the layers of the image tower.
 
     ``last`` is the last hidden state, before the final normalisation, which belongs to the image embedding.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As `build` gives it.
+    architecture : str
+        Its name, by which its tokenizer is found.
+
+    Returns
+    -------
+    Wiring
 
     Raises
     ------
@@ -206,7 +283,15 @@ def _call_trunk(network: Any, images: Tensor) -> Outputs:
 
 
 class TextTower:
-    """Sentences to embeddings in the space of the image embeddings; the tokenizer loads on first use."""
+    """Sentences to embeddings in the space of the image embeddings; the tokenizer loads on first use.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Of open_clip.
+    architecture : str
+        Its name.
+    """
 
     def __init__(self, network: nn.Module, architecture: str) -> None:
         self._network: Any = network
@@ -214,7 +299,23 @@ class TextTower:
         self._tokenizer: Any = None
 
     def __call__(self, sentences: list[str]) -> Tensor:
-        """Return the (N, D) embeddings; sentences longer than the model's context are cut."""
+        """Return the embeddings of sentences.
+
+        Parameters
+        ----------
+        sentences : list of str
+            N of them; what is longer than the model's context is cut off.
+
+        Returns
+        -------
+        Tensor of shape (N, D)
+            On the network's device.
+
+        Raises
+        ------
+        BackboneError
+            If the tokenizer is neither on this machine nor reachable.
+        """
         import open_clip
 
         if self._tokenizer is None:

@@ -76,6 +76,19 @@ def with_size(preprocessing: Preprocessing, size: tuple[int, int] | None, geomet
     The margin that a centre crop cuts away keeps its share of the picture: the shortest edge grows with the longer
     side of `size`.
 
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+        A model's own.
+    size : (int, int) or None
+        Input height and width in pixels; None keeps the model's.
+    geometry : {"squash", "crop", "letterbox", "corner"} or None
+        How a picture is brought to that size; None keeps the model's.
+
+    Returns
+    -------
+    Preprocessing
+
     Raises
     ------
     ArgumentError

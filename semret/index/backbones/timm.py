@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
     """Load a checkpoint and wire it up.
 
+    Parameters
+    ----------
+    spec : BackboneSpec
+        The row of the registry, or the one made for a generic name.
+    options : LoadOptions
+        What the caller wants otherwise.
+
+    Returns
+    -------
+    TorchBackbone
+        On its device, ready to embed.
+
     Raises
     ------
     WeightsNotFoundError
@@ -46,7 +58,18 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
 
 
 def check_name(name: str) -> None:
-    """Raise BackboneError unless timm has a network of this name, with close matches."""
+    """Make sure that timm has a network of this name.
+
+    Parameters
+    ----------
+    name : str
+        With or without the tag of its weights: ``resnet50.a1_in1k``.
+
+    Raises
+    ------
+    BackboneError
+        If it has none; the message offers close matches.
+    """
     import difflib
 
     import timm
@@ -77,7 +100,22 @@ def build(
     checkpoint: Checkpoint | None = None,
     backbone: str = "",
 ) -> nn.Module:
-    """Return timm's network, with the weights of a checkpoint or random ones; positions are interpolated to `size`.
+    """Return timm's network, with the weights of a checkpoint or random ones.
+
+    Parameters
+    ----------
+    name : str
+        As timm has it.
+    size : (int, int) or None
+        Input height and width, for which position embeddings are interpolated; None takes the network's own.
+    checkpoint : Checkpoint or None
+        Of one weight file; None for random weights.
+    backbone : str
+        Name for messages; empty takes `name`.
+
+    Returns
+    -------
+    torch.nn.Module
 
     Raises
     ------
@@ -103,7 +141,17 @@ def build(
 
 
 def read_preprocessing(network: nn.Module) -> Preprocessing:
-    """Translate the preprocessing that timm attaches to a network, for evaluation."""
+    """Translate the preprocessing that timm attaches to a network, for evaluation.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As `build` gives it.
+
+    Returns
+    -------
+    Preprocessing
+    """
     import timm.data
 
     settings = timm.data.resolve_data_config({}, model=network)
@@ -123,7 +171,16 @@ def read_preprocessing(network: nn.Module) -> Preprocessing:
 def wire(network: nn.Module, *, prefix: str = "") -> Wiring:
     """Find the layers of a network of timm: its blocks or stages, and ``last``, what `forward_features` returns.
 
-    `prefix` is put before the paths, for a network that is part of a larger one.
+    Parameters
+    ----------
+    network : torch.nn.Module
+        As `build` gives it.
+    prefix : str
+        Put before the paths of modules, for a network that is part of a larger one.
+
+    Returns
+    -------
+    Wiring
     """
     layers: dict[str, str | None] = {name: prefix + path for name, path in find_blocks(network).items()}
     layers |= {

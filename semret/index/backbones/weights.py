@@ -20,7 +20,25 @@ _PREFIXES = ("module.", "_orig_mod.")
 
 
 def digest(files: Sequence[Path]) -> str:
-    """Return the SHA-256 of a weight file; of several, the SHA-256 of their digests in the order of their names."""
+    """Return the digest by which an index recognises weights.
+
+    Of one file it is the SHA-256; of several, the SHA-256 of their digests in the order of their names.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        At least one.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read, or is no regular file.
+    """
     digests = []
     for file in sorted(files, key=lambda path: path.name):
         with open_regular(file) as stream:
@@ -32,6 +50,16 @@ def digest(files: Sequence[Path]) -> str:
 
 def read_state(files: Sequence[Path]) -> dict[str, Tensor]:
     """Read tensors from safetensors files or torch state dicts, without ever running code that they carry.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        The weight file, or the parts of a split one.
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the processor, without the wrappers that training programs put around names.
 
     Raises
     ------
@@ -74,7 +102,22 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
 
 def is_safetensors(file: Path) -> bool:
-    """Tell by the content: eight bytes of header length, then the brace that opens the header."""
+    """Tell whether a file is one of safetensors, by its content: eight bytes of header length, then ``{``.
+
+    Parameters
+    ----------
+    file : Path
+        Of any kind.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, or is no regular file.
+    """
     with open_regular(file) as stream:
         head = stream.read(9)
     return len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32
@@ -112,6 +155,15 @@ def _require_whole(name: str, tensor: Tensor, file: Path) -> None:
 
 def assign(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     """Copy tensors into a network, name by name and shape by shape.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Changed in place.
+    state : mapping of str to Tensor
+        Exactly the tensors of the network.
+    what : str
+        Names the weights in the message.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Files cut down to what decoding a picture needs, before any decoder sees them.
 
-Around the pixels a file may hold megabytes that are legal and mean nothing to us: filling, comments, profiles,
-previews, films. Some decoders read all of it in loops, keep it, or take a long text for damage. Here it is left out,
-and what cannot be left out is bounded; the orientation, which lies there too, is read on the way.
+Around the pixels a file may hold megabytes that are allowed and useless here: filling, comments, profiles, previews,
+films. Some decoders read it byte by byte, keep it in memory, or take a long text for damage. Here it is left out, and
+what cannot be left out is bounded. The orientation, which is found in the same places, is read in passing.
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ def _iso_format(data: bytes) -> str | None:
 
 
 def _without_exif(data: bytes) -> bytes:
-    """Give the EXIF item another name: it counts for nothing beside the file's own turns, and may be made to bloat."""
+    """Rename the EXIF item, so that no decoder reads it: other boxes say how to turn the picture, and EXIF may be huge."""
     for start, end, kind in _boxes(data, 0, len(data)):
         if kind != b"meta":
             continue

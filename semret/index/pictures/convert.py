@@ -75,7 +75,7 @@ def to_rgb(
         if transparent is not None:
             rgb.paste(WHITE, mask=transparent)
     rgb.info = {}
-    del image, transparent  # what it became on the way is not needed while the picture is turned
+    del image, transparent  # frees their memory before the picture is turned
     return rgb if turn is None else rgb.transpose(turn)
 
 

@@ -25,7 +25,7 @@ MAX_BYTES = 2**28
 """Largest file that is read, in bytes: every worker may hold one in memory."""
 
 SETTLED_NS = 302_000_000_000
-"""A file changed less than this before it was read may change again within the same time stamp; so it is read again.
+"""A file changed less than this before it was read may change again within the same time stamp: it is read again.
 
 Stamps may be 2 s wide (FAT), and a file server's clock may be behind by the five minutes that Kerberos puts up with.
 """
@@ -119,9 +119,9 @@ def find_images(
     exclude : sequence of path
         Folders (an index) that are left out with everything in them.
 
-    Yields
-    ------
-    FoundImage, SkippedPath or LeftOut
+    Returns
+    -------
+    iterator of FoundImage, SkippedPath or LeftOut
         Files given come first, then each folder: its files, then its subfolders, by name; what is reached through a
         link to a folder comes last. Every folder is walked once, however many links lead to it, and every path is
         given once. Names that begin with a dot are left out, unless given; so are other suffixes, of which those of
@@ -206,7 +206,7 @@ def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link to itself, or into a folder we may not enter: examined as a file, it says which.
+        # A link to itself, or into a folder we may not enter: `_examine` will find the reason.
         return False
 
 

@@ -27,6 +27,7 @@ IDLE_SECONDS = 20.0
 """Time that a server may keep silent, and that it may take to be reached."""
 
 MAX_REDIRECTS = 5
+"""Redirections that are followed for one picture."""
 
 _PART = 2**16
 _SHOWN = 200
@@ -184,7 +185,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _Timed:
-    """A socket that is given, before it waits, no more time than there is left."""
+    """A socket whose time limit is set anew before every operation, to what is left until the deadline."""
 
     def __init__(self, plain: socket.socket, deadline: float) -> None:
         self._plain = plain
@@ -224,7 +225,7 @@ def _left(deadline: float) -> float:
 
 
 def _is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the open internet, whatever clothes it wears."""
+    """Tell whether an IP address is one of the open internet, also where IPv6 notation hides one of IPv4."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
         if found in _TRANSLATED:
@@ -254,7 +255,7 @@ def _reason(error: Exception, deadline: float, seconds: float) -> str:
 
 
 def _status(code: int) -> str:
-    """Return a status in our words: those of the server are the server's."""
+    """Return a status with the standard's name for it; what the server calls it is not shown."""
     return f"{code} {HTTPStatus(code).phrase}" if code in list(HTTPStatus) else str(code)
 
 
