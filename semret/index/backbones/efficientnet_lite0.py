@@ -37,18 +37,6 @@ def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
 
     `options.weights` may be a file of the package's layout, or of timm's ``tf_efficientnet_lite0``.
 
-    Parameters
-    ----------
-    spec : BackboneSpec
-        The row of the registry, or the one made for a generic name.
-    options : LoadOptions
-        What the caller wants otherwise.
-
-    Returns
-    -------
-    TorchBackbone
-        On its device, ready to embed.
-
     Raises
     ------
     WeightsNotFoundError

@@ -57,7 +57,7 @@ class SameConv(nn.Conv2d):
         return functional.relu6(result, inplace=True) if self.clip else result
 
     def _mix(self, images: Tensor) -> Tensor:
-        """Multiply the channels of every pixel: unlike a convolution, to the same bits on any number of threads."""
+        """Multiply the channels of every pixel: the same bits from any number of threads, as a convolution has not."""
         return functional.linear(images.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
     def _slide(self, images: Tensor) -> Tensor:

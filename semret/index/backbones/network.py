@@ -116,6 +116,15 @@ class TorchBackbone(Backbone):
         Within one pass threads wait for each other after every layer, and all wait for one that the system has put
         aside to decode a picture. While the block lasts, torch's number of threads is divided by that of the streams.
         Larger pictures go through one by one, for their maps outgrow the caches, and for some networks the memory.
+
+        Parameters
+        ----------
+        batch_size : int
+            Pictures that may be in the network at one time, in all streams together.
+
+        Yields
+        ------
+        Streams
         """
         self._settle()
         if self._device.type != "cpu":
@@ -132,13 +141,33 @@ class TorchBackbone(Backbone):
             torch.set_num_threads(threads)
 
     def prepare(self, image: Image.Image) -> Float32Array:
-        """Turn an RGB picture into the network's input of shape (3, H, W); safe in many threads at once."""
+        """Turn a picture into the network's input; any number of threads may do so at once.
+
+        Parameters
+        ----------
+        image : PIL.Image.Image
+            Mode RGB, already oriented.
+
+        Returns
+        -------
+        ndarray of shape (3, H, W), float32
+        """
         return prepare_image(image, self.preprocessing)
 
     def embed(self, batch: Float32Array) -> Features:
-        """Run the network on a batch of shape (N, 3, H, W), N at least 1.
+        """Run the network on a batch.
 
         Where memory runs out, the batch is run in halves, and so on down to single images.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (N, 3, H, W), float32
+            Pictures as `prepare` gives them; N at least 1.
+
+        Returns
+        -------
+        Features
+            Of the N pictures.
 
         Raises
         ------
@@ -153,7 +182,17 @@ class TorchBackbone(Backbone):
         return embed_what_fits(self._embed, batch, self.spec.name)
 
     def embed_layers(self, batch: Float32Array) -> dict[str, Float32Array]:
-        """Return the tokens of every layer, from input to output: name to (N, S_l, C_l) float32.
+        """Return the tokens of every layer, from input to output.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (N, 3, H, W), float32
+            Pictures as `prepare` gives them; N at least 1.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (N, S_l, C_l), float32
+            Name to tokens; grids and widths may differ from layer to layer.
 
         Raises
         ------
@@ -167,7 +206,16 @@ class TorchBackbone(Backbone):
         return {name: _to_numpy(layer.tokens) for name, layer in maps.items()}
 
     def embed_text(self, sentences: list[str]) -> Float32Array:
-        """Return the (N, D) embeddings of sentences in the space of `Features.pooled`.
+        """Return the embeddings of sentences in the space of `Features.pooled`.
+
+        Parameters
+        ----------
+        sentences : list of str
+            N of them; what is longer than the model's context is cut off.
+
+        Returns
+        -------
+        ndarray of shape (N, D), float32
 
         Raises
         ------
@@ -237,7 +285,20 @@ class TorchBackbone(Backbone):
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:
-    """Move a network to its device, with convolution weights in the layout that is fastest (channels last)."""
+    """Move a network to its device, with convolution weights in the layout that is fastest (channels last).
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Moved in place; one on torch's meta device, which has shapes only, is left there.
+    device : torch.device
+        Where it is to run.
+
+    Returns
+    -------
+    torch.nn.Module
+        In float32.
+    """
     if any(parameter.is_meta for parameter in network.parameters()):
         return network
     moved = network.to(device=device, dtype=torch.float32)

@@ -32,11 +32,28 @@ class Adapter(Protocol):
     """What a module of a family provides."""
 
     def load(self, spec: BackboneSpec, options: LoadOptions) -> Backbone:
-        """Load the weights and return the backbone."""
+        """Load the weights and return the backbone.
+
+        Parameters
+        ----------
+        spec : BackboneSpec
+            The row of the registry, or the one made for a generic name.
+        options : LoadOptions
+            What the caller wants otherwise.
+
+        Returns
+        -------
+        Backbone
+        """
 
 
 def list_backbones() -> list[BackboneSpec]:
-    """Return the rows of the registry, the default first."""
+    """Return the rows of the registry, the default first.
+
+    Returns
+    -------
+    list of BackboneSpec
+    """
     return list(BACKBONES.values())
 
 
@@ -45,10 +62,19 @@ def spec_of(name: str) -> BackboneSpec:
 
     That is a row of the registry, or one made for ``hf:ORG/NAME``, ``open_clip:ARCH/TAG`` or ``timm:NAME``.
 
+    Parameters
+    ----------
+    name : str
+        As the user types it after ``--model``.
+
+    Returns
+    -------
+    BackboneSpec
+
     Raises
     ------
     UnknownNameError
-        If there is none; the message offers close matches.
+        If there is no such backbone; the message offers close matches.
     """
     if name in BACKBONES:
         return BACKBONES[name]
@@ -102,6 +128,11 @@ def create_backbone(
         ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; default: the best there is.
     dtype : {"float32", "bfloat16", "float16"}, optional
         Precision of the network's matrix products; tokens are float32 in any case.
+
+    Returns
+    -------
+    Backbone
+        On its device, ready to embed.
 
     Raises
     ------

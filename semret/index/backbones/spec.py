@@ -200,13 +200,27 @@ class Identity:
     autocast: str | None = field(default=None)
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists, strings and numbers; tuples become lists."""
+        """Return the identity as it is written to the manifest; tuples become lists.
+
+        Returns
+        -------
+        dict
+            Of plain dicts, lists, strings and numbers.
+        """
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Streams:
-    """How a network is kept busy: `count` calls of `embed` at a time, with up to `pictures` in each."""
+    """How a network is kept busy.
+
+    Attributes
+    ----------
+    count : int
+        Calls of `embed` at a time, each in a thread of its own.
+    pictures : int
+        Most pictures in each of them.
+    """
 
     count: int
     pictures: int
@@ -229,19 +243,54 @@ class Backbone(ABC):
         ----------
         batch_size : int
             Pictures that may be in the network at one time, in all streams together.
+
+        Yields
+        ------
+        Streams
         """
         yield Streams(1, batch_size)
 
     @abstractmethod
     def prepare(self, image: Image.Image) -> Float32Array:
-        """Turn an RGB picture, already oriented, into the network's input of shape (3, H, W)."""
+        """Turn a picture into the network's input.
+
+        Parameters
+        ----------
+        image : PIL.Image.Image
+            Mode RGB, already oriented.
+
+        Returns
+        -------
+        ndarray of shape (3, H, W), float32
+        """
 
     @abstractmethod
     def embed(self, batch: Float32Array) -> Features:
-        """Run the network on a batch of shape (N, 3, H, W), N at least 1, in inference mode."""
+        """Run the network on a batch, in inference mode.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (N, 3, H, W), float32
+            Pictures as `prepare` gives them; N at least 1.
+
+        Returns
+        -------
+        Features
+            Of the N pictures.
+        """
 
     def embed_layers(self, batch: Float32Array) -> dict[str, Float32Array]:
-        """Return the tokens of every layer, from input to output: name to (N, S_l, C_l).
+        """Return the tokens of every layer, from input to output.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (N, 3, H, W), float32
+            Pictures as `prepare` gives them; N at least 1.
+
+        Returns
+        -------
+        dict of str to ndarray of shape (N, S_l, C_l), float32
+            Name to tokens; grids and widths may differ from layer to layer.
 
         Raises
         ------
@@ -252,7 +301,16 @@ class Backbone(ABC):
         raise BackboneError(f"{self.spec.name} gives only its last layer")
 
     def embed_text(self, sentences: list[str]) -> Float32Array:
-        """Return the (N, D) embeddings of sentences in the space of `Features.pooled`.
+        """Return the embeddings of sentences in the space of `Features.pooled`.
+
+        Parameters
+        ----------
+        sentences : list of str
+            N of them; what is longer than the model's context is cut off.
+
+        Returns
+        -------
+        ndarray of shape (N, D), float32
 
         Raises
         ------

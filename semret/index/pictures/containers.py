@@ -225,7 +225,7 @@ def _iso_format(data: bytes) -> str | None:
 
 
 def _without_exif(data: bytes) -> bytes:
-    """Rename the EXIF item, so that no decoder reads it: other boxes say how to turn the picture, and EXIF may be huge."""
+    """Rename the EXIF item, so that no decoder reads it: other boxes say how to turn the picture."""
     for start, end, kind in _boxes(data, 0, len(data)):
         if kind != b"meta":
             continue
