@@ -32,7 +32,7 @@ from semret.eval.scenes import render_collection
 from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
-from semret.index.pictures.files import FoundImage, find_images
+from semret.index.pictures.find import FoundImage, find_images
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 

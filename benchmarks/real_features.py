@@ -11,7 +11,7 @@ from PIL import Image
 from semret.eval.scenes import render_collection
 from semret.index.backbones.registry import create_backbone
 from semret.index.pictures.decode import decode_image
-from semret.index.pictures.files import FoundImage, find_images
+from semret.index.pictures.find import FoundImage, find_images
 
 BATCH = 16
 

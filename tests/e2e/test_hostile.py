@@ -31,7 +31,8 @@ warnings.simplefilter("error")
 resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]), int(sys.argv[2])))
 from semret.errors import ImageDecodeError
 from semret.index.pictures.decode import decode_image
-from semret.index.pictures.files import find_images, reason_of
+from semret.index.pictures.files import reason_of
+from semret.index.pictures.find import find_images
 ends, strange = collections.Counter(), []
 for found in find_images([sys.argv[1]]):
     try:

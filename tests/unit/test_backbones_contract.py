@@ -12,11 +12,12 @@ from semret.errors import UnknownNameError
 from semret.index.backbones import efficientnet_lite0 as embedded
 from semret.index.backbones import hf, openclip
 from semret.index.backbones.hub import OPEN_CLIP_HUB
-from semret.index.backbones.layers import Wiring, outline
+from semret.index.backbones.layers import Wiring
 from semret.index.backbones.litenet import LiteNet
 from semret.index.backbones.preprocess import with_size
 from semret.index.backbones.registry import DEFAULT_BACKBONE, list_backbones, spec_of
 from semret.index.backbones.spec import BackboneSpec
+from semret.index.backbones.tracing import outline
 
 NAMES = [spec.name for spec in list_backbones()]
 ASKED_FOR = [

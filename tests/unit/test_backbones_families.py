@@ -361,7 +361,7 @@ def test_a_network_that_cannot_be_traced_is_run_instead(monkeypatch: pytest.Monk
     def fail(*_: Any) -> Any:
         raise RuntimeError("unsupported scalarType")
 
-    monkeypatch.setattr("semret.index.backbones.layers._trace", fail)
+    monkeypatch.setattr("semret.index.backbones.tracing._trace", fail)
     backbone = create_backbone("hf:someone/vit", weights=tmp_path, device="cpu")
     assert (backbone.identity.grid, backbone.identity.channels, backbone.identity.prefix_tokens) == ((4, 4), 32, 1)
     with pytest.raises(BackboneError, match=r"does not take pictures of 8x8.*leave --size out"):

@@ -198,7 +198,7 @@ def test_an_image_that_becomes_unreadable_is_removed_and_named(index, photos, ne
 
 
 def test_a_folder_that_cannot_be_entered_has_not_vanished(index, photos, networks, draw_picture, monkeypatch):
-    from semret.index.pictures.files import SkippedPath
+    from semret.index.pictures.find import SkippedPath
     from semret.index.sync import survey
 
     load, _ = networks

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from semret.errors import ImageSearchError
-from semret.index.pictures.files import SUFFIXES, FoundImage, LeftOut, SkippedPath, find_images
+from semret.index.pictures.find import SUFFIXES, FoundImage, LeftOut, SkippedPath, find_images
 from semret.index.pictures.kinds import unread_kind
 
 
@@ -202,7 +202,7 @@ def test_a_deep_tree_is_no_recursion(tmp_path):
 def test_a_folder_that_may_not_be_entered_is_named_and_the_rest_goes_on():
     code = """
 import os, sys
-from semret.index.pictures.files import find_images
+from semret.index.pictures.find import find_images
 if os.geteuid() == 0:
     os.setuid(65534)
 for found in find_images([sys.argv[1]]):

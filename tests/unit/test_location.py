@@ -9,7 +9,7 @@ import pytest
 from semret.errors import ArgumentError, IndexNotFoundError
 from semret.index.collection import open_collection
 from semret.index.location import ENVIRONMENT, Root, absolute, default_index_path, find_index
-from semret.index.pictures.files import find_images
+from semret.index.pictures.find import find_images
 from semret.index.sync.sync import sync
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from semret.errors import BackboneError
 from semret.index.backbones.spec import Features, Streams
-from semret.index.pictures.files import FoundImage
+from semret.index.pictures.find import FoundImage
 from semret.index.sync.loading import Loaded, load_files
 from semret.index.sync.pipeline import Embedder
 

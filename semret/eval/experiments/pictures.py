@@ -17,7 +17,7 @@ from semret.arrays import Float32Array
 from semret.errors import ArgumentError, DatasetError, ImageDecodeError
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
-from semret.index.pictures.files import FoundImage, find_images
+from semret.index.pictures.find import FoundImage, find_images
 from semret.progress import Progress
 
 

@@ -15,7 +15,7 @@ from semret.arrays import Float32Array
 from semret.errors import BackboneError, ShapeError
 from semret.forked import settle_torch
 from semret.index.backbones.device import check_autocast, pick_device
-from semret.index.backbones.layers import LayerMap, LayerReader, Outputs, Wiring, outline, resolve_layer, run_layers
+from semret.index.backbones.layers import LayerMap, LayerReader, Outputs, Wiring, resolve_layer, run_layers
 from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept
 from semret.index.backbones.pooling import pool
 from semret.index.backbones.preprocess import prepare_image
@@ -28,6 +28,7 @@ from semret.index.backbones.spec import (
     Preprocessing,
     Streams,
 )
+from semret.index.backbones.tracing import outline
 
 if TYPE_CHECKING:
     from PIL import Image

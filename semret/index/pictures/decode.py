@@ -1,6 +1,7 @@
 """Pictures: from a file or its bytes to upright 8-bit RGB, within limits of memory and time, from any thread.
 
-Files are found and read in `semret.index.pictures.files`, opened in `formats`, and their pixels converted in `convert`.
+Files are found by `find`, read by `files`, cut down by `containers` and opened by `formats`; `convert` makes
+RGB of them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from semret.index.location import lies_in
-from semret.index.pictures.files import FoundImage
+from semret.index.pictures.find import FoundImage
 from semret.index.store import durable
 from semret.index.store.segments import SEGMENT_BYTES, Rows
 from semret.index.sync.loading import Loaded

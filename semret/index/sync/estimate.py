@@ -13,7 +13,7 @@ import numpy as np
 from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.location import PathLike, default_index_path
-from semret.index.pictures.files import FoundImage
+from semret.index.pictures.find import FoundImage
 from semret.index.store.manifest import DTYPES, Manifest, check_compatible
 from semret.index.store.segments import SEGMENT_ROWS, columns
 from semret.index.sync.loading import Loaded, Loader, load_files

@@ -15,7 +15,8 @@ from semret.arrays import Float32Array
 from semret.errors import ImageDecodeError
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
-from semret.index.pictures.files import FoundImage, read_file, reason_of, settled
+from semret.index.pictures.files import read_file, reason_of, settled
+from semret.index.pictures.find import FoundImage
 
 PATIENCE = 10.0
 """Seconds that the next file in order may take before those behind it are given first."""

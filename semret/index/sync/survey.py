@@ -14,7 +14,7 @@ from pathlib import Path
 
 from semret.errors import ImageSearchError
 from semret.index.location import PathLike, absolute, lies_in
-from semret.index.pictures.files import FoundImage, LeftOut, SkippedPath, find_images
+from semret.index.pictures.find import FoundImage, LeftOut, SkippedPath, find_images
 
 
 @dataclass

@@ -23,7 +23,7 @@ from semret.errors import ImageSearchError, IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features, Identity
 from semret.index.collection import default_index_path
 from semret.index.location import PathLike, Root
-from semret.index.pictures.files import FoundImage
+from semret.index.pictures.find import FoundImage
 from semret.index.store.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
 from semret.index.store.segments import Rows
 from semret.index.sync.changes import Changes
