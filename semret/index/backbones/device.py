@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import torch
 
 from semret.errors import ArgumentError, BackboneError
-
-if TYPE_CHECKING:
-    import torch
 
 
 def pick_device(name: str | None) -> torch.device:
@@ -29,8 +26,6 @@ def pick_device(name: str | None) -> torch.device:
     BackboneError
         If the device is CUDA, and this process was forked from one that uses it.
     """
-    import torch
-
     device = _pick(name)
     # A child of a process that used CUDA cannot: torch would say so in the middle of the work.
     if device.type == "cuda" and getattr(torch.cuda, "_is_in_bad_fork", bool)():
@@ -42,8 +37,6 @@ def pick_device(name: str | None) -> torch.device:
 
 
 def _pick(name: str | None) -> torch.device:
-    import torch
-
     if name is None:
         if torch.cuda.is_available():
             return torch.device("cuda")

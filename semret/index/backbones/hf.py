@@ -1,11 +1,14 @@
-"""Networks of transformers: DINOv2 and v3, SAM, CLIPSeg, SigLIP, BiT, and any other image model."""
+"""Networks of transformers: DINOv2 and v3, SAM, CLIPSeg, SigLIP, BiT, and any other image model.
+
+transformers is imported where it is used, because that takes seconds.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +21,8 @@ from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpo
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.preprocess import with_size
+from semret.index.backbones.spec import BackboneSpec, LoadOptions, Preprocessing
 from semret.index.backbones.weights import digest, read_state
-
-if TYPE_CHECKING:
-    from semret.index.backbones.spec import BackboneSpec, LoadOptions, Preprocessing
 
 _BESIDE = ("config.json", "preprocessor_config.json")
 _TOWERS = ("vision_model", "vision_encoder")

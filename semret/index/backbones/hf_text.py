@@ -1,4 +1,7 @@
-"""The text tower of networks of transformers: sentences to embeddings that pictures can be compared with."""
+"""The text tower of networks of transformers: sentences to embeddings that pictures can be compared with.
+
+transformers is imported where it is used, because that takes seconds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Find a checkpoint: on this machine, in the Hugging Face cache, or on the hub."""
+"""Find a checkpoint: on this machine, in the Hugging Face cache, or on the hub.
+
+The client of the hub is imported where it is used, so that ``semret models`` and a model with weights of its own start
+without it. Nothing here loads torch or a network's library.
+"""
 
 from __future__ import annotations
 

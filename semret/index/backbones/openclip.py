@@ -1,4 +1,7 @@
-"""Networks of open_clip, whose text tower answers queries in words."""
+"""Networks of open_clip, whose text tower answers queries in words.
+
+open_clip is imported where it is used, because that takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +19,9 @@ from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpo
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.preprocess import with_size
-from semret.index.backbones.spec import Preprocessing
+from semret.index.backbones.spec import BackboneSpec, LoadOptions, Preprocessing
+from semret.index.backbones.timm import wire as wire_trunk
 from semret.index.backbones.weights import digest, read_state
-
-if TYPE_CHECKING:
-    from semret.index.backbones.spec import BackboneSpec, LoadOptions
 
 WEIGHT_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors", "pytorch_model.bin")
 _GEOMETRIES = {"shortest": "crop", "squash": "squash"}
@@ -258,8 +259,6 @@ def wire(network: nn.Module, architecture: str) -> Wiring:
     visual: Any = network.get_submodule("visual")
     text = TextTower(network, architecture)
     if hasattr(visual, "trunk"):
-        from semret.index.backbones.timm import wire as wire_trunk
-
         return replace(wire_trunk(visual.trunk, prefix="visual.trunk."), call=_call_trunk, text=text)
     blocks = {name: f"visual.{path}" for name, path in find_blocks(visual).items()}
     if hasattr(visual, "transformer") and hasattr(visual, "conv1"):

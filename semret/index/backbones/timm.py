@@ -1,9 +1,13 @@
-"""Networks of timm by name."""
+"""Networks of timm by name.
+
+timm is imported where it is used, because that takes seconds.
+"""
 
 from __future__ import annotations
 
+import difflib
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,11 +16,8 @@ from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpo
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.preprocess import with_size
-from semret.index.backbones.spec import Preprocessing
+from semret.index.backbones.spec import BackboneSpec, LoadOptions, Preprocessing
 from semret.index.backbones.weights import digest, read_state
-
-if TYPE_CHECKING:
-    from semret.index.backbones.spec import BackboneSpec, LoadOptions
 
 
 def load(spec: BackboneSpec, options: LoadOptions) -> TorchBackbone:
@@ -70,8 +71,6 @@ def check_name(name: str) -> None:
     BackboneError
         If it has none; the message offers close matches.
     """
-    import difflib
-
     import timm
 
     if not timm.is_model(name):

@@ -1,4 +1,7 @@
-"""Find, fetch, hash and safely read weights."""
+"""Hash weights, and read them without running code that they may carry.
+
+torch is imported where tensors are read, so that a digest can be had without it.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,8 @@ def open_plain(plain: Plain) -> ImageFile.ImageFile:
     stream = io.BytesIO(plain.data)
     if plain.format != "HEIF":
         return CLASSES[plain.format](stream)
-    # Not registered with Pillow: a program that uses us finds its own Pillow as it was.
+    # Imported here to keep start-up light, and not registered with Pillow: a program that uses us finds its own Pillow
+    # as it was.
     from pillow_heif.as_plugin import HeifImageFile
 
     opened: ImageFile.ImageFile = HeifImageFile(stream)  # type: ignore[no-untyped-call]
