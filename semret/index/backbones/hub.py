@@ -274,7 +274,7 @@ def _download(repository: str, revision: str | None, backbone: str, names: Seque
             raise WeightsNotFoundError(_advice(repository, revision, backbone, "the hub is unreachable")) from error
         except EntryNotFoundError:
             continue
-        except Exception as error:  # a broken connection has the classes of whichever HTTP library the client uses
+        except Exception as error:  # a broken connection raises errors of the HTTP library that the client uses
             raise WeightsNotFoundError(_advice(repository, revision, backbone, cut_text(error))) from error
     raise WeightsNotFoundError(f"{repository} holds none of {', '.join(names)}; fetch its weights and give --weights")
 

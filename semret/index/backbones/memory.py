@@ -69,7 +69,7 @@ def embed_what_fits(embed: Callable[[Float32Array], Features], batch: Float32Arr
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that memory ran out, on whichever device; torch has no one class for it.
+    """Tell whether an exception means that memory ran out, on any device; torch has no single class for that.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class TorchBackbone(Backbone):
     preprocessing : Preprocessing
         Including the caller's size and geometry.
     options : LoadOptions
-        Layer, device and precision are taken from here; the rest was used by whoever built the network.
+        Layer, device and precision are taken from here; the rest was used when the network was built.
     weights_sha256, revision : str
         Which weights these are.
 

@@ -123,7 +123,7 @@ def _where_equal(image: Image.Image, value: int) -> Image.Image:
 
 
 def upright_turn(image: Image.Image) -> Image.Transpose | None:
-    """Return the turn that makes a picture upright, as its EXIF data ask for; damaged data count for nothing.
+    """Return the turn that makes a picture upright, as its EXIF data ask for; damaged data are ignored.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ _XMP = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
-    """Return the orientation that EXIF data, or else XMP data, ask for; damaged data count for nothing.
+    """Return the orientation that EXIF data, or else XMP data, ask for; damaged data are ignored.
 
     Parameters
     ----------

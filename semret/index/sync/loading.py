@@ -192,7 +192,7 @@ class _Clock:
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
-        self.start()
+        self._since = time.monotonic()
 
     def start(self) -> None:
         """Begin to wait for another file."""

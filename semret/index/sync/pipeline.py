@@ -168,7 +168,7 @@ class Embedder(Generic[Result]):
             self._submit()
 
     def _ready(self) -> Iterator[Embedded[Result]]:
-        """Give from the front what is done; while too much is under way, wait for it."""
+        """Give finished batches from the front; wait for one while there are too many."""
         while self._pending and (len(self._pending) > self._most or self._is_done()):
             yield self._take()
 
