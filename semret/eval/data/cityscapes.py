@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.errors import ArgumentError, DatasetError
+from semret.errors import ArgumentError, DatasetError, cut_text
 from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS, EVALUATED, VOID
 from semret.eval.data.dataset import Dataset, Split, describe_left_out
 from semret.eval.data.records import read_document, records_of
@@ -110,7 +110,7 @@ def read_label_ids(path: Path) -> set[str]:
                 raise DatasetError(f"{path} has mode {image.mode}, expected one channel of label ids")
             ids = np.unique(np.asarray(image))
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"cannot read {path}: {error}; fetch it again") from error
+        raise DatasetError(f"cannot read {path}: {cut_text(error)}; fetch it again") from error
     names = {number: name for name, number in CITYSCAPES_LABELS.items()}
     return {names[int(number)] for number in ids if int(number) in names}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from semret.errors import DatasetError
+from semret.errors import DatasetError, cut_text
 from semret.foreign import read_regular
 
 MOST_BYTES = 2**32
@@ -36,7 +36,7 @@ def read_document(path: Path, hint: str) -> dict[str, Any]:
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}; {hint}") from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} is no JSON document: {error}; fetch it again") from error
+        raise DatasetError(f"{path} is no JSON document: {cut_text(error)}; fetch it again") from error
     if not isinstance(document, dict):
         raise DatasetError(f"{path} holds {_kind(document)}, expected a JSON object")
     return document

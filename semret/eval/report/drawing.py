@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from semret.errors import MissingDependencyError
+from semret.errors import MissingDependencyError, cut_text
 from semret.foreign import open_regular
 
 Draw = Callable[[Path], None]
@@ -19,6 +19,9 @@ Draw = Callable[[Path], None]
 
 _MOST_BYTES = 1 << 20
 """A matplotlibrc is a few kilobytes."""
+
+_LONGEST = 300
+"""Characters of an error of matplotlib's that are told."""
 
 
 def load_matplotlib() -> Any:
@@ -39,7 +42,7 @@ def load_matplotlib() -> Any:
     except ImportError as error:
         raise MissingDependencyError(f"matplotlib cannot be imported ({error}); reinstall semret") from error
     except Exception as error:  # an unknown MPLBACKEND, a matplotlibrc in another encoding, a full temporary folder
-        raise MissingDependencyError(f"matplotlib does not load: {_one_line(error)}") from error
+        raise MissingDependencyError(f"matplotlib does not load: {cut_text(error, _LONGEST)}") from error
     return matplotlib
 
 
@@ -80,11 +83,6 @@ def draw_all(figures: Mapping[str, Draw], directory: Path) -> dict[str, str]:
         try:
             draw(directory / name)
         except Exception as error:  # whatever a font, a number or a full disk does to a figure, the result stands
-            failed[name] = _one_line(error)
+            failed[name] = cut_text(error, _LONGEST)
             (directory / name).unlink(missing_ok=True)
     return failed
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:300] or type(error).__name__

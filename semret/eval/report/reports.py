@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from semret._version import __version__
-from semret.errors import DatasetError, StorageError
+from semret.errors import DatasetError, StorageError, cut_text
 from semret.eval.metrics import correct_by_holm
 from semret.eval.protocol import PROTOCOLS, list_deviations
 from semret.eval.report.drawing import draw_all
@@ -282,7 +282,7 @@ def read_report(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise DatasetError(f"cannot read {file}: {error.strerror}; give a report.json or the --out of a run") from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{file} is no JSON document: {error}") from error
+        raise DatasetError(f"{file} is no JSON document: {cut_text(error)}") from error
     problems = find_problems(document)
     if problems:
         raise DatasetError(f"{file} is no report of schema {SCHEMA}: {problems[0]}")
