@@ -25,8 +25,8 @@ from semret.commands.eval_options import (
     loaders,
     names,
 )
-from semret.commands.options import DeviceOption, ReportFormat, ReportOption, SolverOption
-from semret.commands.output import progress_bar, reported
+from semret.commands.options import DeviceOption, ReportOption, SolverOption
+from semret.commands.output import ReportFormat, progress_bar, reported
 from semret.errors import ArgumentError
 from semret.progress import waiting_for
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.commands.options import ReportFormat
-from semret.commands.output import printable, progress_bar, write_json, write_table
+from semret.commands.output import ReportFormat, printable, progress_bar, write_json, write_table
 from semret.errors import ArgumentError
 from semret.progress import Progress
 

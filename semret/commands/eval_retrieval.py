@@ -38,8 +38,8 @@ from semret.commands.eval_options import (
     read_frame,
     stages,
 )
-from semret.commands.options import DeviceOption, ReportFormat, ReportOption, SolverOption
-from semret.commands.output import progress_bar, reported, write_json
+from semret.commands.options import DeviceOption, ReportOption, SolverOption
+from semret.commands.output import ReportFormat, progress_bar, reported, write_json
 from semret.commands.usage import Application
 from semret.errors import ArgumentError
 from semret.outputs import require_distinct

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from semret.commands.output import Format, printable, say, write_csv, write_json, write_path, write_table
+from semret.commands.output import (
+    Format,
+    printable,
+    say,
+    write_csv,
+    write_json,
+    write_json_lines,
+    write_path,
+    write_table,
+)
 from semret.errors import StorageError
 
 if TYPE_CHECKING:
@@ -30,8 +38,7 @@ def write_results(
     if format_ is Format.json:
         write_json([result.as_json() for result in results])
     elif format_ is Format.jsonl:
-        for result in results:
-            typer.echo(json.dumps(result.as_json(), allow_nan=False))
+        write_json_lines(result.as_json() for result in results)
     elif format_ is Format.csv:
         write_csv(_COLUMNS, [row for result in results for row in _csv_rows(result)])
     elif format_ is Format.paths:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.commands.interrupt import INTERRUPTED, interrupt, leave_interrupted
-from semret.commands.options import DeviceOption, IndexOption, ReportFormat, ReportOption, complete_model
-from semret.commands.output import printable, progress_bar, reported, say, show_error, write_fields, write_json
+from semret.commands.interrupt import INTERRUPTED
+from semret.commands.options import DeviceOption, IndexOption, ReportOption, complete_model
+from semret.commands.output import (
+    ReportFormat,
+    duration,
+    printable,
+    progress_bar,
+    readable,
+    reported,
+    say,
+    show_error,
+    write_fields,
+    write_json,
+)
+from semret.commands.process import stopped_by_interrupt
 from semret.errors import SemretError
 
 if TYPE_CHECKING:
@@ -182,13 +190,6 @@ def show_estimate(
         )
 
 
-def duration(seconds: float) -> str:
-    """Return a time for people: ``40 s``, ``12 min``, ``3.4 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def parse_size(text: str | None) -> tuple[int, int] | None:
     """Read ``HxW``, or one number for a square."""
     if text is None:
@@ -197,30 +198,6 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if match is None:
         raise typer.BadParameter(f"{text!r} is no size; write HxW, as in 512x512", param_hint="--size")
     return int(match[1]), int(match[2] or match[1])
-
-
-@contextlib.contextmanager
-def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C was pressed; pressed a second time, it ends the program at once."""
-    pressed = threading.Event()
-
-    def press(number: int, frame: Any) -> None:
-        del number, frame
-        pressed.set()
-        signal.signal(signal.SIGINT, interrupt)
-        say("semret: finishing what was begun; press Ctrl-C again to stop at once")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed.is_set
-    except KeyboardInterrupt:
-        # Python's own way out would wait for the passes that are under way, which may take minutes.
-        leave_interrupted()
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def show_report(report: SyncReport, format_: ReportFormat) -> None:
@@ -257,15 +234,6 @@ def counted(report: SyncReport | Estimate) -> str:
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in changes)
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.left_out.items())
     return f"{counts}, {len(report.skipped)} skipped" + (f"; not read: {kinds}" if kinds else "")
-
-
-def readable(size: float) -> str:
-    """Return a number of bytes for people: ``1.4 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:

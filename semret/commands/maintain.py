@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from semret.commands.index import readable
-from semret.commands.options import IndexOption, ReportFormat, ReportOption
-from semret.commands.output import printable, progress_bar, reported, write_json
+from semret.commands.options import IndexOption, ReportOption
+from semret.commands.output import ReportFormat, printable, progress_bar, readable, reported, write_json
 
 
 def register(app: typer.Typer) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semret.commands.output import Format, reported, write_csv, write_json, write_table
+from semret.commands.output import Format, reported, write_csv, write_json, write_json_lines, write_table
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import BackboneSpec
@@ -37,8 +36,7 @@ def models(
     if format_ is Format.json:
         write_json(rows)
     elif format_ is Format.jsonl:
-        for row in rows:
-            typer.echo(json.dumps(row))
+        write_json_lines(rows)
     elif format_ is Format.paths:
         for row in rows:
             typer.echo(row["name"])

@@ -9,14 +9,7 @@ from typing import Annotated
 
 import typer
 
-from semret.commands.output import Format
-
-
-class ReportFormat(StrEnum):
-    """How a report is printed."""
-
-    table = "table"
-    json = "json"
+from semret.commands.output import Format, ReportFormat
 
 
 class Kernel(StrEnum):

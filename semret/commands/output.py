@@ -20,13 +20,29 @@ from semret.progress import Display
 
 
 class Format(StrEnum):
-    """How a result is printed."""
+    """How hits and lists of names are printed."""
 
     table = "table"
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
     paths = "paths"
+
+
+class ValueFormat(StrEnum):
+    """How a result without paths is printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class ReportFormat(StrEnum):
+    """How a report is printed: whole, so there are no lines and no cells of it."""
+
+    table = "table"
+    json = "json"
 
 
 def printable(text: str) -> str:
@@ -57,6 +73,42 @@ def say(line: str) -> None:
         sys.stderr.flush()
 
 
+def readable(size: float) -> str:
+    """Return a number of bytes for people: ``1.4 MB``.
+
+    Parameters
+    ----------
+    size : float
+        Bytes.
+
+    Returns
+    -------
+    str
+        Decimal units, from ``B`` to ``TB``.
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: ``40 s``, ``12 min``, ``3.4 h``.
+
+    Parameters
+    ----------
+    seconds : float
+
+    Returns
+    -------
+    str
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def write_path(path: str, *, zero: bool = False) -> None:
     """Print a path on a line of its own, escaped; or its exact bytes and a zero byte, as ``xargs -0`` wants them."""
     if zero:
@@ -69,6 +121,18 @@ def write_path(path: str, *, zero: bool = False) -> None:
 def write_json(value: Any) -> None:
     """Print a JSON document on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False))
+
+
+def write_json_lines(values: Iterable[Any]) -> None:
+    """Print values on stdout, each as JSON on a line of its own.
+
+    Parameters
+    ----------
+    values : iterable
+        JSON values, without NaN and infinity.
+    """
+    for value in values:
+        typer.echo(json.dumps(value, allow_nan=False))
 
 
 def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

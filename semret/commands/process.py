@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from semret.commands.interrupt import INTERRUPTED, leave_interrupted
+from semret.commands.interrupt import INTERRUPTED, interrupt, leave_interrupted
 from semret.commands.output import say
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EINVAL}
@@ -45,6 +47,36 @@ def run(app: Callable[[], object]) -> NoReturn:
         sys.exit(status)
     # Python would try once more to write what could not be written, or wait for threads nobody waits for.
     os._exit(status)
+
+
+@contextlib.contextmanager
+def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let work end by itself when Ctrl-C is pressed; pressed a second time, it ends the program at once.
+
+    Yields
+    ------
+    callable
+        Tells whether Ctrl-C was pressed. In a thread other than the main one, which gets no signals, it never was.
+    """
+    pressed = threading.Event()
+
+    def press(number: int, frame: Any) -> None:
+        del number, frame
+        pressed.set()
+        signal.signal(signal.SIGINT, interrupt)
+        say("semret: finishing what was begun; press Ctrl-C again to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed.is_set
+    except KeyboardInterrupt:
+        # Python's own way out would wait for the passes that are under way, which may take minutes.
+        leave_interrupted()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _status(app: Callable[[], object]) -> tuple[int, bool]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from semret.commands.options import Centering, Invariance, Kernel, SolverOption
-from semret.commands.output import progress_bar, reported, write_csv, write_json, write_table
+from semret.commands.output import (
+    ValueFormat,
+    progress_bar,
+    reported,
+    write_csv,
+    write_json,
+    write_json_lines,
+    write_table,
+)
 from semret.outputs import require_distinct
 
 
@@ -28,15 +35,6 @@ class Estimator(StrEnum):
 
     biased = "biased"
     unbiased = "unbiased"
-
-
-class ValueFormat(StrEnum):
-    """How a result without paths is printed."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
 
 
 FormatOption = Annotated[ValueFormat, typer.Option("--format", help="How to print the result.")]
@@ -162,8 +160,7 @@ def _write(rows: list[dict[str, Any]], format_: ValueFormat, *, one: bool = Fals
     if format_ is ValueFormat.json:
         write_json(rows[0] if one else rows)
     elif format_ is ValueFormat.jsonl:
-        for row in rows:
-            typer.echo(json.dumps(row, allow_nan=False))
+        write_json_lines(rows)
     elif format_ is ValueFormat.csv:
         write_csv(list(rows[0]), [list(row.values()) for row in rows])
     else:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from semret.commands.options import IndexOption, ReportFormat, ReportOption
-from semret.commands.output import printable, progress_bar, reported, say, write_json, write_table
+from semret.commands.options import IndexOption, ReportOption
+from semret.commands.output import ReportFormat, printable, progress_bar, reported, say, write_json, write_table
 
 
 def register(app: typer.Typer) -> None:
