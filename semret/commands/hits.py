@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,15 +27,45 @@ _WIDTH = 79
 _COLUMNS = ("query", "rank", "id", "path", "score", "pooled_score", "in_shortlist")
 
 
-def write_results(
-    results: list[SearchResult],
-    format_: Format,
-    *,
-    print0: bool = False,
-    html: Path | None = None,
-    settings: str = "",
-) -> None:
-    """Print results on stdout and, if asked, write the page; what the answers lack is said on stderr."""
+@dataclass(frozen=True, kw_only=True)
+class HitOptions:
+    """How hits are printed."""
+
+    format_: Annotated[Format, typer.Option("--format", help="How to print the hits.")] = Format.table
+    print0: Annotated[
+        bool, typer.Option("--print0", help="With --format paths: end each path with a zero byte, unescaped.")
+    ] = False
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")] = None
+
+    def check(self) -> None:
+        """Refuse --print0 where it would do nothing.
+
+        Raises
+        ------
+        typer.BadParameter
+            If hits are not printed as paths.
+        """
+        if self.print0 and self.format_ is not Format.paths:
+            raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
+
+
+def write_results(results: list[SearchResult], options: HitOptions, *, settings: str = "") -> None:
+    """Print results on stdout and, if asked, write the page; notes go to stderr.
+
+    Parameters
+    ----------
+    results : list of SearchResult
+        One for each query.
+    options : HitOptions
+    settings : str
+        How the pictures were compared, for the page.
+
+    Raises
+    ------
+    StorageError
+        If the page cannot be written.
+    """
+    format_ = options.format_
     if format_ is Format.json:
         write_json([result.as_json() for result in results])
     elif format_ is Format.jsonl:
@@ -45,12 +76,12 @@ def write_results(
         for result in results:
             for hit in result:
                 for path in hit.paths:
-                    write_path(path, zero=print0)
+                    write_path(path, zero=options.print0)
     else:
         _write_tables(results)
     _write_notes(results, missed=format_ is not Format.table)
-    if html is not None:
-        _write_page(results, html, settings)
+    if options.html is not None:
+        _write_page(results, options.html, settings)
 
 
 def _csv_rows(result: SearchResult) -> list[list[object]]:

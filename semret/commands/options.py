@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from semret.commands.output import Format, ReportFormat
+from semret.commands.output import ReportFormat
 
 
 class Kernel(StrEnum):
@@ -50,12 +50,6 @@ def check_device(name: str | None) -> str | None:
         hint = "; a graphics card of NVIDIA is cuda, Apple's is mps" if name.lower() == "gpu" else ""
         raise typer.BadParameter(f"there is no device {name!r}; choose cpu, cuda, cuda:N or mps{hint}")
     return name
-
-
-def check_print0(print0: bool, format_: Format) -> None:
-    """Refuse --print0 where it would do nothing."""
-    if print0 and format_ is not Format.paths:
-        raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
 
 
 IndexOption = Annotated[

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
 from semret.errors import ArgumentError, DatasetError, cut_text
 from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS, EVALUATED, VOID
@@ -102,8 +103,6 @@ def _present(root: Path, split: str, picture: Path) -> set[str] | None:
 
 def read_label_ids(path: Path) -> set[str]:
     """Return the names of the labels that a picture of label ids holds; ids that Cityscapes lacks count nowhere."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.mode not in ("L", "P", "I", "I;16"):

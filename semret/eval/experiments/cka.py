@@ -25,8 +25,9 @@ from semret.eval.experiments.pictures import (
     folder_of_pictures,
     name_model,
 )
+from semret.eval.report.document import Report, Table
 from semret.eval.report.plots import curves, heat_maps
-from semret.eval.report.reports import Report, Table, file_name
+from semret.eval.report.values import file_name
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for

@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from semret.arrays import Float32Array, Float64Array
 from semret.errors import ArgumentError, BackboneError
 from semret.eval.experiments.matrices import compare_maps, upper_triangle
 from semret.eval.experiments.pictures import choose_pictures, describe_pictures, folder_of_pictures, name_model
-from semret.eval.metrics import jensen_shannon, pearson, softmax, spearman
+from semret.eval.metrics import jensen_shannon, softmax
 from semret.eval.report.distribution_plots import scatters
+from semret.eval.report.document import Report, Table
 from semret.eval.report.paper import classifier, is_imagenet_test, table_1, table_4
-from semret.eval.report.reports import Report, Table, file_name, show
+from semret.eval.report.values import file_name, show
+from semret.eval.statistics import pearson, spearman
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
@@ -182,10 +185,7 @@ def _enter(
     settings: CorrelationSettings,
     sigma: float | None,
 ) -> None:
-    from scipy.stats import rankdata
-
     kernel, invariance = compared
-
     x, y = upper_triangle(similarity), upper_triangle(divergence)
     cell = {"kernel": kernel, "invariance": invariance}
     ranks = [_symmetric(rankdata(values), len(similarity)) for values in (x, y)]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float64Array, IndexVector
-from semret.eval.report.reports import finite
+from semret.eval.report.values import finite
 from semret.retrieval.matching import SOLVERS
 
 

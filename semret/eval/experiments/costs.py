@@ -7,8 +7,8 @@ from typing import Any
 from semret.eval.experiments.cost import Cost
 from semret.eval.experiments.runtime import Study, percent
 from semret.eval.report.cost_plots import Point, growth, trade_off
+from semret.eval.report.document import Report, Table
 from semret.eval.report.drawing import Draw
-from semret.eval.report.reports import Report, Table
 
 PAPER_TABLE_5: dict[tuple[str, int], str] = {
     ("ortools", 256): "4.26 ms", ("ortools", 1024): "69.6 ms", ("ortools", 4096): "1.52 s",

@@ -15,6 +15,7 @@ from PIL import Image
 
 from semret.arrays import Float32Array
 from semret.errors import ArgumentError, DatasetError, ImageDecodeError
+from semret.eval.scenes.layouts import render_collection
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import FoundImage, decode_image, find_images
 from semret.progress import Progress
@@ -26,8 +27,6 @@ def folder_of_pictures(images: Path | None, count: int, seed: int) -> Iterator[P
     if images is not None:
         yield images
         return
-    from semret.eval.scenes import render_collection
-
     with tempfile.TemporaryDirectory(prefix="semret-scenes-") as scratch:
         render_collection(Path(scratch), count, seed)
         yield Path(scratch)

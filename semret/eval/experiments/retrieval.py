@@ -16,10 +16,10 @@ from semret.eval.answers import find_answers
 from semret.eval.data.dataset import Dataset, Split, allowed_answers, reference_scores
 from semret.eval.experiments.retrieval_report import NAMES, RetrievalSettings, Run, add_tables, notes_of
 from semret.eval.features import Features, extract, without_unreadable
-from semret.eval.metrics import compare_means, estimate_mean
 from semret.eval.ranking import shortlist_ranks
+from semret.eval.report.document import Report
 from semret.eval.report.paper import extractor, table_2, table_3
-from semret.eval.report.reports import Report
+from semret.eval.statistics import compare_means, estimate_mean
 from semret.index.model_choice import ModelChoice
 from semret.progress import Progress
 

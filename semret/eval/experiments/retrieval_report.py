@@ -11,9 +11,10 @@ from semret.arrays import Float64Array, IndexVector
 from semret.eval.answers import Answers
 from semret.eval.data.dataset import Dataset, Split
 from semret.eval.features import Features
+from semret.eval.report.document import Report, Table
 from semret.eval.report.paper import INVARIANCES
 from semret.eval.report.plots import Triple, bars, curve_panels
-from semret.eval.report.reports import Report, Table, file_name, show, show_p, with_holm
+from semret.eval.report.values import file_name, show, show_p, with_holm
 
 Cell = tuple[str, str]
 """A kernel and an invariance."""

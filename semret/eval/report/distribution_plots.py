@@ -118,6 +118,7 @@ def _range(sets: list[Float64Array]) -> tuple[float, float]:
 
 
 def _share_colours(figure: Any, grid: list[Any], images: list[Any]) -> None:
+    # Here, for matplotlib is loaded where something is drawn, by `load_matplotlib`.
     from matplotlib.colors import LogNorm
 
     norm = LogNorm(1, max(2.0, *(float(image.get_array().max()) for image in images)))

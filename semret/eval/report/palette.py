@@ -173,6 +173,7 @@ def plain_logarithm(axis: Any, values: Iterable[float]) -> None:
     values : iterable of float
         What is drawn along it; the axis reaches a little beyond. At most about eight ticks.
     """
+    # Here, for matplotlib is loaded where something is drawn, by `load_matplotlib`.
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     positive = [value for value in values if np.isfinite(value) and value > 0] or [1.0]

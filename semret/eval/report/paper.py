@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from semret.index.backbones.registry import spec_of
+
 PAPER = 'Wald et al., "Decoupling Semantic Similarity from Spatial Alignment for Neural Networks", NeurIPS 2024'
 
 EXTRACTORS: dict[str, str] = {
@@ -131,8 +133,6 @@ def classifier(identity: Mapping[str, Any]) -> str | None:
 
 
 def _name(identity: Mapping[str, Any], names: Mapping[str, str]) -> str | None:
-    from semret.index.backbones.registry import spec_of
-
     name = names.get(str(identity["backbone"]))
     if name is None:
         return None
