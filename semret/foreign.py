@@ -73,6 +73,16 @@ def open_regular(path: PathLike, *, most: int | None = None, follow: bool = True
 def read_regular(path: PathLike, *, most: int, follow: bool = True) -> bytes:
     """Return the content of a file of at most `most` bytes; see `open_regular`.
 
+    Parameters
+    ----------
+    path : path
+    most : int
+    follow : bool
+
+    Returns
+    -------
+    bytes
+
     Raises
     ------
     UnfitFileError
@@ -99,6 +109,11 @@ def hidden(name: str) -> Iterator[None]:
 
     Some libraries take settings from the current folder when they are imported. It may be a folder of pictures that
     came from anybody. Moving elsewhere meanwhile would not do: the current folder, too, is that of all threads.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, without a folder.
     """
     with _hiding:
         exists, isfile = os.path.exists, os.path.isfile

@@ -14,7 +14,16 @@ _inherited: set[str] = set()
 
 
 def inherited(library: str) -> bool:
-    """Tell whether this process was forked from one that had loaded the library, and may have used its threads."""
+    """Tell whether this process was forked from one that had loaded the library, and may have used its threads.
+
+    Parameters
+    ----------
+    library : {"torch", "faiss"}
+
+    Returns
+    -------
+    bool
+    """
     return library in _inherited
 
 

@@ -17,11 +17,19 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 
 
 def escaped(text: str) -> str:
-    r"""Return a name with everything that does not show itself written as Python would write it.
+    r"""Return a name with invisible characters written as Python would write them.
 
     Control and format characters (directions, joiners, zero widths), line and paragraph separators, undecodable bytes,
     and what is private, unassigned or invisible become ``\n``, ``\x1b``, ``\u202e``, ``\U000e0001``; a backslash
     becomes two. So two names never look alike for what cannot be seen, and `unescaped` gives back the name.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
     """
     if text.isprintable() and text.isascii() and "\\" not in text:
         return text
@@ -29,15 +37,33 @@ def escaped(text: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    """Return the name that `escaped` wrote; what is no escape of it stays as it is."""
+    """Undo `escaped`.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        What `escaped` was given; text that is not one of its escapes stays as it is.
+    """
     return _ESCAPE.sub(_meant, text)
 
 
 def spreadsheet_cell(text: str) -> str:
-    """Return a name as the text of a CSV cell: escaped, and behind ``'`` where a spreadsheet would see a formula.
+    """Return a name as the text of a CSV cell: escaped, and after ``'`` where a spreadsheet would see a formula.
 
     That is the advice of OWASP for what begins with ``= + - @`` (also in full width), a tab or the end of a line. What
     begins with ``'`` gets another one, so taking one away gives back the text.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
     """
     shown = escaped(text)
     return f"'{shown}" if text.startswith(_FORMULA) else shown

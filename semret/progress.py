@@ -17,12 +17,24 @@ class Display(Protocol):
         """Show that so many items are done."""
 
     def wait_for(self, what: str | None, /) -> None:
-        """Show what is waited for; None when that is over."""
+        """Show what is waited for; None when that is over.
+
+        Parameters
+        ----------
+        what : str or None
+        """
 
 
 @contextlib.contextmanager
 def waiting_for(what: str, progress: Progress | Display | None) -> Iterator[None]:
-    """Let `progress`, if it is a `Display`, show what is waited for in a ``with`` block: ``loading clip``."""
+    """Show what is waited for in a ``with`` block, such as ``loading clip``.
+
+    Parameters
+    ----------
+    what : str
+    progress : Progress, Display or None
+        Shows it if it is a `Display`.
+    """
     tell: Callable[[str | None], None] | None = getattr(progress, "wait_for", None)
     if tell is None:
         yield

@@ -37,7 +37,18 @@ class Entry:
     meanings: tuple[int | str, ...]
 
     def find(self, find: Callable[[int | str], int | None]) -> int | None:
-        """Return the id of the first meaning that is found, None if none is."""
+        """Look the entry up.
+
+        Parameters
+        ----------
+        find : callable
+            Gives the id of a path or id, None if it is not in the index.
+
+        Returns
+        -------
+        int or None
+            The id of the first meaning that is found; None if none of them is.
+        """
         return next((id_ for meaning in self.meanings if (id_ := find(meaning)) is not None), None)
 
     def __str__(self) -> str:
@@ -55,6 +66,11 @@ def read_candidates(file: Path, known: Callable[[int | str], int | None]) -> lis
         query``; or paths that end with zero bytes. UTF-8, UTF-16 or UTF-32 with a byte order mark, any line ends.
     known : callable
         Gives the id of an image, or None: tells a path that begins with a brace from broken JSON.
+
+    Returns
+    -------
+    list of Entry
+        In the order of the list; empty for an empty list.
 
     Raises
     ------

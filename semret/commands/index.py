@@ -60,7 +60,12 @@ class Precision(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to the application."""
+    """Add this file's commands to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("index")(index)
     app.command("info")(info)
 
@@ -163,7 +168,18 @@ def index(
 def show_estimate(
     directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: ReportFormat
 ) -> None:
-    """Measure on a few pictures, and print what the run would take."""
+    """Measure on a few pictures, and print what indexing would take.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the index, which need not exist.
+    paths : list of Path
+        Pictures and folders.
+    choice : ModelChoice
+    options : SyncOptions
+    format_ : ReportFormat
+    """
     from semret.index.sync.estimate import estimate
 
     found = estimate(
@@ -191,7 +207,22 @@ def show_estimate(
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Read ``HxW``, or one number for a square."""
+    """Read ``HxW``, or one number for a square.
+
+    Parameters
+    ----------
+    text : str or None
+
+    Returns
+    -------
+    (int, int) or None
+        Height and width in pixels; None for None.
+
+    Raises
+    ------
+    typer.BadParameter
+        If the text is something else.
+    """
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,5})(?:[xX](\d{1,5}))?", text.strip())
@@ -201,7 +232,13 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
 
 
 def show_report(report: SyncReport, format_: ReportFormat) -> None:
-    """Print what was done on stdout, and what was skipped or kept on stderr."""
+    """Print what was done on stdout, and what was skipped or kept on stderr.
+
+    Parameters
+    ----------
+    report : SyncReport
+    format_ : ReportFormat
+    """
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return
@@ -212,7 +249,12 @@ def show_report(report: SyncReport, format_: ReportFormat) -> None:
 
 
 def tell_exceptions(report: SyncReport | Estimate) -> None:
-    """Name on stderr what was skipped, and what is kept although it is gone."""
+    """Name on stderr what was skipped, and what is kept although it is gone.
+
+    Parameters
+    ----------
+    report : SyncReport or Estimate
+    """
     for path, reason in report.skipped[:SHOWN]:
         say(f"semret: skipped {printable(path)}: {printable(reason)}")
     if len(report.skipped) > SHOWN:
@@ -227,7 +269,17 @@ def tell_exceptions(report: SyncReport | Estimate) -> None:
 
 
 def counted(report: SyncReport | Estimate) -> str:
-    """Return how many files became what, in words."""
+    """Return how many files became what, in words.
+
+    Parameters
+    ----------
+    report : SyncReport or Estimate
+
+    Returns
+    -------
+    str
+        Such as ``3 added, 0 updated, ..., 1 skipped; not read: 2 videos``.
+    """
     changes = ["added", "updated", "renamed", "removed", "unchanged"]
     if report.kept:
         changes.append("kept")

@@ -12,7 +12,12 @@ from semret.commands.output import ReportFormat, printable, progress_bar, readab
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to the application."""
+    """Add this file's commands to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("remove")(remove)
     app.command("compact")(compact)
     app.command("export")(export)

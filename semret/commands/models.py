@@ -15,7 +15,12 @@ _COLUMNS = ("name", "checkpoint", "licence", "S", "C", "input", "text", "weights
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's command to the application."""
+    """Add this file's command to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("models")(models)
 
 

@@ -97,7 +97,12 @@ class EngineOptions:
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to the application."""
+    """Add this file's commands to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("query")(query)
     app.command("rerank")(rerank)
 

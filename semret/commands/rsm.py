@@ -41,7 +41,12 @@ FormatOption = Annotated[ValueFormat, typer.Option("--format", help="How to prin
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to the application."""
+    """Add this file's commands to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("rsm")(rsm)
     app.command("cka")(cka)
 

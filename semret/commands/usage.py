@@ -20,11 +20,35 @@ class Command(TyperCommand):
     """A command whose usage line is written as manuals write it: ``PATH...``, whatever typer puts around it."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the parts of the usage line after the command's name."""
+        """Return the parts of the usage line after the command's name.
+
+        Parameters
+        ----------
+        ctx : click.Context
+
+        Returns
+        -------
+        list of str
+        """
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; without a current folder, only if none of its paths needs one."""
+        """Run the command; in a current folder that was deleted, only if no path depends on it.
+
+        Parameters
+        ----------
+        ctx : click.Context
+
+        Returns
+        -------
+        any
+            What the command returns.
+
+        Raises
+        ------
+        typer.Exit
+            If a path is relative to a folder that was deleted.
+        """
         try:
             os.getcwd()  # noqa: PTH109 - asked for its error alone
         except FileNotFoundError:

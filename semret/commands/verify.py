@@ -12,7 +12,12 @@ from semret.commands.output import ReportFormat, printable, progress_bar, report
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's command to the application."""
+    """Add this file's command to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("verify")(verify)
 
 

@@ -40,6 +40,10 @@ def measure_center(database: TokenSource, mode: str) -> DatabaseCenter:
         At least one image.
     mode : {"channel", "position", "none"}
         The paper's experiments use ``position``. Except for ``none``, pooled embeddings are centred too.
+
+    Returns
+    -------
+    DatabaseCenter
     """
     if mode == "none":
         return DatabaseCenter()
@@ -54,7 +58,12 @@ def measure_center(database: TokenSource, mode: str) -> DatabaseCenter:
 
 
 class Tokens:
-    """A source's tokens as an array that is read by slices, for `semret.rsm`."""
+    """A source's tokens as an array that is read by slices, for `semret.rsm`.
+
+    Parameters
+    ----------
+    source : TokenSource
+    """
 
     def __init__(self, source: TokenSource) -> None:
         self.source = source
@@ -66,7 +75,21 @@ class Tokens:
 
 
 def chunks(count: int, shape: tuple[int, int], size: int) -> Iterator[IndexVector]:
-    """Cut rows 0 to `count` into runs whose tokens of `shape` take about `size` bytes as float32."""
+    """Cut rows 0 to `count` into runs whose tokens of `shape` take about `size` bytes as float32.
+
+    Parameters
+    ----------
+    count : int
+        Rows in all.
+    shape : (int, int)
+        S and C of one image's tokens.
+    size : int
+        Bytes of a part, as float32; a part has at least one row.
+
+    Yields
+    ------
+    ndarray of shape (n,), intp
+    """
     step = max(1, size // (4 * shape[0] * shape[1]))
     for start in range(0, count, step):
         yield np.arange(start, min(start + step, count))

@@ -121,7 +121,17 @@ def _distribution(values: ArrayLike, name: str) -> Float64Array:
 
 
 def softmax(logits: ArrayLike) -> Float64Array:
-    """Return class probabilities, float64, along the last axis."""
+    """Turn logits into class probabilities.
+
+    Parameters
+    ----------
+    logits : array_like of shape (..., classes)
+
+    Returns
+    -------
+    ndarray of the same shape, float64
+        Each row along the last axis sums to 1.
+    """
     values = np.asarray(logits, dtype=np.float64)
     powers = np.exp(values - values.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

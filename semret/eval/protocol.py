@@ -40,7 +40,17 @@ class Protocol:
     differences: tuple[str, ...] = ()
 
     def value_of(self, name: str) -> Any:
-        """Return the value that following the paper takes."""
+        """Return the value that ``--paper-protocol`` takes for a setting.
+
+        Parameters
+        ----------
+        name : str
+            A key of `choices`.
+
+        Returns
+        -------
+        any
+        """
         return self.prefer[name] if name in self.prefer else self.choices[name]
 
 
@@ -138,6 +148,11 @@ def follow(experiment: str, settings: Settings, given: Collection[str] = ()) -> 
         Choices that it has no field for are disregarded.
     given : collection of str
         Fields that the user has set: they stay, and `list_deviations` names them.
+
+    Returns
+    -------
+    dataclass instance
+        A copy with the paper's values.
     """
     protocol = PROTOCOLS[experiment]
     fields = {entry.name for entry in dataclasses.fields(settings)}  # type: ignore[arg-type]
@@ -154,6 +169,11 @@ def list_deviations(experiment: str, settings: Mapping[str, Any]) -> list[str]:
         A key of `PROTOCOLS`.
     settings : mapping of str to value
         Those of the run, as its report records them; what it lacks is not compared.
+
+    Returns
+    -------
+    list of str
+        Sentences without a full stop.
     """
     protocol = PROTOCOLS[experiment]
     found = []

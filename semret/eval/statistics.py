@@ -25,7 +25,12 @@ class Estimate:
     groups: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as a dict."""
+        """Return the fields as a dict.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
@@ -45,7 +50,12 @@ class Difference:
     groups: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as a dict."""
+        """Return the fields as a dict.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
@@ -62,6 +72,10 @@ def estimate_mean(
         The same seed gives the same interval.
     groups : array_like of shape (Q,), or None
         Queries of one group (one scene) are resampled together: they are not independent.
+
+    Returns
+    -------
+    Estimate
 
     Raises
     ------
@@ -95,6 +109,10 @@ def compare_means(
     seed, resamples, groups
         See `estimate_mean`.
 
+    Returns
+    -------
+    Difference
+
     Raises
     ------
     ShapeError, NonFiniteError, ArgumentError
@@ -123,15 +141,20 @@ def compare_means(
 
 
 def correct_by_holm(p_values: ArrayLike) -> list[float]:
-    """Return p values corrected for the number of tests by Holm's method, in the order given.
+    """Correct p values for the number of tests by Holm's method.
 
-    If all null hypotheses hold, the chance that any corrected value lies below a level is at most that level, whatever
-    depends on what.
+    If all null hypotheses hold, the chance that any corrected value lies below a level is at most that level, however
+    the tests depend on each other.
 
     Parameters
     ----------
     p_values : array_like of shape (m,)
-        In 0..1; none gives none.
+        In 0..1; m may be 0.
+
+    Returns
+    -------
+    list of float
+        In the order given, in 0..1.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
@@ -172,12 +195,44 @@ def _resampled_means(vector: Float64Array, groups: ArrayLike | None, seed: int, 
 
 
 def pearson(x: ArrayLike, y: ArrayLike) -> float:
-    """Return Pearson's correlation of two vectors; NaN where one of them is constant."""
+    """Return Pearson's correlation of two vectors.
+
+    Parameters
+    ----------
+    x, y : array_like of shape (n,)
+        n at least 2.
+
+    Returns
+    -------
+    float
+        In -1..1; NaN where one of the vectors is constant.
+
+    Raises
+    ------
+    ShapeError, NonFiniteError
+        If the lengths differ or are below 2, or a value is not finite.
+    """
     return _correlate(pearsonr, x, y)
 
 
 def spearman(x: ArrayLike, y: ArrayLike) -> float:
-    """Return Spearman's rank correlation of two vectors, ties at their mean rank; NaN where one is constant."""
+    """Return Spearman's rank correlation of two vectors, ties at their mean rank.
+
+    Parameters
+    ----------
+    x, y : array_like of shape (n,)
+        n at least 2.
+
+    Returns
+    -------
+    float
+        In -1..1; NaN where one of the vectors is constant.
+
+    Raises
+    ------
+    ShapeError, NonFiniteError
+        See `pearson`.
+    """
     return _correlate(spearmanr, x, y)
 
 

@@ -102,7 +102,23 @@ def _present(root: Path, split: str, picture: Path) -> set[str] | None:
 
 
 def read_label_ids(path: Path) -> set[str]:
-    """Return the names of the labels that a picture of label ids holds; ids that Cityscapes lacks count nowhere."""
+    """Read which labels a picture of label ids holds.
+
+    Parameters
+    ----------
+    path : Path
+        A PNG of one channel.
+
+    Returns
+    -------
+    set of str
+        Names of labels; ids that Cityscapes does not have are left out.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read or has more than one channel.
+    """
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.mode not in ("L", "P", "I", "I;16"):
@@ -115,7 +131,22 @@ def read_label_ids(path: Path) -> set[str]:
 
 
 def read_polygons(path: Path) -> set[str]:
-    """Return the names of the labels that a polygon file lists; a label that ends in "group" means its singular."""
+    """Read which labels a polygon file lists.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    set of str
+        Names of labels; one that ends in "group" means its singular, unknown ones are left out.
+
+    Raises
+    ------
+    DatasetError
+        If the file or one of its objects is malformed.
+    """
     document = read_document(path, "fetch it again")
     labels = {r.text("label") for r in records_of(document, "objects", path) if not r.values.get("deleted")}
     return {label if label in CITYSCAPES_LABELS else label.removesuffix("group") for label in labels} & set(

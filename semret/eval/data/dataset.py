@@ -55,12 +55,29 @@ class Dataset:
         return len(self.paths)
 
     def judge(self, query: IndexVector, retrieved: IndexVector) -> Float64Array:
-        """Return the F1 or IoU of pictures by index; index arrays broadcast against each other."""
+        """Judge answers by `measure`.
+
+        Parameters
+        ----------
+        query, retrieved : ndarray of intp
+            Pictures by index; they broadcast against each other.
+
+        Returns
+        -------
+        ndarray, float64
+            F1 or IoU, in 0..1.
+        """
         compare = f1_scores if self.measure == "f1" else set_iou
         return compare(self.counts[query], self.counts[retrieved])
 
     def fingerprint(self) -> str:
-        """Return a digest of file names, sizes and counts: equal data sets have equal fingerprints."""
+        """Return a digest of file names, sizes and counts: equal data sets have equal fingerprints.
+
+        Returns
+        -------
+        str
+            SHA-256 in hexadecimal.
+        """
         digest = hashlib.sha256()
         for path, counts in zip(self.paths, self.counts, strict=True):
             digest.update(f"{path.name}\0{path.stat().st_size}\0{counts.tolist()}\n".encode("utf-8", "surrogateescape"))
@@ -98,6 +115,10 @@ def draw_split(dataset: Dataset, *, queries: int, databases: list[int], seed: in
     databases : list of int
         Sizes, at least 1 each.
     seed : int
+
+    Returns
+    -------
+    Split
 
     Raises
     ------
@@ -139,7 +160,17 @@ def _scale(count: int, queries: int, sizes: list[int]) -> tuple[int, list[int]]:
 
 
 def allowed_answers(dataset: Dataset, queries: IndexVector, database: IndexVector) -> NDArray[np.bool_]:
-    """Tell, as (Q, N), which pictures may answer which query: those of other videos.
+    """Tell which pictures may answer which query: those of other videos.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    queries, database : ndarray of shape (Q,) and (N,), intp
+        Pictures by index.
+
+    Returns
+    -------
+    ndarray of shape (Q, N), bool
 
     Raises
     ------
@@ -159,7 +190,20 @@ def allowed_answers(dataset: Dataset, queries: IndexVector, database: IndexVecto
 def reference_scores(
     dataset: Dataset, queries: IndexVector, database: IndexVector, allowed: NDArray[np.bool_]
 ) -> dict[str, Float64Array]:
-    """Return per query the score of the best allowed answer (``oracle``) and of a random one, its mean (``chance``)."""
+    """Return what the best possible answer and a random one would score.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    queries, database : ndarray of shape (Q,) and (N,), intp
+    allowed : ndarray of shape (Q, N), bool
+        At least one for each query.
+
+    Returns
+    -------
+    dict
+        ``oracle``: the score of each query's best allowed answer, ``chance``: the mean of all allowed ones, both (Q,).
+    """
     oracle, chance = np.empty(len(queries)), np.empty(len(queries))
     for row, query in enumerate(queries):
         scores = dataset.judge(np.array([query]), database[allowed[row]])
@@ -168,5 +212,14 @@ def reference_scores(
 
 
 def describe_left_out(left_out: dict[str, int]) -> dict[str, Any]:
-    """Return the reasons that apply, largest first."""
+    """Return the reasons why something was left out, those that apply, the most frequent first.
+
+    Parameters
+    ----------
+    left_out : dict from reason to number
+
+    Returns
+    -------
+    dict
+    """
     return dict(sorted(((reason, count) for reason, count in left_out.items() if count), key=lambda item: -item[1]))

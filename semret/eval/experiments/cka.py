@@ -164,9 +164,22 @@ def _notes(settings: CkaSettings, pictures: int) -> list[str]:
 def measure_layers(
     paths: list[Path], backbone: Backbone, settings: CkaSettings, progress: Progress | None = None
 ) -> tuple[dict[str, Matrices], dict[tuple[str, str], list[float]]]:
-    """Return the similarity matrices of every layer in mini-batches, by invariance and layer.
+    """Compute the similarity matrices of every layer in mini-batches.
 
-    The bandwidths of rbf come with them: by layer and invariance, one for each mini-batch.
+    Parameters
+    ----------
+    paths : list of Path
+    backbone : Backbone
+    settings : CkaSettings
+    progress : callable or None
+        Called with pictures embedded and their total.
+
+    Returns
+    -------
+    matrices : dict from invariance to dict from layer to list of ndarray
+        One matrix for each mini-batch.
+    sigmas : dict from (layer, invariance) to list of float
+        Bandwidths of rbf, one for each mini-batch.
     """
     sigmas: dict[tuple[str, str], list[float]] = {}
     result: dict[str, Matrices] = {invariance: {} for invariance in INVARIANCES}
@@ -198,7 +211,19 @@ def _add_bandwidths(report: Report, model: str, sigmas: dict[tuple[str, str], li
 
 
 def center_of(tokens: NDArray[np.float32], mode: str) -> Float64Array | None:
-    """Return the mean of all pictures by position (S, C) or channel (C,), read picture by picture."""
+    """Average pictures, one at a time.
+
+    Parameters
+    ----------
+    tokens : ndarray of shape (N, S, C)
+        Also memory-mapped.
+    mode : {"position", "channel", "none"}
+
+    Returns
+    -------
+    ndarray of shape (S, C) or (C,), float64, or None
+        The mean by position or channel; None for ``none``.
+    """
     if mode == "none":
         return None
     mean = np.zeros(tokens.shape[1:])
@@ -211,7 +236,15 @@ def center_of(tokens: NDArray[np.float32], mode: str) -> Float64Array | None:
 def split_batches(count: int, size: int) -> list[slice]:
     """Cut `count` pictures into mini-batches of at most `size`, all of one size give or take a picture.
 
-    Only where that would leave fewer than `LEAST` in each are they larger.
+    They are larger only where that would leave fewer than `LEAST` in each.
+
+    Parameters
+    ----------
+    count, size : int
+
+    Returns
+    -------
+    list of slice
     """
     number = max(1, min(math.ceil(count / size), count // LEAST))
     edges = np.linspace(0, count, number + 1).round().astype(int).tolist()

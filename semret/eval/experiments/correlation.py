@@ -76,6 +76,10 @@ def run_correlation(
     progress : callable or None
         Called with pictures embedded and their total, for each model.
 
+    Returns
+    -------
+    Report
+
     Raises
     ------
     BackboneError
@@ -147,12 +151,29 @@ def _measure_model(
 def classify(
     paths: list[Path], backbone: Backbone, store: Path, progress: Progress | None = None
 ) -> tuple[NDArray[np.float32], Float32Array]:
-    """Return last-layer tokens (N, S, C), memory-mapped from the file `store`, and logits (N, classes).
+    """Run pictures through a classifier.
+
+    Parameters
+    ----------
+    paths : list of Path
+    backbone : Backbone
+    store : Path
+        File that receives the tokens.
+    progress : callable or None
+        Called with pictures done and their total.
+
+    Returns
+    -------
+    tokens : ndarray of shape (N, S, C), float32
+        Of the last layer, memory-mapped from `store`.
+    logits : ndarray of shape (N, classes), float32
 
     Raises
     ------
     BackboneError
         If the network has no classifier.
+    ArgumentError
+        If there are no pictures.
     """
     tokens: NDArray[np.float32] | None = None
     logits = []
@@ -240,6 +261,17 @@ def resampled_correlation(
     """Return the 95 % percentile interval of Pearson's correlation, resampling pictures and not pairs.
 
     Pairs of a picture with its own copy are left out of a resample.
+
+    Parameters
+    ----------
+    similarity, divergence : ndarray of shape (N, N)
+        Symmetric, of the same pictures.
+    seed, resamples : int
+
+    Returns
+    -------
+    (float, float)
+        NaN where every resample is constant.
     """
     n = len(similarity)
     rng = np.random.default_rng([seed, 6])

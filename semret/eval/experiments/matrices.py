@@ -43,5 +43,15 @@ def compare_maps(
 
 
 def upper_triangle(matrix: Float64Array) -> Float64Array:
-    """Return the entries above the diagonal: every pair once."""
+    """Return the entries above the diagonal: every pair once.
+
+    Parameters
+    ----------
+    matrix : ndarray of shape (N, N)
+
+    Returns
+    -------
+    ndarray of shape (N (N - 1) / 2,)
+        Row by row.
+    """
     return np.asarray(matrix[np.triu_indices(len(matrix), 1)])

@@ -114,7 +114,18 @@ def _match_pairs(
 
 
 def usual_pairs(maps: int, positions: int) -> int:
-    """Return how many pairs of this many maps are measured unless it is said: fewer the larger they are."""
+    """Choose how many pairs of maps are measured: fewer the larger the maps are.
+
+    Parameters
+    ----------
+    maps, positions : int
+        How many maps there are, and S.
+
+    Returns
+    -------
+    int
+        At most 40.
+    """
     return min(maps, 40, max(2, 16_384 // positions))
 
 

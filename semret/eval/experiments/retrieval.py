@@ -110,6 +110,14 @@ def run_retrieval(
 def name_models(models: list[ModelChoice]) -> list[str]:
     """Name models by what tells them apart, as ``NAME`` or ``NAME@HxW``.
 
+    Parameters
+    ----------
+    models : list of ModelChoice
+
+    Returns
+    -------
+    list of str
+
     Raises
     ------
     ArgumentError
@@ -238,6 +246,10 @@ def aggregate(values: Float64Array, measure: str) -> dict[str, Float64Array]:
         NaN where there is no answer; the first column holds none.
     measure : str
         Prefix of the names: ``f1@1``, ``f1@5 best``, ``f1@5 mean``.
+
+    Returns
+    -------
+    dict from name to ndarray of shape (Q,), float64
     """
     k = values.shape[1]
     found = {f"{measure}@1": values[:, 0]}

@@ -80,7 +80,16 @@ class Run:
 
 
 def add_tables(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> None:
-    """Add tables and figures of metrics and comparisons that have been entered."""
+    """Add tables and figures of the metrics and comparisons that the report holds.
+
+    Parameters
+    ----------
+    report : Report
+        Receives them.
+    dataset : Dataset
+    runs : list of Run
+    settings : RetrievalSettings
+    """
     by_cell = {
         (m["model"], m["cell"]["database"], m["cell"].get("kernel"), m["cell"].get("invariance")): m
         for m in report.metrics
@@ -190,7 +199,19 @@ def _add_figures(
 
 
 def notes_of(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> list[str]:
-    """Return what a reader must know of how the numbers came about."""
+    """Return what a reader must know of how the numbers came about.
+
+    Parameters
+    ----------
+    report : Report
+    dataset : Dataset
+    runs : list of Run
+    settings : RetrievalSettings
+
+    Returns
+    -------
+    list of str
+    """
     counts = dict.fromkeys(
         f"{len(run.split.queries)} queries of {len(np.unique(dataset.scenes[run.split.queries]))} scenes"
         for run in runs

@@ -108,7 +108,17 @@ def run_runtime(
 
 
 def format_table(costs: Iterable[Cost]) -> str:
-    """Return a Markdown table: a row for each method, a column for each label, quality and time in each cell."""
+    """Write costs as a Markdown table.
+
+    Parameters
+    ----------
+    costs : iterable of Cost
+
+    Returns
+    -------
+    str
+        A row for each method, a column for each label, quality and time in each cell.
+    """
     rows = list(costs)
     labels = list(dict.fromkeys(cost.label for cost in rows))
     cells = {(cost.method, cost.label): cost for cost in rows}
@@ -130,7 +140,16 @@ def _cell(cost: Cost | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage, a dash where there is none."""
+    """Return a share as a percentage, a dash where there is none.
+
+    Parameters
+    ----------
+    share : float
+
+    Returns
+    -------
+    str
+    """
     return "-" if share != share else f"{100 * share:.1f} %"
 
 

@@ -52,6 +52,10 @@ def run_translation(
     progress : callable or None
         Called with crops embedded and their total.
 
+    Returns
+    -------
+    Report
+
     Raises
     ------
     ArgumentError, DatasetError, BackboneError
@@ -121,7 +125,19 @@ def _offset(progress: Progress, done: int, total: int) -> Progress:
 
 
 def shift_in_pixels(backbone: Backbone, share: float) -> int:
-    """Return the shift as pixels of the network's input, moved off the multiples of its patch."""
+    """Turn the shift into pixels of the network's input that are not a multiple of its patch.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    share : float
+        Of the input's height.
+
+    Returns
+    -------
+    int
+        At least 1 and below the height.
+    """
     height = backbone.identity.preprocessing.size[0]
     patch = max(1, height // backbone.identity.grid[0])
     shift = min(max(round(share * height), 1), height - 1)
@@ -131,7 +147,19 @@ def shift_in_pixels(backbone: Backbone, share: float) -> int:
 
 
 def crop_pairs(paths: list[Path], backbone: Backbone, shift: int) -> Iterator[Image.Image]:
-    """Give the upper-left crops of all pictures, then the lower-left ones, `shift` pixels further down."""
+    """Cut the upper-left crops of all pictures, then the lower-left ones, `shift` pixels further down.
+
+    Parameters
+    ----------
+    paths : list of Path
+    backbone : Backbone
+        Its input size is that of the crops.
+    shift : int
+
+    Yields
+    ------
+    PIL.Image.Image
+    """
     height, width = backbone.identity.preprocessing.size
     for top in (0, shift):
         for path in paths:

@@ -26,12 +26,22 @@ class Table:
     rows: list[list[str]]
 
     def as_markdown(self) -> str:
-        """Return the table in Markdown under its title."""
+        """Return the table in Markdown under its title.
+
+        Returns
+        -------
+        str
+        """
         lines = [f"## {self.title}", "", _line(self.header), _line(["---"] * len(self.header))]
         return "\n".join([*lines, *(_line(row) for row in self.rows), ""])
 
     def without_empty_columns(self) -> Table:
-        """Return the table without columns that say ``-`` in every row; with no rows it stays as it is."""
+        """Return the table without columns that say ``-`` in every row; with no rows it stays as it is.
+
+        Returns
+        -------
+        Table
+        """
         kept = [c for c in range(len(self.header)) if not self.rows or any(row[c] != "-" for row in self.rows)]
         return Table(self.title, [self.header[c] for c in kept], [[row[c] for c in kept] for row in self.rows])
 
@@ -97,11 +107,21 @@ class Report:
         return self.departures + list_deviations(self.experiment, {**self.settings, **counts})
 
     def shown_tables(self) -> list[Table]:
-        """Return the tables without columns in which nothing stands."""
+        """Return the tables without their empty columns.
+
+        Returns
+        -------
+        list of Table
+        """
         return [table.without_empty_columns() for table in self.tables]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the document of report.json; numbers that are not finite become null."""
+        """Return the document of report.json; numbers that are not finite become null.
+
+        Returns
+        -------
+        dict
+        """
         document = {
             "schema": SCHEMA,
             "experiment": self.experiment,
@@ -127,7 +147,12 @@ class Report:
         return cleaned
 
     def as_markdown(self) -> str:
-        """Return report.md."""
+        """Return report.md.
+
+        Returns
+        -------
+        str
+        """
         parts = [f"# {self.title}", ""]
         parts += [table.as_markdown() for table in self.shown_tables()]
         if self.notes:

@@ -27,6 +27,10 @@ _LONGEST = 300
 def load_matplotlib() -> Any:
     """Import matplotlib, also where there is no home folder or none that can be written.
 
+    Returns
+    -------
+    module
+
     Raises
     ------
     MissingDependencyError
@@ -72,6 +76,11 @@ def _need_a_folder() -> None:
 
 def draw_all(figures: Mapping[str, Draw], directory: Path) -> dict[str, str]:
     """Draw figures and pages into a folder.
+
+    Parameters
+    ----------
+    figures : mapping from file name to Draw
+    directory : Path
 
     Returns
     -------

@@ -18,7 +18,13 @@ PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """Return the system, the processor and its number of logical CPUs."""
+    """Return the system, the processor and its number of logical CPUs.
+
+    Returns
+    -------
+    dict
+        ``system``, ``processor`` and ``cpus``.
+    """
     return {"system": platform.platform(), "processor": _processor(), "cpus": os.cpu_count() or 0}
 
 
@@ -32,7 +38,13 @@ def _processor() -> str:
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that numbers depend on."""
+    """Return the versions of Python and of the packages that numbers depend on.
+
+    Returns
+    -------
+    dict from name to version
+        Packages that are not installed are left out.
+    """
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

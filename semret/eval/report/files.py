@@ -47,6 +47,13 @@ def write_report(report: Report, directory: Path) -> list[Path]:
     The texts are written before anything is drawn. A figure that cannot be drawn is left out of the report, whose
     notes then say why.
 
+    Parameters
+    ----------
+    report : Report
+        Loses the figures that cannot be drawn, and gains notes about them.
+    directory : Path
+        Made if it does not exist.
+
     Returns
     -------
     list of Path
@@ -88,6 +95,14 @@ def _write_texts(directory: Path, texts: dict[str, str]) -> list[Path]:
 
 def read_report(path: Path) -> dict[str, Any]:
     """Read a report.json, or the one in a directory.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict
 
     Raises
     ------

@@ -45,7 +45,18 @@ COMPARISON_EXTRAS: Kinds = {"p_least": (int, float), "groups": int}
 
 
 def find_problems(document: Any) -> list[str]:
-    """Check a document against the schema; return what is wrong, nothing for a valid report."""
+    """Check a document against the schema.
+
+    Parameters
+    ----------
+    document : any
+        As it was read from JSON.
+
+    Returns
+    -------
+    list of str
+        What is wrong; empty for a valid report.
+    """
     if not isinstance(document, dict):
         return [f"it holds a {type(document).__name__}, expected an object"]
     problems = _misfits(document, FIELDS, "", {})

@@ -110,11 +110,13 @@ def make_cityscapes(
     directory : Path
         Receives `leftImg8bit/{train,val}/CITY/` and `gtFine/{train,val}/CITY/` with label ids and polygons. Must be
         empty or not exist.
+    seed
+        See `make_egoobjects`.
     train, val : int
         Pictures of each split; `train` at least `contents`.
     contents : int
         Different sets of classes.
-    seed, size, progress
+    size, progress
         See `make_egoobjects`.
 
     Returns
@@ -267,7 +269,20 @@ def _visible_street(
 
 
 def draw_labels(regions: list[Region], size: tuple[int, int]) -> Image.Image:
-    """Paint the label id of each pixel, as an 8-bit picture of (height, width) `size`."""
+    """Paint the label id of each pixel.
+
+    Parameters
+    ----------
+    regions : list of Region
+        Later ones cover earlier ones.
+    size : (int, int)
+        Height and width.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Of 8 bits.
+    """
     labels = Image.new("L", (size[1], size[0]), 0)
     draw = ImageDraw.Draw(labels)
     for region in regions:

@@ -67,7 +67,20 @@ class Condition:
 
 
 def draw_things(rng: np.random.Generator, *, fewest: int = 4, most: int = 8, looks: int = 6) -> list[Thing]:
-    """Draw the things of a scene: up to three of a category, each category in `looks` different looks overall."""
+    """Draw the things of a scene: up to three of a category, each category in `looks` different looks overall.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    fewest, most : int
+        Things of the scene.
+    looks : int
+        Different seeds of a category.
+
+    Returns
+    -------
+    list of Thing
+    """
     count = int(rng.integers(fewest, most + 1))
     kinds = rng.permutation(len(CATEGORIES))
     things: list[Thing] = []
@@ -80,7 +93,17 @@ def draw_things(rng: np.random.Generator, *, fewest: int = 4, most: int = 8, loo
 
 
 def draw_condition(rng: np.random.Generator, rooms: int) -> Condition:
-    """Draw how a recording shows its scene, in one of `rooms` different rooms."""
+    """Draw how a recording shows its scene, in one of `rooms` different rooms.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    rooms : int
+
+    Returns
+    -------
+    Condition
+    """
     warmth = float(rng.uniform(-0.16, 0.16))
     return Condition(
         room=int(rng.integers(rooms)),
