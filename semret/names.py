@@ -1,4 +1,4 @@
-"""Names as people see them: nothing in a file's name may steer a terminal, hide, or run in a spreadsheet."""
+"""Write file names so that nothing in them steers a terminal, stays invisible, or runs in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 import unicodedata
 
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
-"""What has no shape though Unicode counts it among marks, letters and symbols."""
+"""Characters without a visible shape that Unicode counts among marks, letters and symbols."""
 
 _VARIATIONS = range(0xE0100, 0xE01F0)
-"""Invisible too: any bytes can be written in them behind a single letter."""
+"""Variation selectors, which are invisible too: they can hide any bytes after a letter."""
 
 _ESCAPE = re.compile(r"\\(?:([\\tnr])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 _SHORT = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
@@ -21,7 +21,7 @@ def escaped(text: str) -> str:
 
     Control and format characters (directions, joiners, zero widths), line and paragraph separators, undecodable bytes,
     and what is private, unassigned or invisible become ``\n``, ``\x1b``, ``\u202e``, ``\U000e0001``; a backslash
-    becomes two. So two names never look alike for what cannot be seen, and `unescaped` gives back the name.
+    becomes two. So no two names differ in invisible characters alone, and `unescaped` gives back the name.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""Callbacks that report the progress of long work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Progress = Callable[[int, int], None]
 
 
 class Display(Protocol):
-    """A `Progress` that can also show what is waited for. Any function of two numbers serves where it is not needed."""
+    """A `Progress` that can also show what is waited for; elsewhere any function of two numbers will do."""
 
     def __call__(self, done: int, total: int, /) -> None:
         """Show that so many items are done."""

@@ -19,7 +19,7 @@ NARROW = 60
 
 
 class RateColumn(ProgressColumn):
-    """Items per second; nothing until two were counted, for there is no rate before."""
+    """Items per second, shown once two items have been counted."""
 
     def render(self, task: Task) -> Text:
         """Return the rate as text.
@@ -38,7 +38,7 @@ class RateColumn(ProgressColumn):
 
 
 class CountColumn(rich_progress.MofNCompleteColumn):
-    """How many of how many; nothing until the total is known."""
+    """How many items of how many, shown once the total is known."""
 
     def render(self, task: Task) -> Text:
         """Return the two numbers as text.

@@ -31,7 +31,7 @@ _DIGITS = 19
 
 @dataclass(frozen=True)
 class Entry:
-    """One candidate of a list: where it stands, and what it may mean, the surest first."""
+    """One candidate of a list: where it stands, and the paths and ids it may mean, the most likely first."""
 
     place: str
     meanings: tuple[int | str, ...]
@@ -99,7 +99,7 @@ def _read(file: Path) -> bytes:
         if str(file) == "-":
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         elif _DESCRIPTOR.fullmatch(str(file)):
-            # A pipe that this very process was given, as in --candidates <(find ...): nobody else planted it.
+            # A pipe that the shell opened for this process, as in --candidates <(find ...), so not a planted file.
             with file.open("rb") as stream:
                 data = stream.read(MAX_BYTES + 1)
         else:
@@ -123,7 +123,7 @@ def _decoded(data: bytes, file: Path) -> str | None:
 
 
 def _document(text: str) -> Any:
-    """Return the content of a JSON document of more than one line or entry, None if it is none."""
+    """Return the content of a text that is one JSON object or list as a whole, None of any other text."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:

@@ -249,7 +249,7 @@ def show_report(report: SyncReport, format_: ReportFormat) -> None:
 
 
 def tell_exceptions(report: SyncReport | Estimate) -> None:
-    """Name on stderr what was skipped, and what is kept although it is gone.
+    """Name on stderr the files that were skipped, and the folders whose images are kept though they are missing.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import os
 import signal
 
 TYPE_CHECKING = False
-"""As `typing` has it, which takes a while to load."""
+"""Stands for `typing.TYPE_CHECKING`, since `typing` takes a while to load."""
 
 if TYPE_CHECKING:
     from types import FrameType

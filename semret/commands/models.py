@@ -52,7 +52,7 @@ def models(
 
 
 def _describe(spec: BackboneSpec, weights: str) -> dict[str, Any]:
-    """Return what is known of a backbone as plain values; `weights` is where they lie, empty if they are not here."""
+    """Return a backbone's properties as plain values; `weights` is empty if they are not on this machine."""
     grid, preprocessing = spec.grid, spec.preprocessing
     return {
         "name": spec.name,

@@ -39,7 +39,7 @@ class ValueFormat(StrEnum):
 
 
 class ReportFormat(StrEnum):
-    """How a report is printed: whole, so there are no lines and no cells of it."""
+    """How a report is printed; it is one document, so it has no form as lines or as CSV."""
 
     table = "table"
     json = "json"
@@ -88,7 +88,7 @@ def say(line: str) -> None:
     line : str
     """
     with contextlib.suppress(OSError):
-        # Not by typer, which writes past the progress bar: then the bar would not make room.
+        # typer.echo would write past the progress bar, which then would not move aside.
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
@@ -189,7 +189,7 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> None:
     """Print aligned columns; the columns in `right` are aligned to the right.
 
-    In a terminal long cells are folded to its width, so that no line breaks the columns; elsewhere nothing is.
+    In a terminal long cells are folded to its width, so that no line breaks the columns; elsewhere nothing is folded.
 
     Parameters
     ----------

@@ -246,7 +246,7 @@ def _files(names: list[str]) -> list[str]:
 
 
 def _choose(engine: SearchEngine, file: Path) -> list[int]:
-    """Return the ids that a list of candidates stands for; what is not in the index is reported and passed over."""
+    """Return the ids of a list of candidates; candidates that are not in the index are reported and passed over."""
     engine.require_images()
     entries = read_candidates(file, engine.find)
     found = [(entry, entry.find(engine.find)) for entry in entries]

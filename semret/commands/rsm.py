@@ -156,7 +156,7 @@ def cka(
 
 
 def _key(file: Path, dataset: str | None, files: list[Path]) -> str | None:
-    """Return the name to look for in a file: none in a .npy file, if it is beside one that knows names."""
+    """Return the name of the array to read from a file; None for a .npy file beside one that has names."""
     nameless = [other.suffix.lower() == ".npy" for other in files]
     return None if file.suffix.lower() == ".npy" and not all(nameless) else dataset
 

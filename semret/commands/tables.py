@@ -63,7 +63,7 @@ def shared_widths(natural: Sequence[int], right: frozenset[int], room: int) -> l
     left = room - GAP * (len(widths) - 1)
     foldable = [column for column, width in enumerate(natural) if column not in right and width > LEAST]
     left -= sum(width for column, width in enumerate(natural) if column not in foldable)
-    # The shortest first: what it does not need of its share is for the longer ones.
+    # The shortest first: the part of its share that it does not need is left for the longer ones.
     for count, column in enumerate(sorted(foldable, key=lambda column: natural[column])):
         widths[column] = min(natural[column], left // (len(foldable) - count))
         left -= widths[column]

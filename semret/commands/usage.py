@@ -53,13 +53,13 @@ class Command(TyperCommand):
             os.getcwd()  # noqa: PTH109 - asked for its error alone
         except FileNotFoundError:
             _check_absolute(ctx.params)
-            # Some libraries, MKL's loader among them, end the process where there is none.
+            # Without a current folder some libraries, MKL's loader among them, end the process.
             os.chdir(os.sep)
         return super().invoke(ctx)
 
 
 def _check_absolute(parameters: dict[str, Any]) -> None:
-    """Refuse what is looked up from the current folder, which was deleted."""
+    """Refuse paths that are relative to the current folder, which was deleted."""
     missing = ["the index"] if parameters.get("index", "") is None else []
     values = [value for given in parameters.values() for value in (given if isinstance(given, list) else [given])]
     missing += [

@@ -1,4 +1,4 @@
-"""CKA of mini-batches with an interval: how far it would move with other pictures."""
+"""CKA of mini-batches with an interval: how much it would change with other pictures."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _ratio(sums: Float64Array) -> Float64Array:
 
 
 def _prepare(matrix: Float64Array, estimator: str) -> Float64Array:
-    """Return the matrix as an estimator takes it, less its mean, which no estimator regards and rounding does."""
+    """Return the matrix as an estimator takes it, less its mean, which changes rounding errors only."""
     if estimator == "biased":
         return np.asarray(matrix - matrix.mean())
     n = len(matrix)

@@ -80,7 +80,7 @@ def extract(
     frame: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> Features:
-    """Run the pictures through a network, or find in the cache what an earlier run has left there.
+    """Run the pictures through a network, except those whose features an earlier run left in the cache.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def name_index(dataset: str, choice: ModelChoice, dtype: str, frame: tuple[int, 
 
 
 def without_unreadable(split: Split, features: Features) -> Split:
-    """Leave pictures without features out of a split; databases keep their nominal sizes as names.
+    """Remove pictures without features from a split; databases stay filed under the sizes that were asked for.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def without_unreadable(split: Split, features: Features) -> Split:
     Raises
     ------
     DatasetError
-        If no query, or nothing of a database, is left.
+        If no query is left, or a database is left empty.
     """
     readable = features.ids >= 0
     queries = split.queries[readable[split.queries]]

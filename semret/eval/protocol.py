@@ -145,7 +145,7 @@ def follow(experiment: str, settings: Settings, given: Collection[str] = ()) -> 
     experiment : str
         A key of `PROTOCOLS`.
     settings : dataclass instance
-        Choices that it has no field for are disregarded.
+        The paper's choices that it has no field for are ignored.
     given : collection of str
         Fields that the user has set: they stay, and `list_deviations` names them.
 
@@ -161,14 +161,14 @@ def follow(experiment: str, settings: Settings, given: Collection[str] = ()) -> 
 
 
 def list_deviations(experiment: str, settings: Mapping[str, Any]) -> list[str]:
-    """Return what of a run differs from the paper: settings first, then what always does.
+    """List how a run differs from the paper: in its settings first, then in what always differs.
 
     Parameters
     ----------
     experiment : str
         A key of `PROTOCOLS`.
     settings : mapping of str to value
-        Those of the run, as its report records them; what it lacks is not compared.
+        Those of the run, as its report records them; settings that it does not have are not compared.
 
     Returns
     -------

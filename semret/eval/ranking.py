@@ -51,7 +51,7 @@ def _inverse_norms(squares: Float64Array) -> Float64Array:
 
 
 def rank_rows(scores: Float64Array, allowed: NDArray[np.bool_], k: int) -> IndexVector:
-    """Return the columns of the `k` largest allowed scores of each row, equal ones in order; -1 where there are none.
+    """Find the columns of the `k` largest allowed scores of each row.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def rank_rows(scores: Float64Array, allowed: NDArray[np.bool_], k: int) -> Index
     Returns
     -------
     ndarray of shape (Q, k), intp
+        The largest first, equal ones in the order of the columns; -1 where fewer than `k` are allowed.
     """
     found = np.full((len(scores), k), -1, dtype=np.intp)
     for row, values in enumerate(scores):

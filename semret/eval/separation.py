@@ -1,4 +1,4 @@
-"""How well similarity tells overlapping crops from different pictures, with pictures as what is drawn at random."""
+"""How well similarity tells overlapping crops from different pictures, with intervals from resampling pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation needs of a data set: pictures, what is in them, and which may not answer which."""
+"""A data set of an evaluation: its pictures, the objects in them, and which pictures may answer a query."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Dataset:
 class Split:
     """Queries and databases as indices into a data set; each database begins with the smaller ones.
 
-    `notes` says where it is not what was asked for.
+    `notes` tells where it differs from what was asked for.
     """
 
     queries: IndexVector
@@ -143,7 +143,7 @@ def draw_split(dataset: Dataset, *, queries: int, databases: list[int], seed: in
     smallest = set(dataset.videos[pool[: sizes[0]]].tolist())
     answerable = np.array([bool(smallest - {video}) for video in dataset.videos[chosen].tolist()])
     if not answerable.any():
-        allowed_answers(dataset, chosen, pool[: sizes[0]])  # says so
+        allowed_answers(dataset, chosen, pool[: sizes[0]])  # raises the error that says so
     if not answerable.all():
         notes.append(
             f"{(~answerable).sum()} of {taken} queries are left out: the database of {sizes[0]} has no picture of "

@@ -1,4 +1,4 @@
-"""Annotation files of data sets: read within limits, and each record held to what is needed of it."""
+"""Annotation files of data sets, read within limits, with checks of every field that is used."""
 
 from __future__ import annotations
 

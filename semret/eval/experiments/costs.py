@@ -124,7 +124,7 @@ def _paper_rows(sizes: set[int]) -> list[list[str]]:
 
 
 def notes_of(costs: list[Cost], center: str) -> list[str]:
-    """Return what a reader must know of how the numbers came about.
+    """Explain to a reader how the numbers came about.
 
     Parameters
     ----------
@@ -173,7 +173,8 @@ def merge_methods(costs: list[Cost]) -> dict[str, str]:
 def draw_trade_off(costs: list[Cost]) -> Draw:
     """Return a drawing of quality against time, a panel for each size or layer and a point for each method.
 
-    Quality is the share of the optimum; where that says nothing, the share of the way from identity to optimum.
+    Quality is the share of the optimum; where shares mean nothing (see `Cost`), how much of the way from the identity
+    to the optimum was found.
 
     Parameters
     ----------

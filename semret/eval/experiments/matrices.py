@@ -1,4 +1,4 @@
-"""Similarity matrices of pictures with all that a report says of them."""
+"""Similarity matrices of pictures and their bandwidths."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def compare_maps(
 ) -> tuple[dict[str, Float64Array], float | None]:
     """Return the similarity matrix of pictures for each kernel, and the bandwidth of rbf.
 
-    An approximate solver, and maxsim, may say one thing of a pair and another from its other side: the mean of both
-    ways is taken.
+    An approximate solver, and maxsim, may score (a, b) and (b, a) differently: the mean of both is taken.
 
     Parameters
     ----------

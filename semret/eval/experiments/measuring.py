@@ -1,4 +1,4 @@
-"""What matchings cost and what they are worth: the methods take turns on pairs of token maps, on one thread."""
+"""Measure time and quality of matching methods, which take turns on pairs of token maps, on one thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a folder, and what the layers of a network make of them, kept on disk."""
+"""Choose the pictures of an experiment, and compute the tokens of a network's layers, on disk where they are many."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from semret.progress import Progress
 
 @contextlib.contextmanager
 def folder_of_pictures(images: Path | None, count: int, seed: int) -> Iterator[Path]:
-    """Give the folder, or a temporary one with `count` rendered scenes where there is none.
+    """Open the folder of pictures, or a temporary one with rendered scenes where none is given.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def fingerprint(paths: list[Path]) -> str:
 
 
 def describe_pictures(images: Path | None, paths: list[Path]) -> dict[str, Any]:
-    """Return what a report says of the pictures: where they come from, how many, their fingerprint.
+    """Describe the pictures for a report: where they come from, how many, their fingerprint.
 
     Parameters
     ----------

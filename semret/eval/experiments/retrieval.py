@@ -65,7 +65,7 @@ def run_retrieval(
     Raises
     ------
     DatasetError, ArgumentError, IncompatibleIndexError, WeightsNotFoundError, StorageError
-        See what it composes.
+        See `extract` and `find_answers`.
     """
     chosen = settings or RetrievalSettings()
     report = Report(
@@ -193,7 +193,7 @@ def _retrieve(
 
 
 def _judge(dataset: Dataset, queries: IndexVector, database: IndexVector, rows: IndexVector) -> Float64Array:
-    """Return the value of each answer, (Q, k); NaN where there is none."""
+    """Return the value of each answer, (Q, k); NaN where there is no answer."""
     values = dataset.judge(queries[:, None], database[np.maximum(rows, 0)])
     return np.where(rows >= 0, values, np.nan)
 
@@ -243,7 +243,7 @@ def aggregate(values: Float64Array, measure: str) -> dict[str, Float64Array]:
     Parameters
     ----------
     values : ndarray of shape (Q, k)
-        NaN where there is no answer; the first column holds none.
+        NaN where there is no answer; the first column holds no NaN.
     measure : str
         Prefix of the names: ``f1@1``, ``f1@5 best``, ``f1@5 mean``.
 

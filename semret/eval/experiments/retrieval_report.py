@@ -199,7 +199,7 @@ def _add_figures(
 
 
 def notes_of(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> list[str]:
-    """Return what a reader must know of how the numbers came about.
+    """Explain to a reader how the numbers came about.
 
     Parameters
     ----------

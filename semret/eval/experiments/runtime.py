@@ -1,4 +1,4 @@
-"""What a matching costs, and what it is worth: every solver at growing numbers of positions (Table 5 of the paper)."""
+"""Time and quality of every solver at growing numbers of positions (Table 5 of the paper)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ METHODS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Costs, and what a report says of where they come from: pictures, networks, seconds by size or stage."""
+    """Costs, and where they come from: pictures, networks, and seconds by size or stage."""
 
     costs: list[Cost]
     dataset: dict[str, Any]
@@ -140,7 +140,7 @@ def _cell(cost: Cost | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage, a dash where there is none.
+    """Write a share as a percentage; NaN becomes a dash.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Figures of what a matching costs and what it is worth."""
+"""Figures of the time that matchings take and of the quality that they reach."""
 
 from __future__ import annotations
 

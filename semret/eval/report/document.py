@@ -36,7 +36,7 @@ class Table:
         return "\n".join([*lines, *(_line(row) for row in self.rows), ""])
 
     def without_empty_columns(self) -> Table:
-        """Return the table without columns that say ``-`` in every row; with no rows it stays as it is.
+        """Return the table without the columns that hold ``-`` in every row; a table without rows stays as it is.
 
         Returns
         -------

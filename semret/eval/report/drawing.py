@@ -1,4 +1,4 @@
-"""Whether and how files beside a report are drawn: nothing that goes wrong with a figure costs a result."""
+"""Draw the figures and pages beside a report; a figure that fails never costs the result itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LONGEST = 300
 
 
 def load_matplotlib() -> Any:
-    """Import matplotlib, also where there is no home folder or none that can be written.
+    """Import matplotlib, even where the home folder does not exist or cannot be written.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def load_matplotlib() -> Any:
     Raises
     ------
     MissingDependencyError
-        If it is not installed, or what it finds around it keeps it from loading; the message says what.
+        If it is not installed, or fails to load because of its settings or surroundings; the message names the cause.
     """
     if "matplotlib" not in sys.modules:
         _look_at_settings()
@@ -51,7 +51,7 @@ def load_matplotlib() -> Any:
 
 
 def _look_at_settings() -> None:
-    """Refuse a matplotlibrc of the current folder, which matplotlib reads unasked, that is a pipe or has no end."""
+    """Refuse a matplotlibrc in the current folder, which matplotlib would read, if it is a pipe or far too long."""
     try:
         open_regular("matplotlibrc", most=_MOST_BYTES).close()
     except FileNotFoundError:
@@ -63,7 +63,7 @@ def _look_at_settings() -> None:
 
 
 def _need_a_folder() -> None:
-    """Give matplotlib a temporary folder for its list of fonts where nothing says where the home folder is."""
+    """Give matplotlib a temporary folder for its list of fonts where the home folder is not known."""
     if os.environ.get("MPLCONFIGDIR"):
         return
     try:

@@ -1,4 +1,4 @@
-"""Reports on disk: report.json, report.md, per_query.jsonl and what is drawn beside them."""
+"""Reports on disk: report.json, report.md, per_query.jsonl and the figures beside them."""
 
 from __future__ import annotations
 
