@@ -17,13 +17,12 @@ from semret.commands.eval_options import (
     OneModelOption,
     ProtocolOptions,
     ReportOptions,
-    check_output,
-    finish,
     follow_paper,
     given_options,
     loaders,
     names,
 )
+from semret.commands.eval_output import check_output, finish
 from semret.commands.options import SolverOption
 from semret.commands.output import progress_bar, reported
 from semret.errors import ArgumentError
@@ -152,7 +151,8 @@ def cka(
 ) -> None:
     """Compare layers within and across models by CKA of either kind of similarity (appendix G)."""
     with reported():
-        from semret.eval.experiments.cka import CkaSettings, run_cka
+        from semret.eval.experiments.cka import run_cka
+        from semret.eval.experiments.cka_report import CkaSettings
 
         plots = check_output(output)
         settings = CkaSettings(

@@ -19,15 +19,12 @@ from semret.commands.eval_options import (
     RetrievalOptions,
     RootOption,
     SeedOption,
-    check_output,
     choices,
-    finish,
     follow_paper,
     names,
-    print_table,
     read_frame,
-    stages,
 )
+from semret.commands.eval_output import check_output, finish, print_table, stages
 from semret.commands.options import ReportOption
 from semret.commands.output import ReportFormat, progress_bar, reported, write_json
 from semret.errors import ArgumentError
@@ -146,7 +143,8 @@ def make_data(
 ) -> None:
     """Render a data set whose content is known, in an official layout."""
     with reported():
-        from semret.eval.scenes.layouts import make_cityscapes, make_egoobjects
+        from semret.eval.scenes.cityscapes_layout import make_cityscapes
+        from semret.eval.scenes.egoobjects_layout import make_egoobjects
 
         with progress_bar("rendering") as progress:
             if layout is Layout.egoobjects:

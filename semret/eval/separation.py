@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IndexVector
-from semret.eval.experiments.matrices import upper_triangle
+from semret.eval.pairs import upper_triangle
 
 _CHUNK = 1 << 22
 """Weights of pairs that are held at once."""

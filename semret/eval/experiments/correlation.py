@@ -14,9 +14,10 @@ from scipy.stats import rankdata
 
 from semret.arrays import Float32Array, Float64Array
 from semret.errors import ArgumentError, BackboneError
-from semret.eval.experiments.matrices import compare_maps, upper_triangle
+from semret.eval.experiments.matrices import compare_maps
 from semret.eval.experiments.pictures import choose_pictures, describe_pictures, folder_of_pictures, name_model
 from semret.eval.metrics import jensen_shannon, softmax
+from semret.eval.pairs import resampled_correlation, upper_triangle
 from semret.eval.report.distribution_plots import scatters
 from semret.eval.report.document import Report, Table
 from semret.eval.report.paper import classifier, is_imagenet_test, table_1, table_4
@@ -253,48 +254,6 @@ def _symmetric(values: Float64Array, n: int) -> Float64Array:
     matrix = np.zeros((n, n))
     matrix[np.triu_indices(n, 1)] = values
     return matrix + matrix.T
-
-
-def resampled_correlation(
-    similarity: Float64Array, divergence: Float64Array, *, seed: int, resamples: int
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of Pearson's correlation, resampling pictures and not pairs.
-
-    Pairs of a picture with its own copy are left out of a resample.
-
-    Parameters
-    ----------
-    similarity, divergence : ndarray of shape (N, N)
-        Symmetric, of the same pictures.
-    seed, resamples : int
-
-    Returns
-    -------
-    (float, float)
-        NaN where every resample is constant.
-    """
-    n = len(similarity)
-    rng = np.random.default_rng([seed, 6])
-    found = []
-    for _ in range(resamples):
-        counts = np.bincount(rng.integers(0, n, size=n), minlength=n).astype(np.float64)
-        weights = np.outer(counts, counts)
-        np.fill_diagonal(weights, 0.0)
-        found.append(_weighted_pearson(similarity, divergence, weights))
-    usable = [value for value in found if np.isfinite(value)]
-    if not usable:
-        return float("nan"), float("nan")
-    low, high = np.quantile(usable, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _weighted_pearson(x: Float64Array, y: Float64Array, weights: Float64Array) -> float:
-    total = weights.sum()
-    if total == 0:
-        return float("nan")
-    dx, dy = x - (weights * x).sum() / total, y - (weights * y).sum() / total
-    spread = np.sqrt((weights * dx**2).sum() * (weights * dy**2).sum())
-    return float((weights * dx * dy).sum() / spread) if spread > 0 else float("nan")
 
 
 def _rows(report: Report, settings: CorrelationSettings) -> list[list[str]]:

@@ -61,8 +61,8 @@ class Cost:
     quartiles : (float, float)
         The first and third quartile of the times.
     quality : float
-        Mean share of the optimal value that was found; 1 is the optimum. NaN where a share means nothing: for some pair the
-        identity's value lies further below zero than the optimum above it.
+        Mean share of the optimal value that was found; 1 is the optimum. NaN where a share means nothing: for some pair
+        the identity's value lies further below zero than the optimum above it.
     distance : float
         Mean distance from the optimum in units of the identity's, ``(optimum - found) / (optimum - identity)``; 0 is
         the optimum, 1 as good as the identity. Adding a constant to all affinities does not change it.

@@ -39,18 +39,3 @@ def compare_maps(
         norms = np.diagonal(found["linear"])
         sigma = median_bandwidth(np.maximum(norms[:, None] + norms - 2 * found["linear"], 0.0))
     return {kernel: (found[kernel] + found[kernel].T) / 2 for kernel in kernels}, sigma
-
-
-def upper_triangle(matrix: Float64Array) -> Float64Array:
-    """Return the entries above the diagonal: every pair once.
-
-    Parameters
-    ----------
-    matrix : ndarray of shape (N, N)
-
-    Returns
-    -------
-    ndarray of shape (N (N - 1) / 2,)
-        Row by row.
-    """
-    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from semret.arrays import Float32Array
 from semret.errors import ArgumentError, DatasetError, ImageDecodeError
-from semret.eval.scenes.layouts import render_collection
+from semret.eval.scenes.collection import render_collection
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import FoundImage, decode_image, find_images
 from semret.progress import Progress

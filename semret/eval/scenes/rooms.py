@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -90,6 +91,26 @@ def draw_things(rng: np.random.Generator, *, fewest: int = 4, most: int = 8, loo
         if len(things) == count:
             break
     return things
+
+
+def distinct_things(rng: np.random.Generator, count: int) -> list[list[Thing]]:
+    """Draw the contents of scenes, no two with the same numbers of each category.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    count : int
+        Scenes.
+
+    Returns
+    -------
+    list of list of Thing
+    """
+    contents: dict[frozenset[tuple[str, int]], list[Thing]] = {}
+    while len(contents) < count:
+        things = draw_things(rng)
+        contents.setdefault(frozenset(Counter(thing.category for thing in things).items()), things)
+    return list(contents.values())
 
 
 def draw_condition(rng: np.random.Generator, rooms: int) -> Condition:
