@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semret.errors import ArgumentError
-from semret.foreign import read_regular
+from semret.foreign import UnfitFileError, read_regular
 
 MAX_BYTES = 512 << 20
 """Longest list that is read: some million long paths."""
@@ -104,6 +104,8 @@ def _read(file: Path) -> bytes:
                 data = stream.read(MAX_BYTES + 1)
         else:
             return read_regular(file, most=MAX_BYTES)
+    except UnfitFileError as error:
+        raise ArgumentError(f"cannot read candidates from {file}: {error.strerror}; pipe it to - instead") from error
     except OSError as error:
         raise ArgumentError(f"cannot read candidates from {file}: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
