@@ -21,7 +21,7 @@ def escaped(text: str) -> str:
 
     Control and format characters (directions, joiners, zero widths), line and paragraph separators, undecodable bytes,
     and what is private, unassigned or invisible become ``\n``, ``\x1b``, ``\u202e``, ``\U000e0001``; a backslash
-    becomes two. So no two names differ in invisible characters alone, and `unescaped` gives back the name.
+    becomes two. So names that differ in invisible characters look different, and `unescaped` gives back the name.
 
     Parameters
     ----------

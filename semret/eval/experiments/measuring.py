@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector, require_ndim
 from semret.errors import ArgumentError, ShapeError
 from semret.eval.experiments.cost import Cost, Measured, Method, summarise
+from semret.progress import Progress
 from semret.retrieval.matching import SOLVERS, Norms, match_batch
 from semret.retrieval.similarity.kernels import CENTERINGS, check_name
 from semret.retrieval.similarity.products import float_affinities
-
-Progress = Callable[[int, int], None]
-
 
 _GROUP_ENTRIES = 1 << 15
 """Pairs are handed to a solver together up to so many entries of affinity, as a rerank hands them over."""
