@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from documents import as_sentence, conditions, put_between_markers
 
-from semret.eval.scenes import render_collection
+from semret.eval.scenes.collection import render_collection
 from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image

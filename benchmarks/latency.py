@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 import semret
-from semret.eval.scenes import render_collection
+from semret.eval.scenes.collection import render_collection
 from semret.retrieval.search.engine import SearchEngine
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from semret.eval.scenes import render_collection
+from semret.eval.scenes.collection import render_collection
 from semret.index.backbones.registry import create_backbone
 from semret.index.pictures.decode import decode_image
 from semret.index.pictures.find import FoundImage, find_images

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from semret.eval.scenes import render_collection
+from semret.eval.scenes.collection import render_collection
 
 PICTURES = 60
 FOLDER = Path("demo")

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from semret._version import __version__
-from semret.commands import eval_retrieval, index, maintain, models, process, query, rsm, verify
+from semret.commands import eval_experiments, eval_retrieval, index, maintain, models, process, query, rsm, verify
 from semret.commands.usage import Application
 
 app = Application(
@@ -23,8 +23,13 @@ app = Application(
 )
 
 
-for _commands in (index, query, maintain, verify, models, rsm, eval_retrieval):
+evaluation = Application(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
+
+for _commands in (index, query, maintain, verify, models, rsm):
     _commands.register(app)
+for _commands in (eval_retrieval, eval_experiments):
+    _commands.register(evaluation)
+app.add_typer(evaluation, name="eval")
 
 
 def _print_version(value: bool) -> None:

@@ -1,7 +1,7 @@
 """The exception tree: every error semret raises on purpose.
 
 A message says what came, what was expected, which object, and what to do next. All errors take one plain
-string, so they survive a trip through a process pool.
+string, so they can be pickled and pass through a process pool.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Files that somebody else may have put there: opened without waiting, regular, and no longer than they can be.
+"""Open files that anybody may have written: without waiting, only regular ones, and within a limit of length.
 
-A name in an index, a list or a model folder may lead to a pipe that nobody writes to, to a device without end, or to
-twenty gigabytes of nothing. Whatever reads a file that it did not write in this very run opens it here.
+A name in an index, a list or a model folder may lead to a pipe without a writer, to an endless device, or to a file
+of twenty gigabytes. Every file that this run did not write itself is opened here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _KINDS = {
 
 
 class UnfitFileError(OSError):
-    """A file is not what it can be: not regular, or too long. `strerror` says which, in words that follow its name."""
+    """A file is not regular, or too long; `strerror` says which, worded to follow the file's name."""
 
 
 def open_regular(path: PathLike, *, most: int | None = None, follow: bool = True) -> io.FileIO:
@@ -73,6 +73,16 @@ def open_regular(path: PathLike, *, most: int | None = None, follow: bool = True
 def read_regular(path: PathLike, *, most: int, follow: bool = True) -> bytes:
     """Return the content of a file of at most `most` bytes; see `open_regular`.
 
+    Parameters
+    ----------
+    path : path
+    most : int
+    follow : bool
+
+    Returns
+    -------
+    bytes
+
     Raises
     ------
     UnfitFileError
@@ -95,10 +105,15 @@ _hiding = threading.RLock()
 
 @contextlib.contextmanager
 def hidden(name: str) -> Iterator[None]:
-    """Let a file of this name in the current folder seem absent, to all threads, for the length of a ``with`` block.
+    """Hide a file of this name in the current folder from `os.path`, for all threads, during a ``with`` block.
 
-    Some libraries take settings from the current folder when they are imported. It may be a folder of pictures that
-    came from anybody. Moving elsewhere meanwhile would not do: the current folder, too, is that of all threads.
+    Some libraries read settings from the current folder when they are imported, and that folder may hold pictures and
+    files from anybody. Changing the current folder meanwhile would disturb the other threads, which share it.
+
+    Parameters
+    ----------
+    name : str
+        Of the file, without a folder.
     """
     with _hiding:
         exists, isfile = os.path.exists, os.path.isfile

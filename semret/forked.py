@@ -1,7 +1,7 @@
-"""Libraries with threads of their own, in a process that was forked from one that had loaded them.
+"""Libraries with threads of their own, after a fork.
 
-Threads do not come along into a child, but the libraries that started them do not know, and would wait for them without
-end. They are asked to work on the calling thread alone there, which is also what servers that fork many workers want.
+Threads are not copied into a forked process, but a library that started some before the fork would wait for them for
+ever. In the child such a library is told to work on the calling thread alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ _inherited: set[str] = set()
 
 
 def inherited(library: str) -> bool:
-    """Tell whether this process was forked from one that had loaded the library, and may have used its threads."""
+    """Tell whether this process was forked from one that had loaded the library, and may have used its threads.
+
+    Parameters
+    ----------
+    library : {"torch", "faiss"}
+
+    Returns
+    -------
+    bool
+    """
     return library in _inherited
 
 

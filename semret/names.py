@@ -1,4 +1,4 @@
-"""Names as people see them: nothing in a file's name may steer a terminal, hide, or run in a spreadsheet."""
+"""Write file names so that nothing in them steers a terminal, stays invisible, or runs in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 import unicodedata
 
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
-"""What has no shape though Unicode counts it among marks, letters and symbols."""
+"""Characters without a visible shape that Unicode counts among marks, letters and symbols."""
 
 _VARIATIONS = range(0xE0100, 0xE01F0)
-"""Invisible too: any bytes can be written in them behind a single letter."""
+"""Variation selectors, which are invisible too: they can hide any bytes after a letter."""
 
 _ESCAPE = re.compile(r"\\(?:([\\tnr])|x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8}))")
 _SHORT = {"\\": "\\", "t": "\t", "n": "\n", "r": "\r"}
@@ -17,11 +17,19 @@ _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20'")
 
 
 def escaped(text: str) -> str:
-    r"""Return a name with everything that does not show itself written as Python would write it.
+    r"""Return a name with invisible characters written as Python would write them.
 
     Control and format characters (directions, joiners, zero widths), line and paragraph separators, undecodable bytes,
     and what is private, unassigned or invisible become ``\n``, ``\x1b``, ``\u202e``, ``\U000e0001``; a backslash
-    becomes two. So two names never look alike for what cannot be seen, and `unescaped` gives back the name.
+    becomes two. So names that differ in invisible characters look different, and `unescaped` gives back the name.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
     """
     if text.isprintable() and text.isascii() and "\\" not in text:
         return text
@@ -29,15 +37,33 @@ def escaped(text: str) -> str:
 
 
 def unescaped(text: str) -> str:
-    """Return the name that `escaped` wrote; what is no escape of it stays as it is."""
+    """Undo `escaped`.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        What `escaped` was given; text that is not one of its escapes stays as it is.
+    """
     return _ESCAPE.sub(_meant, text)
 
 
 def spreadsheet_cell(text: str) -> str:
-    """Return a name as the text of a CSV cell: escaped, and behind ``'`` where a spreadsheet would see a formula.
+    """Return a name as the text of a CSV cell: escaped, and after ``'`` where a spreadsheet would see a formula.
 
     That is the advice of OWASP for what begins with ``= + - @`` (also in full width), a tab or the end of a line. What
     begins with ``'`` gets another one, so taking one away gives back the text.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
     """
     shown = escaped(text)
     return f"'{shown}" if text.startswith(_FORMULA) else shown

@@ -1,4 +1,4 @@
-"""Files that a command is about to write, and that must not be those it reads."""
+"""Check that a file about to be written is not one that is read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PathLike = str | os.PathLike[str]
 
 
 def require_distinct(output: PathLike, inputs: Iterable[PathLike]) -> None:
-    """Raise ArgumentError if writing `output` would replace one of `inputs`, by whatever name it goes.
+    """Raise ArgumentError if writing `output` would replace one of `inputs`, under whatever name.
 
     Files are the same if they are one on the disk: another spelling, a link, a hard link, another case where the file
-    system knows none. Where an input is a folder, `output` may not be it or lie in it. An output that does not exist
+    system ignores case. Where an input is a folder, `output` may not be it or lie in it. An output that does not exist
     yet can only lie in a folder.
 
     Parameters

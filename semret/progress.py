@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""Callbacks that report the progress of long work."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ Progress = Callable[[int, int], None]
 
 
 class Display(Protocol):
-    """A `Progress` that can also show what is waited for. Any function of two numbers serves where it is not needed."""
+    """A `Progress` that can also show what is waited for; elsewhere any function of two numbers will do."""
 
     def __call__(self, done: int, total: int, /) -> None:
         """Show that so many items are done."""
 
     def wait_for(self, what: str | None, /) -> None:
-        """Show what is waited for; None when that is over."""
+        """Show what is waited for; None when that is over.
+
+        Parameters
+        ----------
+        what : str or None
+        """
 
 
 @contextlib.contextmanager
 def waiting_for(what: str, progress: Progress | Display | None) -> Iterator[None]:
-    """Let `progress`, if it is a `Display`, show what is waited for in a ``with`` block: ``loading clip``."""
+    """Show what is waited for in a ``with`` block, such as ``loading clip``.
+
+    Parameters
+    ----------
+    what : str
+    progress : Progress, Display or None
+        Shows it if it is a `Display`.
+    """
     tell: Callable[[str | None], None] | None = getattr(progress, "wait_for", None)
     if tell is None:
         yield

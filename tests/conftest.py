@@ -108,7 +108,7 @@ def tiny_index(tmp_path, photos):
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory):
     """A folder of twelve rendered pictures: three scenes of four arrangements, ``scene-001-1.jpg`` and so on."""
-    from semret.eval.scenes import render_collection
+    from semret.eval.scenes.collection import render_collection
 
     folder = tmp_path_factory.mktemp("rendered") / "photos"
     render_collection(folder, 12, seed=1)

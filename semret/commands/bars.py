@@ -19,19 +19,38 @@ NARROW = 60
 
 
 class RateColumn(ProgressColumn):
-    """Items per second; nothing until two were counted, for there is no rate before."""
+    """Items per second, shown once two items have been counted."""
 
     def render(self, task: Task) -> Text:
-        """Return the rate as text."""
+        """Return the rate as text.
+
+        Parameters
+        ----------
+        task : rich.progress.Task
+
+        Returns
+        -------
+        rich.text.Text
+            Empty before two items were counted.
+        """
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f}/s", style="progress.data.speed")
 
 
 class CountColumn(rich_progress.MofNCompleteColumn):
-    """How many of how many; nothing until the total is known."""
+    """How many items of how many, shown once the total is known."""
 
     def render(self, task: Task) -> Text:
-        """Return the two numbers as text."""
+        """Return the two numbers as text.
+
+        Parameters
+        ----------
+        task : rich.progress.Task
+
+        Returns
+        -------
+        rich.text.Text
+        """
         return Text("") if task.total is None else super().render(task)
 
 
@@ -52,7 +71,17 @@ class _Display:
 
 @contextlib.contextmanager
 def drawn(label: str) -> Iterator[Display]:
-    """Draw a bar on stderr, as wide as the terminal; it goes when the ``with`` block ends."""
+    """Draw a bar on stderr, as wide as the terminal, and remove it when the ``with`` block ends.
+
+    Parameters
+    ----------
+    label : str
+        What is being done.
+
+    Yields
+    ------
+    Display
+    """
     console = Console(stderr=True)
     narrow = console.width < NARROW
     columns: list[ProgressColumn] = [

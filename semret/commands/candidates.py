@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semret.errors import ArgumentError
-from semret.foreign import read_regular
+from semret.foreign import UnfitFileError, read_regular
 
 MAX_BYTES = 512 << 20
 """Longest list that is read: some million long paths."""
@@ -31,13 +31,24 @@ _DIGITS = 19
 
 @dataclass(frozen=True)
 class Entry:
-    """One candidate of a list: where it stands, and what it may mean, the surest first."""
+    """One candidate of a list: where it stands, and the paths and ids it may mean, the most likely first."""
 
     place: str
     meanings: tuple[int | str, ...]
 
     def find(self, find: Callable[[int | str], int | None]) -> int | None:
-        """Return the id of the first meaning that is found, None if none is."""
+        """Look the entry up.
+
+        Parameters
+        ----------
+        find : callable
+            Gives the id of a path or id, None if it is not in the index.
+
+        Returns
+        -------
+        int or None
+            The id of the first meaning that is found; None if none of them is.
+        """
         return next((id_ for meaning in self.meanings if (id_ := find(meaning)) is not None), None)
 
     def __str__(self) -> str:
@@ -55,6 +66,11 @@ def read_candidates(file: Path, known: Callable[[int | str], int | None]) -> lis
         query``; or paths that end with zero bytes. UTF-8, UTF-16 or UTF-32 with a byte order mark, any line ends.
     known : callable
         Gives the id of an image, or None: tells a path that begins with a brace from broken JSON.
+
+    Returns
+    -------
+    list of Entry
+        In the order of the list; empty for an empty list.
 
     Raises
     ------
@@ -83,11 +99,13 @@ def _read(file: Path) -> bytes:
         if str(file) == "-":
             data = sys.stdin.buffer.read(MAX_BYTES + 1)
         elif _DESCRIPTOR.fullmatch(str(file)):
-            # A pipe that this very process was given, as in --candidates <(find ...): nobody else planted it.
+            # A pipe that the shell opened for this process, as in --candidates <(find ...), so not a planted file.
             with file.open("rb") as stream:
                 data = stream.read(MAX_BYTES + 1)
         else:
             return read_regular(file, most=MAX_BYTES)
+    except UnfitFileError as error:
+        raise ArgumentError(f"cannot read candidates from {file}: {error.strerror}; pipe it to - instead") from error
     except OSError as error:
         raise ArgumentError(f"cannot read candidates from {file}: {error.strerror or error}") from error
     if len(data) > MAX_BYTES:
@@ -107,7 +125,7 @@ def _decoded(data: bytes, file: Path) -> str | None:
 
 
 def _document(text: str) -> Any:
-    """Return the content of a JSON document of more than one line or entry, None if it is none."""
+    """Return the content of a text that is one JSON object or list as a whole, None of any other text."""
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:

@@ -13,19 +13,17 @@ from semret.commands.eval_options import (
     KernelsOption,
     LargestOption,
     ModelOption,
+    NetworkOptions,
     OneModelOption,
-    OutOption,
-    PaperProtocolOption,
-    PlotsOption,
-    SeedOption,
-    WeightsOption,
-    check_output,
-    finish,
+    ProtocolOptions,
+    ReportOptions,
+    follow_paper,
     given_options,
     loaders,
     names,
 )
-from semret.commands.options import DeviceOption, ReportFormat, ReportOption, SolverOption
+from semret.commands.eval_output import check_output, finish
+from semret.commands.options import SolverOption
 from semret.commands.output import progress_bar, reported
 from semret.errors import ArgumentError
 from semret.progress import waiting_for
@@ -36,9 +34,17 @@ CostCenterOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to ``semret eval``."""
-    for command in (translation, correlation, cka, runtime, approximation):
-        app.command(command.__name__)(command)
+    """Add this file's commands to ``semret eval``.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
+    app.command("translation")(translation)
+    app.command("correlation")(correlation)
+    app.command("cka")(cka)
+    app.command("runtime")(runtime)
+    app.command("approximation")(approximation)
 
 
 def translation(
@@ -54,20 +60,17 @@ def translation(
     ] = "none",
     largest: LargestOption = 1024,
     solver: SolverOption = "auction",
-    paper_protocol: PaperProtocolOption = False,
-    seed: SeedOption = 0,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    out: OutOption = None,
-    plots: PlotsOption = True,
-    format_: ReportOption = ReportFormat.table,
+    *,
+    protocol: ProtocolOptions,
+    network: NetworkOptions,
+    output: ReportOptions,
 ) -> None:
     """Tell overlapping crops from different pictures, layer by layer (section 4.1 and appendix B)."""
     with reported():
-        from semret.eval.experiments.translation import TranslationSettings, run_translation
-        from semret.eval.protocol import follow
+        from semret.eval.experiments.translation import run_translation
+        from semret.eval.experiments.translation_report import TranslationSettings
 
-        plots = check_output(out, plots)
+        plots = check_output(output)
         settings = TranslationSettings(
             pairs=pairs,
             batches=batches,
@@ -76,17 +79,16 @@ def translation(
             center=center,
             largest=largest,
             solver=solver,
-            seed=seed,
+            seed=protocol.seed,
         )
-        if paper_protocol:
-            settings = follow("translation", settings, given_options(context))
-        load = loaders([model], weights, device)[0]
+        settings = follow_paper("translation", settings, context, paper_protocol=protocol.paper_protocol)
+        load = loaders([model], network)[0]
         with progress_bar("crops") as progress:
             with waiting_for(f"loading {model}", progress):
                 backbone = load()
             report = run_translation(images, backbone, settings=settings, progress=progress)
-        report.settings["paper_protocol"] = paper_protocol
-        finish(report, out, plots, format_)
+        report.settings["paper_protocol"] = protocol.paper_protocol
+        finish(report, output, plots=plots)
 
 
 def correlation(
@@ -100,35 +102,30 @@ def correlation(
         str, typer.Option("--center", help="Mean to subtract: position (the paper's), channel, none.")
     ] = "position",
     solver: SolverOption = "auction",
-    paper_protocol: PaperProtocolOption = False,
-    seed: SeedOption = 0,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    out: OutOption = None,
-    plots: PlotsOption = True,
-    format_: ReportOption = ReportFormat.table,
+    *,
+    protocol: ProtocolOptions,
+    network: NetworkOptions,
+    output: ReportOptions,
 ) -> None:
     """Correlate similarity with the divergence of class probabilities (Tables 1 and 4); for classifiers."""
     with reported():
         from semret.eval.experiments.correlation import CorrelationSettings, run_correlation
-        from semret.eval.protocol import follow
 
-        plots = check_output(out, plots)
+        plots = check_output(output)
         settings = CorrelationSettings(
             count=count,
             kernels=names(kernels, "--kernels"),
             invariances=names(invariances, "--invariances"),
             center=center,
             solver=solver,
-            seed=seed,
+            seed=protocol.seed,
         )
-        if paper_protocol:
-            settings = follow("correlation", settings, given_options(context))
-        loads = loaders(model, weights, device)
+        settings = follow_paper("correlation", settings, context, paper_protocol=protocol.paper_protocol)
+        loads = loaders(model, network)
         with progress_bar("pictures") as progress:
             report = run_correlation(images, loads, settings=settings, progress=progress)
-        report.settings["paper_protocol"] = paper_protocol
-        finish(report, out, plots, format_)
+        report.settings["paper_protocol"] = protocol.paper_protocol
+        finish(report, output, plots=plots)
 
 
 def cka(
@@ -147,20 +144,17 @@ def cka(
     largest: LargestOption = 256,
     layers: Annotated[int | None, typer.Option("--layers", help="At most so many layers, evenly spaced.")] = None,
     solver: SolverOption = "auction",
-    paper_protocol: PaperProtocolOption = False,
-    seed: SeedOption = 0,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    out: OutOption = None,
-    plots: PlotsOption = True,
-    format_: ReportOption = ReportFormat.table,
+    *,
+    protocol: ProtocolOptions,
+    network: NetworkOptions,
+    output: ReportOptions,
 ) -> None:
     """Compare layers within and across models by CKA of either kind of similarity (appendix G)."""
     with reported():
-        from semret.eval.experiments.cka import CkaSettings, run_cka
-        from semret.eval.protocol import follow
+        from semret.eval.experiments.cka import run_cka
+        from semret.eval.experiments.cka_report import CkaSettings
 
-        plots = check_output(out, plots)
+        plots = check_output(output)
         settings = CkaSettings(
             count=count,
             batch=batch,
@@ -170,15 +164,14 @@ def cka(
             largest=largest,
             layers=layers,
             solver=solver,
-            seed=seed,
+            seed=protocol.seed,
         )
-        if paper_protocol:
-            settings = follow("cka", settings, given_options(context))
-        loads = loaders(model, weights, device)
+        settings = follow_paper("cka", settings, context, paper_protocol=protocol.paper_protocol)
+        loads = loaders(model, network)
         with progress_bar("pictures") as progress:
             report = run_cka(images, loads, settings=settings, progress=progress)
-        report.settings["paper_protocol"] = paper_protocol
-        finish(report, out, plots, format_)
+        report.settings["paper_protocol"] = protocol.paper_protocol
+        finish(report, output, plots=plots)
 
 
 def runtime(
@@ -189,11 +182,9 @@ def runtime(
     ] = "224,512,1024",
     pairs: Annotated[int | None, typer.Option("--pairs", help="Pairs of maps per size; default: by size.")] = None,
     center: CostCenterOption = "none",
-    paper_protocol: PaperProtocolOption = False,
-    seed: SeedOption = 0,
-    out: OutOption = None,
-    plots: PlotsOption = True,
-    format_: ReportOption = ReportFormat.table,
+    *,
+    protocol: ProtocolOptions,
+    output: ReportOptions,
 ) -> None:
     """Measure time and quality of every solver on real features (Table 5), one thread."""
     with reported():
@@ -202,26 +193,31 @@ def runtime(
         from semret.eval.protocol import PROTOCOLS
 
         given = given_options(context)
-        if paper_protocol and "sides" not in given:
+        if protocol.paper_protocol and "sides" not in given:
             sides = ",".join(str(side) for side in PROTOCOLS["runtime"].value_of("sides"))
-        if paper_protocol and "center" not in given:
+        if protocol.paper_protocol and "center" not in given:
             center = PROTOCOLS["runtime"].value_of("center")
         sizes = names(sides, "--sides")
         if not all(size.isdecimal() and int(size) >= 32 for size in sizes):
             raise ArgumentError(f"--sides is {sides!r}, expected sizes of at least 32 pixels, joined by commas")
         if pairs is not None and pairs < 1:
             raise ArgumentError(f"--pairs is {pairs}, expected at least 1")
-        plots = check_output(out, plots)
+        plots = check_output(output)
         with progress_bar("sizes") as progress:
             study = run_runtime(
-                images, sides=[int(size) for size in sizes], pairs=pairs, center=center, seed=seed, progress=progress
+                images,
+                sides=[int(size) for size in sizes],
+                pairs=pairs,
+                center=center,
+                seed=protocol.seed,
+                progress=progress,
             )
-        settings = {"sides": [int(size) for size in sizes], "pairs": pairs, "center": center, "seed": seed}
-        settings["paper_protocol"] = paper_protocol
+        settings = {"sides": [int(size) for size in sizes], "pairs": pairs, "center": center, "seed": protocol.seed}
+        settings["paper_protocol"] = protocol.paper_protocol
         report = report_costs("runtime", "Time and quality of solvers", study, settings)
         report.figures["runtime.png"] = draw_growth(study.costs)
         report.figures["quality.png"] = draw_trade_off(study.costs)
-        finish(report, out, plots, format_)
+        finish(report, output, plots=plots)
 
 
 def approximation(
@@ -231,11 +227,9 @@ def approximation(
     largest: LargestOption = 1024,
     count: Annotated[int, typer.Option("--count", help="Pictures.")] = 12,
     center: CostCenterOption = "none",
-    paper_protocol: PaperProtocolOption = False,
-    seed: SeedOption = 0,
-    out: OutOption = None,
-    plots: PlotsOption = True,
-    format_: ReportOption = ReportFormat.table,
+    *,
+    protocol: ProtocolOptions,
+    output: ReportOptions,
 ) -> None:
     """Measure how much of the optimum each approximation finds, layer by layer (Figure 6)."""
     with reported():
@@ -243,15 +237,15 @@ def approximation(
         from semret.eval.experiments.costs import draw_trade_off, report_costs
         from semret.eval.protocol import PROTOCOLS
 
-        if paper_protocol and "center" not in given_options(context):
+        if protocol.paper_protocol and "center" not in given_options(context):
             center = PROTOCOLS["approximation"].value_of("center")
-        plots = check_output(out, plots)
+        plots = check_output(output)
         with progress_bar("layers") as progress:
             study = run_approximation(
-                images, side=side, largest=largest, count=count, center=center, seed=seed, progress=progress
+                images, side=side, largest=largest, count=count, center=center, seed=protocol.seed, progress=progress
             )
-        settings = {"side": side, "largest": largest, "count": count, "center": center, "seed": seed}
-        settings["paper_protocol"] = paper_protocol
+        settings = {"side": side, "largest": largest, "count": count, "center": center, "seed": protocol.seed}
+        settings["paper_protocol"] = protocol.paper_protocol
         report = report_costs("approximation", "Quality of approximations by layer", study, settings)
         report.figures["approximation.png"] = draw_trade_off(study.costs)
-        finish(report, out, plots, format_)
+        finish(report, output, plots=plots)

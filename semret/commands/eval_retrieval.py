@@ -2,54 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semret.commands import eval_experiments as experiments
 from semret.commands.eval_options import (
     DEFAULT_MODELS,
-    FEATURES,
-    BatchOption,
-    CacheOption,
-    CenterOption,
-    DtypeOption,
-    FrameOption,
-    FullMatrixOption,
-    InvariancesOption,
-    KernelsOption,
+    FeatureOptions,
     MetricOption,
     ModelOption,
-    OutOption,
-    PaperProtocolOption,
-    PlotsOption,
+    ReportOptions,
+    RetrievalOptions,
     RootOption,
     SeedOption,
-    WeightsOption,
-    check_output,
     choices,
-    finish,
-    given_options,
+    follow_paper,
     names,
-    print_table,
     read_frame,
-    stages,
 )
-from semret.commands.options import DeviceOption, ReportFormat, ReportOption, SolverOption
-from semret.commands.output import progress_bar, reported, write_json
-from semret.commands.usage import Application
+from semret.commands.eval_output import check_output, finish, print_table, stages
+from semret.commands.options import ReportOption
+from semret.commands.output import ReportFormat, progress_bar, reported, write_json
 from semret.errors import ArgumentError
 from semret.outputs import require_distinct
 
 if TYPE_CHECKING:
-    from semret.eval.data.dataset import Dataset
+    from semret.eval.data.dataset import Dataset, Split
     from semret.eval.experiments.retrieval_report import RetrievalSettings, Run
-    from semret.eval.report.reports import Report
-
-app = Application(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
+    from semret.eval.report.document import Report
+    from semret.index.model_choice import ModelChoice
 
 
 class Layout(StrEnum):
@@ -59,13 +44,35 @@ class Layout(StrEnum):
     cityscapes = "cityscapes"
 
 
-def register(parent: typer.Typer) -> None:
-    """Add this file's commands to the application."""
-    experiments.register(app)
-    parent.add_typer(app, name="eval")
+@dataclass(frozen=True, kw_only=True)
+class CityscapesOptions(RetrievalOptions):
+    """How retrieval of streets is scored: by the classes in them."""
+
+    metric: MetricOption = "iou@1"
 
 
-@app.command("egoobjects")
+@dataclass(frozen=True)
+class _Plan:
+    """What is clear before a data set is read: settings, networks, and whether plots are drawn."""
+
+    settings: RetrievalSettings
+    models: list[ModelChoice]
+    plots: bool
+
+
+def register(app: typer.Typer) -> None:
+    """Add this file's commands to ``semret eval``.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
+    app.command("egoobjects")(egoobjects)
+    app.command("cityscapes")(cityscapes)
+    app.command("make-data")(make_data)
+    app.command("compare")(compare)
+
+
 def egoobjects(
     context: typer.Context,
     root: RootOption,
@@ -81,59 +88,26 @@ def egoobjects(
         typer.Option("--video-key", help="What names a video: auto, group, main, video, or fields joined by commas."),
     ] = "auto",
     subset: Annotated[str, typer.Option("--subset", help="Subset of the frames, or any.")] = "test",
-    kernels: KernelsOption = "cosine,linear,rbf",
-    invariances: InvariancesOption = "pooled,none,maxsim,permutation",
-    center: CenterOption = "position",
-    metric: MetricOption = "f1@1",
-    solver: SolverOption = "auction",
-    full_matrix: FullMatrixOption = False,
-    frame: FrameOption = None,
-    paper_protocol: PaperProtocolOption = False,
-    features: CacheOption = FEATURES,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = "float16",
-    batch_size: BatchOption = None,
-    out: OutOption = None,
-    plots: PlotsOption = True,
-    format_: ReportOption = ReportFormat.table,
+    *,
+    scoring: RetrievalOptions,
+    stored: FeatureOptions,
+    output: ReportOptions,
 ) -> None:
     """Retrieve frames that show the same objects (Table 2 of the paper): F1@1 by kernel and invariance."""
     with reported():
         from semret.eval.data.dataset import draw_split
         from semret.eval.data.egoobjects import load_egoobjects
-        from semret.eval.experiments.retrieval import run_retrieval
-        from semret.eval.protocol import follow
 
-        if out is not None:
-            require_distinct(out, [root])
-        settings = _settings(kernels, invariances, center, metric, "f1", solver, full_matrix, seed, dtype, frame)
-        if paper_protocol:
-            settings = follow("egoobjects", settings, given_options(context))
-        models = choices(model, weights, device)
-        plots = check_output(out, plots)
+        plan = _plan(context, "egoobjects", root, model, seed, scoring, stored, output)
         dataset = load_egoobjects(root, aspect=aspect, subset=None if subset == "any" else subset, video_key=video_key)
         sizes = database or [5000]
         split = draw_split(dataset, queries=queries, databases=sizes, seed=seed)
         for note in split.notes:
             typer.echo(note, err=True)
         asked = {"aspect": aspect, "video_key": video_key, "subset": subset, "queries": queries, "database": sizes}
-        with stages() as stage:
-            report, runs = run_retrieval(
-                dataset,
-                split,
-                models,
-                features,
-                settings=settings,
-                data_settings={**asked, "paper_protocol": paper_protocol},
-                batch_size=batch_size,
-                progress=stage,
-            )
-        _add_examples(report, dataset, runs, settings)
-        finish(report, out, plots, format_)
+        _retrieve(dataset, split, plan, {**asked, "paper_protocol": scoring.paper_protocol}, stored, output)
 
 
-@app.command("cityscapes")
 def cityscapes(
     context: typer.Context,
     root: RootOption,
@@ -142,53 +116,21 @@ def cityscapes(
         str, typer.Option("--classes", help="evaluated: the 19 of the official evaluation; all: every one.")
     ] = "evaluated",
     seed: SeedOption = 0,
-    kernels: KernelsOption = "cosine,linear,rbf",
-    invariances: InvariancesOption = "pooled,none,maxsim,permutation",
-    center: CenterOption = "position",
-    metric: MetricOption = "iou@1",
-    solver: SolverOption = "auction",
-    full_matrix: FullMatrixOption = False,
-    frame: FrameOption = None,
-    paper_protocol: PaperProtocolOption = False,
-    features: CacheOption = FEATURES,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    dtype: DtypeOption = "float16",
-    batch_size: BatchOption = None,
-    out: OutOption = None,
-    plots: PlotsOption = True,
-    format_: ReportOption = ReportFormat.table,
+    *,
+    scoring: CityscapesOptions,
+    stored: FeatureOptions,
+    output: ReportOptions,
 ) -> None:
     """Retrieve streets with the same classes (Table 3 of the paper): IoU of class sets, val queries train."""
     with reported():
         from semret.eval.data.cityscapes import load_cityscapes
-        from semret.eval.experiments.retrieval import run_retrieval
-        from semret.eval.protocol import follow
 
-        if out is not None:
-            require_distinct(out, [root])
-        settings = _settings(kernels, invariances, center, metric, "iou", solver, full_matrix, seed, dtype, frame)
-        if paper_protocol:
-            settings = follow("cityscapes", settings, given_options(context))
-        models = choices(model, weights, device)
-        plots = check_output(out, plots)
+        plan = _plan(context, "cityscapes", root, model, seed, scoring, stored, output)
         dataset, split = load_cityscapes(root, classes=classes)
-        with stages() as stage:
-            report, runs = run_retrieval(
-                dataset,
-                split,
-                models,
-                features,
-                settings=settings,
-                data_settings={"classes": classes, "paper_protocol": paper_protocol},
-                batch_size=batch_size,
-                progress=stage,
-            )
-        _add_examples(report, dataset, runs, settings)
-        finish(report, out, plots, format_)
+        asked = {"classes": classes, "paper_protocol": scoring.paper_protocol}
+        _retrieve(dataset, split, plan, asked, stored, output)
 
 
-@app.command("make-data")
 def make_data(
     layout: Annotated[Layout, typer.Argument(metavar="LAYOUT", help="egoobjects or cityscapes.")],
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty folder.")],
@@ -201,7 +143,8 @@ def make_data(
 ) -> None:
     """Render a data set whose content is known, in an official layout."""
     with reported():
-        from semret.eval.scenes import make_cityscapes, make_egoobjects
+        from semret.eval.scenes.cityscapes_layout import make_cityscapes
+        from semret.eval.scenes.egoobjects_layout import make_egoobjects
 
         with progress_bar("rendering") as progress:
             if layout is Layout.egoobjects:
@@ -216,14 +159,14 @@ def make_data(
         typer.echo(f"{count} pictures in {directory}", err=True)
 
 
-@app.command("compare")
 def compare(
     reports: Annotated[list[Path], typer.Argument(metavar="REPORT", help="report.json files, or --out folders.")],
     format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Put the metrics of reports side by side."""
     with reported():
-        from semret.eval.report.reports import compare_reports, read_report
+        from semret.eval.report.comparison import compare_reports
+        from semret.eval.report.files import read_report
 
         labels = [path.parent.name if path.name == "report.json" else path.name for path in reports]
         documents = [read_report(path) for path in reports]
@@ -234,35 +177,64 @@ def compare(
             print_table(table)
 
 
-def _settings(
-    kernels: str,
-    invariances: str,
-    center: str,
-    metric: str,
-    measure: str,
-    solver: str,
-    full_matrix: bool,
+def _plan(
+    context: typer.Context,
+    experiment: str,
+    root: Path,
+    model: list[str],
     seed: int,
-    dtype: str,
-    frame: str | None,
-) -> RetrievalSettings:
+    scoring: RetrievalOptions,
+    stored: FeatureOptions,
+    output: ReportOptions,
+) -> _Plan:
+    """Read and check everything that was asked for, before anything is read or computed."""
+    if output.out is not None:
+        require_distinct(output.out, [root])
+    settings = _settings(scoring, seed, stored.dtype, measure="iou" if experiment == "cityscapes" else "f1")
+    settings = follow_paper(experiment, settings, context, paper_protocol=scoring.paper_protocol)
+    models = choices(model, stored.weights, stored.device)
+    return _Plan(settings, models, check_output(output))
+
+
+def _retrieve(
+    dataset: Dataset, split: Split, plan: _Plan, asked: dict[str, Any], stored: FeatureOptions, output: ReportOptions
+) -> None:
+    """Run the experiment and print its report; `asked` says how data set and split were chosen."""
+    from semret.eval.experiments.retrieval import run_retrieval
+
+    with stages() as stage:
+        report, runs = run_retrieval(
+            dataset,
+            split,
+            plan.models,
+            stored.features,
+            settings=plan.settings,
+            data_settings=asked,
+            batch_size=stored.batch_size,
+            progress=stage,
+        )
+    _add_examples(report, dataset, runs, plan.settings)
+    finish(report, output, plots=plan.plots)
+
+
+def _settings(scoring: RetrievalOptions, seed: int, dtype: str, *, measure: str) -> RetrievalSettings:
     from semret.eval.experiments.retrieval_report import RetrievalSettings
     from semret.retrieval.similarity.kernels import check_modes
 
     chosen = RetrievalSettings(
-        kernels=names(kernels, "--kernels"),
-        invariances=names(invariances, "--invariances"),
-        center=center,
-        k=_answers(metric, measure),
-        solver=solver,
-        full_matrix=full_matrix,
+        kernels=names(scoring.kernels, "--kernels"),
+        invariances=names(scoring.invariances, "--invariances"),
+        center=scoring.center,
+        k=_answers(scoring.metric, measure),
+        solver=scoring.solver,
+        full_matrix=scoring.full_matrix,
         dtype=dtype,
-        frame=read_frame(frame),
+        frame=read_frame(scoring.frame),
         seed=seed,
     )
     for kernel in chosen.kernels:
         for invariance in chosen.invariances:
-            check_modes(kernel, invariance, center, solver)
+            check_modes(kernel, invariance, scoring.center, scoring.solver)
     return chosen
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.commands.output import Format, printable, say, write_csv, write_json, write_path, write_table
+from semret.commands.output import (
+    Format,
+    printable,
+    say,
+    write_csv,
+    write_json,
+    write_json_lines,
+    write_path,
+    write_table,
+)
 from semret.errors import StorageError
 
 if TYPE_CHECKING:
@@ -18,32 +27,61 @@ _WIDTH = 79
 _COLUMNS = ("query", "rank", "id", "path", "score", "pooled_score", "in_shortlist")
 
 
-def write_results(
-    results: list[SearchResult],
-    format_: Format,
-    *,
-    print0: bool = False,
-    html: Path | None = None,
-    settings: str = "",
-) -> None:
-    """Print results on stdout and, if asked, write the page; what the answers lack is said on stderr."""
+@dataclass(frozen=True, kw_only=True)
+class HitOptions:
+    """How hits are printed."""
+
+    format_: Annotated[Format, typer.Option("--format", help="How to print the hits.")] = Format.table
+    print0: Annotated[
+        bool, typer.Option("--print0", help="With --format paths: end each path with a zero byte, unescaped.")
+    ] = False
+    html: Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")] = None
+
+    def check(self) -> None:
+        """Refuse --print0 where it would do nothing.
+
+        Raises
+        ------
+        typer.BadParameter
+            If hits are not printed as paths.
+        """
+        if self.print0 and self.format_ is not Format.paths:
+            raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
+
+
+def write_results(results: list[SearchResult], options: HitOptions, *, settings: str = "") -> None:
+    """Print results on stdout and, if asked, write the page; notes go to stderr.
+
+    Parameters
+    ----------
+    results : list of SearchResult
+        One for each query.
+    options : HitOptions
+    settings : str
+        How the pictures were compared, for the page.
+
+    Raises
+    ------
+    StorageError
+        If the page cannot be written.
+    """
+    format_ = options.format_
     if format_ is Format.json:
         write_json([result.as_json() for result in results])
     elif format_ is Format.jsonl:
-        for result in results:
-            typer.echo(json.dumps(result.as_json(), allow_nan=False))
+        write_json_lines(result.as_json() for result in results)
     elif format_ is Format.csv:
         write_csv(_COLUMNS, [row for result in results for row in _csv_rows(result)])
     elif format_ is Format.paths:
         for result in results:
             for hit in result:
                 for path in hit.paths:
-                    write_path(path, zero=print0)
+                    write_path(path, zero=options.print0)
     else:
         _write_tables(results)
     _write_notes(results, missed=format_ is not Format.table)
-    if html is not None:
-        _write_page(results, html, settings)
+    if options.html is not None:
+        _write_page(results, options.html, settings)
 
 
 def _csv_rows(result: SearchResult) -> list[list[object]]:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from semret.commands.interrupt import INTERRUPTED, interrupt, leave_interrupted
-from semret.commands.options import DeviceOption, IndexOption, ReportFormat, ReportOption, complete_model
-from semret.commands.output import printable, progress_bar, reported, say, show_error, write_fields, write_json
+from semret.commands.index_output import show_estimate, show_report
+from semret.commands.interrupt import INTERRUPTED
+from semret.commands.options import DeviceOption, IndexOption, ReportOption, complete_model
+from semret.commands.output import (
+    ReportFormat,
+    progress_bar,
+    readable,
+    reported,
+    say,
+    show_error,
+    write_fields,
+    write_json,
+)
+from semret.commands.process import stopped_by_interrupt
 from semret.errors import SemretError
-
-if TYPE_CHECKING:
-    from semret.index.model_choice import ModelChoice
-    from semret.index.sync.estimate import Estimate
-    from semret.index.sync.report import SyncOptions, SyncReport
-
-SHOWN = 20
-"""Skipped files that are named one by one on a terminal."""
 
 
 class Storage(StrEnum):
@@ -52,7 +51,12 @@ class Precision(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to the application."""
+    """Add this file's commands to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("index")(index)
     app.command("info")(info)
 
@@ -153,120 +157,29 @@ def index(
         raise typer.Exit(1)
 
 
-def show_estimate(
-    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: ReportFormat
-) -> None:
-    """Measure on a few pictures, and print what the run would take."""
-    from semret.index.sync.estimate import estimate
-
-    found = estimate(
-        directory,
-        paths,
-        choice.loader(directory),
-        dtype=options.dtype,
-        batch_size=options.batch_size,
-        workers=options.threads,
-        prune=options.prune,
-    )
-    if format_ is ReportFormat.json:
-        write_json(found.as_json())
-        return
-    tell_exceptions(found)
-    typer.echo(f"{found.images} images, {found.to_embed} of them to embed, into {printable(found.index)}")
-    typer.echo(f"{counted(found)}; nothing was written")
-    if found.seconds is None:
-        typer.echo("none of the pictures tried could be read, so how long it takes is not known")
-    elif found.to_embed:
-        typer.echo(
-            f"{readable(found.bytes)} ({readable(found.bytes_per_image)} per image), about {duration(found.seconds)}; "
-            f"measured on {found.measured} of them"
-        )
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people: ``40 s``, ``12 min``, ``3.4 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """Read ``HxW``, or one number for a square."""
+    """Read ``HxW``, or one number for a square.
+
+    Parameters
+    ----------
+    text : str or None
+
+    Returns
+    -------
+    (int, int) or None
+        Height and width in pixels; None for None.
+
+    Raises
+    ------
+    typer.BadParameter
+        If the text is something else.
+    """
     if text is None:
         return None
     match = re.fullmatch(r"(\d{1,5})(?:[xX](\d{1,5}))?", text.strip())
     if match is None:
         raise typer.BadParameter(f"{text!r} is no size; write HxW, as in 512x512", param_hint="--size")
     return int(match[1]), int(match[2] or match[1])
-
-
-@contextlib.contextmanager
-def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C was pressed; pressed a second time, it ends the program at once."""
-    pressed = threading.Event()
-
-    def press(number: int, frame: Any) -> None:
-        del number, frame
-        pressed.set()
-        signal.signal(signal.SIGINT, interrupt)
-        say("semret: finishing what was begun; press Ctrl-C again to stop at once")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed.is_set
-    except KeyboardInterrupt:
-        # Python's own way out would wait for the passes that are under way, which may take minutes.
-        leave_interrupted()
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def show_report(report: SyncReport, format_: ReportFormat) -> None:
-    """Print what was done on stdout, and what was skipped or kept on stderr."""
-    if format_ is ReportFormat.json:
-        write_json(report.as_json())
-        return
-    tell_exceptions(report)
-    typer.echo(f"{report.images} images in {printable(report.index)}: {counted(report)}")
-    speed = f"{report.embedded} embedded in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)"
-    typer.echo(f"{speed}; {readable(report.bytes)}, {readable(report.bytes_per_image)} per image")
-
-
-def tell_exceptions(report: SyncReport | Estimate) -> None:
-    """Name on stderr what was skipped, and what is kept although it is gone."""
-    for path, reason in report.skipped[:SHOWN]:
-        say(f"semret: skipped {printable(path)}: {printable(reason)}")
-    if len(report.skipped) > SHOWN:
-        say(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all")
-    for path, images in report.kept_in[:SHOWN]:
-        say(
-            f"semret: kept {images} {'image' if images == 1 else 'images'} of {printable(path)}, "
-            "which is missing or empty; --prune removes what is kept"
-        )
-    if len(report.kept_in) > SHOWN:
-        say(f"semret: and those of {len(report.kept_in) - SHOWN} folders more")
-
-
-def counted(report: SyncReport | Estimate) -> str:
-    """Return how many files became what, in words."""
-    changes = ["added", "updated", "renamed", "removed", "unchanged"]
-    if report.kept:
-        changes.append("kept")
-    counts = ", ".join(f"{getattr(report, name)} {name}" for name in changes)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in report.left_out.items())
-    return f"{counts}, {len(report.skipped)} skipped" + (f"; not read: {kinds}" if kinds else "")
-
-
-def readable(size: float) -> str:
-    """Return a number of bytes for people: ``1.4 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:

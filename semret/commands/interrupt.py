@@ -6,7 +6,7 @@ import os
 import signal
 
 TYPE_CHECKING = False
-"""As `typing` has it, which takes a while to load."""
+"""Stands for `typing.TYPE_CHECKING`, since `typing` takes a while to load."""
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -23,7 +23,19 @@ def watch() -> None:
 def interrupt(number: int, frame: FrameType | None) -> None:
     """Answer Ctrl-C: raise KeyboardInterrupt, or leave at once while a module is being imported.
 
-    An exception in the middle of an import surfaces as whatever the modules above make of it, or is lost.
+    An exception in the middle of an import would be turned into another one by the modules that import, or be lost.
+
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+    frame : frame or None
+        What was running when the signal came.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Where no import is under way.
     """
     del number
     while frame is not None:

@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
-from semret.commands.index import readable
-from semret.commands.options import IndexOption, ReportFormat, ReportOption
-from semret.commands.output import printable, progress_bar, reported, write_json
+from semret.commands.options import IndexOption, ReportOption
+from semret.commands.output import ReportFormat, printable, progress_bar, readable, reported, write_json
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to the application."""
+    """Add this file's commands to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("remove")(remove)
     app.command("compact")(compact)
     app.command("export")(export)

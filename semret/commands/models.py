@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semret.commands.output import Format, reported, write_csv, write_json, write_table
+from semret.commands.output import Format, reported, write_csv, write_json, write_json_lines, write_table
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import BackboneSpec
@@ -16,7 +15,12 @@ _COLUMNS = ("name", "checkpoint", "licence", "S", "C", "input", "text", "weights
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's command to the application."""
+    """Add this file's command to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("models")(models)
 
 
@@ -37,8 +41,7 @@ def models(
     if format_ is Format.json:
         write_json(rows)
     elif format_ is Format.jsonl:
-        for row in rows:
-            typer.echo(json.dumps(row))
+        write_json_lines(rows)
     elif format_ is Format.paths:
         for row in rows:
             typer.echo(row["name"])
@@ -49,7 +52,7 @@ def models(
 
 
 def _describe(spec: BackboneSpec, weights: str) -> dict[str, Any]:
-    """Return what is known of a backbone as plain values; `weights` is where they lie, empty if they are not here."""
+    """Return a backbone's properties as plain values; `weights` is empty if they are not on this machine."""
     grid, preprocessing = spec.grid, spec.preprocessing
     return {
         "name": spec.name,

@@ -9,14 +9,7 @@ from typing import Annotated
 
 import typer
 
-from semret.commands.output import Format
-
-
-class ReportFormat(StrEnum):
-    """How a report is printed."""
-
-    table = "table"
-    json = "json"
+from semret.commands.output import ReportFormat
 
 
 class Kernel(StrEnum):
@@ -45,24 +38,44 @@ class Centering(StrEnum):
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Return the names of backbones that begin so, for the shell's completion."""
+    """Complete the name of a backbone for the shell.
+
+    Parameters
+    ----------
+    incomplete : str
+        What has been typed of it.
+
+    Returns
+    -------
+    list of str
+        Names that begin so.
+    """
     from semret.index.backbones.registry import list_backbones
 
     return [spec.name for spec in list_backbones() if spec.name.startswith(incomplete)]
 
 
 def check_device(name: str | None) -> str | None:
-    """Refuse what is no name of a device, before anything is loaded."""
+    """Refuse an unknown device before anything is loaded.
+
+    Parameters
+    ----------
+    name : str or None
+
+    Returns
+    -------
+    str or None
+        The name as it came.
+
+    Raises
+    ------
+    typer.BadParameter
+        If it is neither cpu, cuda, cuda:N nor mps.
+    """
     if name is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", name) is None:
         hint = "; a graphics card of NVIDIA is cuda, Apple's is mps" if name.lower() == "gpu" else ""
         raise typer.BadParameter(f"there is no device {name!r}; choose cpu, cuda, cuda:N or mps{hint}")
     return name
-
-
-def check_print0(print0: bool, format_: Format) -> None:
-    """Refuse --print0 where it would do nothing."""
-    if print0 and format_ is not Format.paths:
-        raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
 
 
 IndexOption = Annotated[

@@ -20,7 +20,7 @@ from semret.progress import Display
 
 
 class Format(StrEnum):
-    """How a result is printed."""
+    """How hits and lists of names are printed."""
 
     table = "table"
     json = "json"
@@ -29,8 +29,34 @@ class Format(StrEnum):
     paths = "paths"
 
 
+class ValueFormat(StrEnum):
+    """How a result without paths is printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class ReportFormat(StrEnum):
+    """How a report is printed; it is one document, so it has no form as lines or as CSV."""
+
+    table = "table"
+    json = "json"
+
+
 def printable(text: str) -> str:
-    """Escape what does not show itself, so that a file name can neither steer the terminal nor hide anything in it."""
+    """Escape invisible characters, so that a file name can neither steer the terminal nor hide anything in it.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        See `semret.names.escaped`.
+    """
     return escaped(text)
 
 
@@ -45,20 +71,72 @@ def reported() -> Iterator[None]:
 
 
 def show_error(error: SemretError) -> None:
-    """Print an error as one line on stderr."""
+    """Print an error as one line on stderr.
+
+    Parameters
+    ----------
+    error : SemretError
+    """
     say(f"semret: {printable(' '.join(str(error).split()))}")
 
 
 def say(line: str) -> None:
-    """Print a line on stderr. Where that cannot be written, nobody listens: the results matter more."""
+    """Print a line on stderr; where that fails, go on, since the results matter more.
+
+    Parameters
+    ----------
+    line : str
+    """
     with contextlib.suppress(OSError):
-        # Not by typer, which writes past the progress bar: then the bar would not make room.
+        # typer.echo would write past the progress bar, which then would not move aside.
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
 
+def readable(size: float) -> str:
+    """Return a number of bytes for people: ``1.4 MB``.
+
+    Parameters
+    ----------
+    size : float
+        Bytes.
+
+    Returns
+    -------
+    str
+        Decimal units, from ``B`` to ``TB``.
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people: ``40 s``, ``12 min``, ``3.4 h``.
+
+    Parameters
+    ----------
+    seconds : float
+
+    Returns
+    -------
+    str
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def write_path(path: str, *, zero: bool = False) -> None:
-    """Print a path on a line of its own, escaped; or its exact bytes and a zero byte, as ``xargs -0`` wants them."""
+    """Print a path: escaped on a line of its own, or its exact bytes and a zero byte, as ``xargs -0`` reads them.
+
+    Parameters
+    ----------
+    path : str
+    zero : bool
+    """
     if zero:
         sys.stdout.buffer.write(os.fsencode(path) + b"\0")
         sys.stdout.buffer.flush()
@@ -67,12 +145,37 @@ def write_path(path: str, *, zero: bool = False) -> None:
 
 
 def write_json(value: Any) -> None:
-    """Print a JSON document on stdout."""
+    """Print a JSON document on stdout.
+
+    Parameters
+    ----------
+    value : any
+        A JSON value without NaN and infinity.
+    """
     typer.echo(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False))
 
 
+def write_json_lines(values: Iterable[Any]) -> None:
+    """Print values on stdout, each as JSON on a line of its own.
+
+    Parameters
+    ----------
+    values : iterable
+        JSON values, without NaN and infinity.
+    """
+    for value in values:
+        typer.echo(json.dumps(value, allow_nan=False))
+
+
 def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a CSV document: text quoted and safe to open in a spreadsheet, numbers bare, None an empty cell."""
+    """Print a CSV document: text quoted and safe to open in a spreadsheet, numbers bare, None as an empty cell.
+
+    Parameters
+    ----------
+    header : sequence of str
+    rows : iterable of sequence
+        Texts, numbers and None.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     # Quotes around every text: programs that split at semicolons see no formula inside one either.
@@ -86,7 +189,13 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> None:
     """Print aligned columns; the columns in `right` are aligned to the right.
 
-    In a terminal long cells are folded to its width, so that no line breaks the columns; elsewhere nothing is.
+    In a terminal long cells are folded to its width, so that no line breaks the columns; elsewhere nothing is folded.
+
+    Parameters
+    ----------
+    header : list of str
+    rows : list of list of str
+    right : frozenset of int
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
@@ -104,7 +213,12 @@ def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[in
 
 
 def write_fields(fields: list[tuple[str, str]]) -> None:
-    """Print names and values, one pair a line; in a terminal long values are folded beside their names."""
+    """Print names and values, one pair a line; in a terminal long values are folded beside their names.
+
+    Parameters
+    ----------
+    fields : list of (str, str)
+    """
     cells = [(name, printable(value)) for name, value in fields]
     if sys.stdout.isatty():
         from semret.commands.tables import draw_fields
@@ -118,7 +232,18 @@ def write_fields(fields: list[tuple[str, str]]) -> None:
 
 @contextlib.contextmanager
 def progress_bar(label: str) -> Iterator[Display | None]:
-    """Give a callback that draws a bar with rate and remaining time on stderr, or None when that is no terminal."""
+    """Draw a bar with rate and remaining time on stderr.
+
+    Parameters
+    ----------
+    label : str
+        What is being done.
+
+    Yields
+    ------
+    Display or None
+        None where stderr is no terminal.
+    """
     if not sys.stderr.isatty():
         yield None
         return

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from semret.commands.interrupt import INTERRUPTED, leave_interrupted
+from semret.commands.interrupt import INTERRUPTED, interrupt, leave_interrupted
 from semret.commands.output import say
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF, errno.EINVAL}
 
 
 class _Handler(logging.StreamHandler[Any]):
-    """Writes where stderr is now: while a progress bar is drawn, that is above the bar."""
+    """Writes to the current `sys.stderr`: while a progress bar is drawn, that prints above the bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -36,15 +38,45 @@ def run(app: Callable[[], object]) -> NoReturn:
     _prepare_streams()
     logging.basicConfig(format="semret: %(message)s", level=logging.ERROR, handlers=[_Handler()])
     logging.getLogger("semret").setLevel(logging.WARNING)
-    # It prints what it has to say about a download by itself; once is enough.
+    # It prints messages about downloads by itself; without this they would appear twice.
     logging.getLogger("huggingface_hub").propagate = False
     status, sound = _status(app)
-    # What is left to do is Python's own clearing up, which an interrupt would spoil.
+    # Only Python's own cleaning up is left, which an interrupt would disturb.
     signal.signal(signal.SIGINT, lambda *_: leave_interrupted())
     if sound and status != INTERRUPTED:
         sys.exit(status)
-    # Python would try once more to write what could not be written, or wait for threads nobody waits for.
+    # sys.exit would try once more to write what could not be written, and wait for threads that are not needed.
     os._exit(status)
+
+
+@contextlib.contextmanager
+def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
+    """Let work end by itself when Ctrl-C is pressed; pressed a second time, it ends the program at once.
+
+    Yields
+    ------
+    callable
+        Tells whether Ctrl-C was pressed. In a thread other than the main one, which gets no signals, it never was.
+    """
+    pressed = threading.Event()
+
+    def press(number: int, frame: Any) -> None:
+        del number, frame
+        pressed.set()
+        signal.signal(signal.SIGINT, interrupt)
+        say("semret: finishing what was begun; press Ctrl-C again to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set
+        return
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed.is_set
+    except KeyboardInterrupt:
+        # Python's own way out would wait for the passes that are under way, which may take minutes.
+        leave_interrupted()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _status(app: Callable[[], object]) -> tuple[int, bool]:
@@ -58,11 +90,11 @@ def _status(app: Callable[[], object]) -> tuple[int, bool]:
     except BrokenPipeError:
         return 0, False
     except OSError as error:
-        # Those of a command's work have become errors of ours: this one most likely came while printing.
+        # Errors of a command's own files have become errors of semret: this one most likely came while printing.
         what = error.filename or ("cannot write the output" if error.errno in _OF_WRITING else "failed")
         say(f"semret: {what}: {error.strerror}")
         return 1, False
-    # The reader of our output (head, less) has gone: typer then puts another stream in its place. No error of ours.
+    # typer replaces stdout when the program that reads it (head, less) has ended; that is not an error.
     return (status, True) if sys.stdout is stdout else (0, False)
 
 
@@ -75,9 +107,9 @@ def _run_command(app: Callable[[], object]) -> int:
 
 
 def _prepare_streams() -> None:
-    """Make streams of what was given: a closed one leads nowhere, and any text can be written to the others.
+    """Open closed standard streams to the null device, and let the others take any text.
 
-    A file that is opened later would otherwise take the number of a closed stream, and what is printed would go there.
+    Otherwise a file that is opened later could get the number of a closed stream, and printed text would go into it.
     """
     for number in range(3):
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semret.commands.candidates import read_candidates
-from semret.commands.hits import write_results
+from semret.commands.hits import HitOptions, write_results
 from semret.commands.options import (
     Centering,
     DeviceOption,
@@ -18,9 +19,8 @@ from semret.commands.options import (
     Kernel,
     KernelOption,
     SolverOption,
-    check_print0,
 )
-from semret.commands.output import Format, reported, say, show_error
+from semret.commands.output import reported, say, show_error
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.outputs import require_distinct
 
@@ -30,19 +30,79 @@ if TYPE_CHECKING:
 
 _STALE_SHOWN = 5
 
-CenterOption = Annotated[Centering, typer.Option("--center", help="Mean of the database subtracted from all patches.")]
-WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", help="Checkpoint, if the index was made with one of your own.")
-]
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print the hits.")]
 ExcludeOption = Annotated[
     bool, typer.Option("--exclude-self", help="Leave out the query's own picture and its copies, if they are indexed.")
 ]
-HtmlOption = Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """How pictures are compared."""
+
+    kernel: KernelOption = Kernel.cosine
+    invariance: InvarianceOption = Invariance.permutation
+    solver: SolverOption = "auction"
+    center: Annotated[Centering, typer.Option("--center", help="Mean of the database subtracted from all patches.")] = (
+        Centering.channel
+    )
+
+    def names(self) -> dict[str, str]:
+        """Return the choices by the names that the library has for them.
+
+        Returns
+        -------
+        dict
+        """
+        return {
+            "kernel": self.kernel.value,
+            "invariance": self.invariance.value,
+            "solver": self.solver,
+            "center": self.center.value,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.invariance.value} · {self.kernel.value} · centring {self.center.value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """Which index is searched, and how its network is loaded."""
+
+    index: IndexOption = None
+    weights: Annotated[
+        Path | None, typer.Option("--weights", help="Checkpoint, if the index was made with one of your own.")
+    ] = None
+    device: DeviceOption = None
+
+    def open(self, queries: list[str]) -> SearchEngine:
+        """Open the index.
+
+        Parameters
+        ----------
+        queries : list of str
+            Where no index is named, it is also looked for above those that are files.
+
+        Returns
+        -------
+        SearchEngine
+
+        Raises
+        ------
+        IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
+            See `semret.retrieval.search.engine.open_index`.
+        """
+        from semret.retrieval.search.engine import open_index
+
+        return open_index(self.index, near=_files(queries), weights=self.weights, device=self.device)
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to the application."""
+    """Add this file's commands to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("query")(query)
     app.command("rerank")(rerank)
 
@@ -66,10 +126,8 @@ def query(
     shortlist: Annotated[
         int | None, typer.Option("--shortlist", help="Candidates to rerank; default: 100, or k if that is larger.")
     ] = None,
-    kernel: KernelOption = Kernel.cosine,
-    invariance: InvarianceOption = Invariance.permutation,
-    solver: SolverOption = "auction",
-    center: CenterOption = Centering.channel,
+    *,
+    matching: MatchingOptions,
     exhaustive: Annotated[
         bool,
         typer.Option(
@@ -77,14 +135,8 @@ def query(
         ),
     ] = False,
     exclude_self: ExcludeOption = False,
-    index: IndexOption = None,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    format_: FormatOption = Format.table,
-    print0: Annotated[
-        bool, typer.Option("--print0", help="With --format paths: end each path with a zero byte, unescaped.")
-    ] = False,
-    html: HtmlOption = None,
+    opened: EngineOptions,
+    output: HitOptions,
 ) -> None:
     """Find the indexed pictures most similar to IMAGE.
 
@@ -98,27 +150,23 @@ def query(
         raise typer.BadParameter("a sentence is in no index; give an IMAGE too", param_hint="--exclude-self")
     if (images or []).count("-") > 1:
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
-    check_print0(print0, format_)
+    output.check()
     with reported():
         from semret.index.indexed_pictures import require_no_source
-        from semret.retrieval.search.engine import open_index
         from semret.retrieval.search.options import SearchOptions
 
-        engine = open_index(index, near=_files(images or []), weights=weights, device=device)
+        engine = opened.open(images or [])
         options = SearchOptions(
             k=k,
             shortlist=shortlist,
-            kernel=kernel.value,
-            invariance=invariance.value,
-            solver=solver,
-            center=center.value,
+            **matching.names(),
             exhaustive=exhaustive,
             exclude_self=exclude_self,
         )
         options.check(max(len(engine), 1))
-        if html is not None:
-            require_distinct(html, _files(images or []))
-            require_no_source(html, engine.collection)
+        if output.html is not None:
+            require_distinct(output.html, _files(images or []))
+            require_no_source(output.html, engine.collection)
         results, failures = [], []
         for name in images or []:
             try:
@@ -126,11 +174,11 @@ def query(
             except ImageDecodeError as error:
                 failures.append(error)
         results += [engine.query_text(sentence, k=k) for sentence in text or []]
-        settings = f"{invariance.value} · {kernel.value} · centring {center.value}" if images else ""
+        settings = str(matching) if images else ""
         if text:
             settings = " · ".join(filter(None, [settings, "sentences by the pooled embedding"]))
             say("semret: a sentence has no patches to match; ranked by the pooled embedding")
-        write_results(results, format_, print0=print0, html=html, settings=settings)
+        write_results(results, output, settings=settings)
         for failure in failures:
             show_error(failure)
     if failures:
@@ -150,19 +198,11 @@ def rerank(
         ),
     ],
     k: Annotated[int | None, typer.Option("-k", help="Hits; default, and at most: all candidates.")] = None,
-    kernel: KernelOption = Kernel.cosine,
-    invariance: InvarianceOption = Invariance.permutation,
-    solver: SolverOption = "auction",
-    center: CenterOption = Centering.channel,
+    *,
+    matching: MatchingOptions,
     exclude_self: ExcludeOption = False,
-    index: IndexOption = None,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    format_: FormatOption = Format.table,
-    print0: Annotated[
-        bool, typer.Option("--print0", help="With --format paths: end each path with a zero byte, unescaped.")
-    ] = False,
-    html: HtmlOption = None,
+    opened: EngineOptions,
+    output: HitOptions,
 ) -> None:
     """Order the candidates of your own first stage by similarity to a picture.
 
@@ -171,28 +211,23 @@ def rerank(
     """
     if query == "-" and str(candidates) == "-":
         raise typer.BadParameter("--query is - too, but standard input can be read once", param_hint="--candidates")
-    check_print0(print0, format_)
+    output.check()
     with reported():
         from semret.index.indexed_pictures import require_no_source
-        from semret.retrieval.search.engine import open_index
 
-        engine = open_index(index, near=_files([query]), weights=weights, device=device)
-        if html is not None:
-            require_distinct(html, [*_files([query]), candidates])
-            require_no_source(html, engine.collection)
+        engine = opened.open([query])
+        if output.html is not None:
+            require_distinct(output.html, [*_files([query]), candidates])
+            require_no_source(output.html, engine.collection)
         chosen = _choose(engine, candidates)
         result = engine.rerank(
             _picture(query),
             chosen,
-            kernel=kernel.value,
-            invariance=invariance.value,
-            solver=solver,
-            center=center.value,
+            **matching.names(),
             exclude_self=exclude_self,
             **({} if k is None else {"k": k}),
         )
-        settings = f"{len(chosen)} given candidates · {invariance.value} · {kernel.value} · centring {center.value}"
-        write_results([result], format_, print0=print0, html=html, settings=settings)
+        write_results([result], output, settings=f"{len(chosen)} given candidates · {matching}")
 
 
 def _picture(name: str) -> ImageLike:
@@ -211,7 +246,7 @@ def _files(names: list[str]) -> list[str]:
 
 
 def _choose(engine: SearchEngine, file: Path) -> list[int]:
-    """Return the ids that a list of candidates stands for; what is not in the index is reported and passed over."""
+    """Return the ids of a list of candidates; candidates that are not in the index are reported and passed over."""
     engine.require_images()
     entries = read_candidates(file, engine.find)
     found = [(entry, entry.find(engine.find)) for entry in entries]

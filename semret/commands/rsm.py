@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -11,7 +10,15 @@ from typing import Annotated, Any
 import typer
 
 from semret.commands.options import Centering, Invariance, Kernel, SolverOption
-from semret.commands.output import progress_bar, reported, write_csv, write_json, write_table
+from semret.commands.output import (
+    ValueFormat,
+    progress_bar,
+    reported,
+    write_csv,
+    write_json,
+    write_json_lines,
+    write_table,
+)
 from semret.outputs import require_distinct
 
 
@@ -30,20 +37,16 @@ class Estimator(StrEnum):
     unbiased = "unbiased"
 
 
-class ValueFormat(StrEnum):
-    """How a result without paths is printed."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
-
-
 FormatOption = Annotated[ValueFormat, typer.Option("--format", help="How to print the result.")]
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's commands to the application."""
+    """Add this file's commands to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("rsm")(rsm)
     app.command("cka")(cka)
 
@@ -153,7 +156,7 @@ def cka(
 
 
 def _key(file: Path, dataset: str | None, files: list[Path]) -> str | None:
-    """Return the name to look for in a file: none in a .npy file, if it is beside one that knows names."""
+    """Return the name of the array to read from a file; None for a .npy file beside one that has names."""
     nameless = [other.suffix.lower() == ".npy" for other in files]
     return None if file.suffix.lower() == ".npy" and not all(nameless) else dataset
 
@@ -162,8 +165,7 @@ def _write(rows: list[dict[str, Any]], format_: ValueFormat, *, one: bool = Fals
     if format_ is ValueFormat.json:
         write_json(rows[0] if one else rows)
     elif format_ is ValueFormat.jsonl:
-        for row in rows:
-            typer.echo(json.dumps(row, allow_nan=False))
+        write_json_lines(rows)
     elif format_ is ValueFormat.csv:
         write_csv(list(rows[0]), [list(row.values()) for row in rows])
     else:

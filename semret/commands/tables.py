@@ -19,7 +19,14 @@ LEAST = 10
 
 
 def draw_table(header: list[str], rows: list[list[str]], right: frozenset[int]) -> None:
-    """Print a table on stdout as wide as the terminal allows; the columns in `right` are aligned to the right."""
+    """Print a table on stdout as wide as the terminal allows; the columns in `right` are aligned to the right.
+
+    Parameters
+    ----------
+    header : list of str
+    rows : list of list of str
+    right : frozenset of int
+    """
     console = _console()
     natural = [max(cell_len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     widths = shared_widths(natural, right, console.width)
@@ -36,20 +43,27 @@ def draw_table(header: list[str], rows: list[list[str]], right: frozenset[int]) 
 
 
 def shared_widths(natural: Sequence[int], right: frozenset[int], room: int) -> list[int] | None:
-    """Return a width for each column, in sum with the gaps at most `room`; None if some would be too narrow.
+    """Share the width of a terminal among columns.
 
     Parameters
     ----------
     natural : sequence of int
         Widths at which nothing is folded.
-    right : set of int
+    right : frozenset of int
         Columns of numbers, which are never folded.
+    room : int
+        Width of the terminal.
+
+    Returns
+    -------
+    list of int or None
+        With the gaps at most `room` in sum; None if a column would be too narrow to read.
     """
     widths = list(natural)
     left = room - GAP * (len(widths) - 1)
     foldable = [column for column, width in enumerate(natural) if column not in right and width > LEAST]
     left -= sum(width for column, width in enumerate(natural) if column not in foldable)
-    # The shortest first: what it does not need of its share is for the longer ones.
+    # The shortest first: the part of its share that it does not need is left for the longer ones.
     for count, column in enumerate(sorted(foldable, key=lambda column: natural[column])):
         widths[column] = min(natural[column], left // (len(foldable) - count))
         left -= widths[column]
@@ -59,7 +73,12 @@ def shared_widths(natural: Sequence[int], right: frozenset[int], room: int) -> l
 
 
 def draw_fields(records: Sequence[Sequence[tuple[str, str]]]) -> None:
-    """Print records on stdout, each as names beside values, with a blank line between them."""
+    """Print records on stdout, each as names beside values, with a blank line between them.
+
+    Parameters
+    ----------
+    records : sequence of sequence of (str, str)
+    """
     console = _console()
     widest = max((cell_len(name) for record in records for name, _ in record), default=0)
     room = max(console.width - widest - GAP, 1)

@@ -1,11 +1,14 @@
-"""How commands describe themselves."""
+"""How commands are declared: options that several of them share, and usage lines as manuals write them."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -17,22 +20,46 @@ class Command(TyperCommand):
     """A command whose usage line is written as manuals write it: ``PATH...``, whatever typer puts around it."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        """Return the parts of the usage line after the command's name."""
+        """Return the parts of the usage line after the command's name.
+
+        Parameters
+        ----------
+        ctx : click.Context
+
+        Returns
+        -------
+        list of str
+        """
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; without a current folder, only if none of its paths needs one."""
+        """Run the command; in a current folder that was deleted, only if no path depends on it.
+
+        Parameters
+        ----------
+        ctx : click.Context
+
+        Returns
+        -------
+        any
+            What the command returns.
+
+        Raises
+        ------
+        typer.Exit
+            If a path is relative to a folder that was deleted.
+        """
         try:
             os.getcwd()  # noqa: PTH109 - asked for its error alone
         except FileNotFoundError:
             _check_absolute(ctx.params)
-            # Some libraries, MKL's loader among them, end the process where there is none.
+            # Without a current folder some libraries, MKL's loader among them, end the process.
             os.chdir(os.sep)
         return super().invoke(ctx)
 
 
 def _check_absolute(parameters: dict[str, Any]) -> None:
-    """Refuse what is looked up from the current folder, which was deleted."""
+    """Refuse paths that are relative to the current folder, which was deleted."""
     missing = ["the index"] if parameters.get("index", "") is None else []
     values = [value for given in parameters.values() for value in (given if isinstance(given, list) else [given])]
     missing += [
@@ -44,8 +71,82 @@ def _check_absolute(parameters: dict[str, Any]) -> None:
 
 
 class Application(typer.Typer):
-    """A group of such commands."""
+    """A group of such commands, whose shared options are declared once, as the fields of a dataclass."""
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
-        """Add a function as a command; see `typer.Typer.command`."""
-        return super().command(name, **{"cls": Command, **options})
+        """Add a function as a command; a parameter that is a dataclass stands for an option for each field.
+
+        Parameters
+        ----------
+        name : str or None
+            What is typed; None takes the function's name.
+        **options
+            See `typer.Typer.command`.
+
+        Returns
+        -------
+        callable
+            Adds the function that it is given; see `with_shared_options`.
+        """
+        add = super().command(name, **{"cls": Command, **options})
+        return lambda function: add(with_shared_options(function))
+
+
+def with_shared_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a command whose shared options typer sees one by one, where the function takes them together.
+
+    The options of a dataclass, its fields in their order, stand in the place of the parameter that it is the type of::
+
+        @dataclass(frozen=True, kw_only=True)
+        class ReportOptions:
+            out: OutOption = None
+            plots: PlotsOption = True
+
+        def translation(shift: ShiftOption = 0.5, *, report: ReportOptions) -> None: ...
+
+    has the options ``--shift``, ``--out`` and ``--plots``.
+
+    Parameters
+    ----------
+    function : callable
+        The types of its parameters are annotated as typer wants them, or dataclasses whose fields are.
+
+    Returns
+    -------
+    callable
+        Takes all options by name, makes the dataclasses of them, and calls `function`.
+    """
+    given = inspect.signature(function, eval_str=True).parameters.values()
+    groups: dict[str, Any] = {
+        entry.name: entry.annotation for entry in given if dataclasses.is_dataclass(entry.annotation)
+    }
+    flat: list[inspect.Parameter] = []
+    for entry in given:
+        flat += _options_of(groups[entry.name]) if entry.name in groups else [entry.replace(kind=entry.KEYWORD_ONLY)]
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        shared = {
+            name: group(**{field.name: values.pop(field.name) for field in dataclasses.fields(group)})
+            for name, group in groups.items()
+        }
+        function(**values, **shared)
+
+    # What typer looks at.
+    command.__annotations__ = {entry.name: entry.annotation for entry in flat}
+    command.__signature__ = inspect.Signature(flat)  # type: ignore[attr-defined]
+    return command
+
+
+def _options_of(group: Any) -> list[inspect.Parameter]:
+    """Return the fields of a dataclass as parameters."""
+    types = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is dataclasses.MISSING else field.default,
+            annotation=types[field.name],
+        )
+        for field in dataclasses.fields(group)
+    ]

@@ -7,12 +7,17 @@ from typing import Annotated
 
 import typer
 
-from semret.commands.options import IndexOption, ReportFormat, ReportOption
-from semret.commands.output import printable, progress_bar, reported, say, write_json, write_table
+from semret.commands.options import IndexOption, ReportOption
+from semret.commands.output import ReportFormat, printable, progress_bar, reported, say, write_json, write_table
 
 
 def register(app: typer.Typer) -> None:
-    """Add this file's command to the application."""
+    """Add this file's command to the application.
+
+    Parameters
+    ----------
+    app : typer.Typer
+    """
     app.command("verify")(verify)
 
 

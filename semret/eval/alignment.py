@@ -1,4 +1,4 @@
-"""CKA of mini-batches with an interval: how far it would move with other pictures."""
+"""CKA of mini-batches with an interval: how much it would change with other pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,13 @@ class Alignment:
     without: Float64Array
 
     def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval of the jackknife over pictures, within -1 and 1."""
+        """Return the 95 % interval of the jackknife over pictures.
+
+        Returns
+        -------
+        (float, float)
+            Cut to -1..1.
+        """
         return _limits(self.value, self.without, (-1.0, 1.0))
 
 
@@ -36,6 +42,10 @@ def align(one: Batches, other: Batches, *, estimator: str) -> Alignment:
     one, other : sequence of ndarray of shape (n, n)
         Of the same batches in the same order.
     estimator : {"biased", "unbiased"}
+
+    Returns
+    -------
+    Alignment
 
     Raises
     ------
@@ -52,7 +62,18 @@ def align(one: Batches, other: Batches, *, estimator: str) -> Alignment:
 
 
 def difference(one: Alignment, other: Alignment) -> tuple[float, float, float]:
-    """Return the difference of two alignments of the same pictures and its 95 % interval."""
+    """Return the difference of two alignments of the same pictures and its 95 % interval.
+
+    Parameters
+    ----------
+    one, other : Alignment
+        Of the same pictures.
+
+    Returns
+    -------
+    (float, float, float)
+        `one` minus `other`, and the ends of the interval, cut to -2..2.
+    """
     value = one.value - other.value
     return (value, *_limits(value, one.without - other.without, (-2.0, 2.0)))
 
@@ -84,7 +105,7 @@ def _ratio(sums: Float64Array) -> Float64Array:
 
 
 def _prepare(matrix: Float64Array, estimator: str) -> Float64Array:
-    """Return the matrix as an estimator takes it, less its mean, which no estimator regards and rounding does."""
+    """Return the matrix as an estimator takes it, less its mean, which changes rounding errors only."""
     if estimator == "biased":
         return np.asarray(matrix - matrix.mean())
     n = len(matrix)

@@ -9,33 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
+from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError
+from semret.eval.database import BLOCK_BYTES, CHUNK_BYTES, DatabaseCenter, Tokens, chunks, measure_center
 from semret.eval.ranking import rank_rows, score_maxsim
 from semret.progress import Progress
 from semret.retrieval.search.rerank import Query, TokenSource, rerank_stream
 from semret.retrieval.similarity.kernels import check_modes, kernel_score, median_bandwidth, rbf
 from semret.retrieval.similarity.maps import Maps, prepare
-
-CHUNK_BYTES = 96 << 20
-"""Tokens of the database held at once, as float32."""
-
-BLOCK_BYTES = 384 << 20
-"""Tokens of the queries held at once, as float32; the database is read once for each block."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatabaseCenter:
-    """What is subtracted from queries and database: means of the database."""
-
-    channel: Float32Array | None = None
-    position: Float32Array | None = None
-    pooled: Float32Array | None = None
-
-    @property
-    def tokens(self) -> Float32Array | None:
-        """What is subtracted from token maps, (C,) or (S, C)."""
-        return self.channel if self.position is None else self.position
+from semret.retrieval.similarity.rsm import rsm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +44,6 @@ class Answers:
     pruned: int = 0
     sigma: float | None = None
     seconds: float = 0.0
-
-
-def measure_center(database: TokenSource, mode: str) -> DatabaseCenter:
-    """Average the database: per channel, per position and channel, or not at all.
-
-    Parameters
-    ----------
-    database : TokenSource
-        At least one image.
-    mode : {"channel", "position", "none"}
-        The paper's experiments use ``position``. Except for ``none``, pooled embeddings are centred too.
-    """
-    if mode == "none":
-        return DatabaseCenter()
-    pooled = np.asarray(database.pooled, dtype=np.float64).mean(axis=0).astype(np.float32)
-    if mode == "channel":
-        channel = np.asarray(database.means, dtype=np.float64).mean(axis=0).astype(np.float32)
-        return DatabaseCenter(channel=channel, pooled=pooled)
-    total = np.zeros(database.shape)
-    for rows in chunks(len(database.ids), database.shape, CHUNK_BYTES):
-        total += database.read(rows).sum(axis=0, dtype=np.float64)
-    return DatabaseCenter(position=(total / len(database.ids)).astype(np.float32), pooled=pooled)
 
 
 def find_answers(
@@ -259,8 +219,6 @@ class _Search:
         return Answers(rows=rows, scores=scores, solved=solved, pruned=pruned, sigma=sigma, seconds=seconds)
 
     def _match_all(self, solver: str) -> dict[str, Answers]:
-        from semret.retrieval.similarity.rsm import rsm
-
         start = time.perf_counter()
         products = rsm(
             Tokens(self.queries),
@@ -337,22 +295,3 @@ class _Search:
         self.done += pairs
         if self.progress is not None:
             self.progress(self.done, self.total)
-
-
-class Tokens:
-    """A source's tokens as an array that is read by slices, for `semret.rsm`."""
-
-    def __init__(self, source: TokenSource) -> None:
-        self.source = source
-        self.shape = (len(source.ids), *source.shape)
-        self.dtype = np.dtype(np.float32)
-
-    def __getitem__(self, rows: slice) -> FloatArray:
-        return self.source.read(np.arange(len(self.source.ids))[rows])
-
-
-def chunks(count: int, shape: tuple[int, int], size: int) -> Iterator[IndexVector]:
-    """Cut rows 0 to `count` into runs whose tokens of `shape` take about `size` bytes as float32."""
-    step = max(1, size // (4 * shape[0] * shape[1]))
-    for start in range(0, count, step):
-        yield np.arange(start, min(start + step, count))

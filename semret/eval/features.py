@@ -44,11 +44,27 @@ class Features:
     unreadable: tuple[tuple[str, str], ...]
 
     def source(self, pictures: IndexVector) -> TokenSource:
-        """Return the features of these pictures of the data set."""
+        """Return the features of these pictures of the data set.
+
+        Parameters
+        ----------
+        pictures : ndarray of intp
+            Rows of the data set; each must have features.
+
+        Returns
+        -------
+        TokenSource
+        """
         return self.collection.source(self.ids[pictures])
 
     def describe(self) -> dict[str, Any]:
-        """Return the model's identity, as a report records it."""
+        """Return the model's identity, as a report records it.
+
+        Returns
+        -------
+        dict
+            Its JSON form, with ``dtype``, ``S`` and ``C`` of the stored tokens.
+        """
         manifest = self.collection.manifest
         positions, channels = manifest.token_shape
         return {**manifest.identity.as_json(), "dtype": manifest.dtype, "S": positions, "C": channels}
@@ -65,7 +81,7 @@ def extract(
     frame: tuple[int, int] | None = None,
     progress: Progress | None = None,
 ) -> Features:
-    """Run the pictures through a network, or find in the cache what an earlier run has left there.
+    """Run the pictures through a network, except those whose features an earlier run left in the cache.
 
     Parameters
     ----------
@@ -83,6 +99,10 @@ def extract(
         Height and width that every picture is resized to before the network's own preprocessing.
     progress : callable or None
         Called with pictures done and their total.
+
+    Returns
+    -------
+    Features
 
     Raises
     ------
@@ -128,19 +148,46 @@ class FramedBackbone(Backbone):
         self.spec, self.identity = backbone.spec, backbone.identity
 
     def prepare(self, image: Image.Image) -> Float32Array:
-        """Resize, then turn the picture into the network's input of shape (3, H, W)."""
+        """Resize, then turn the picture into the network's input of shape (3, H, W).
+
+        Parameters
+        ----------
+        image : PIL.Image.Image
+
+        Returns
+        -------
+        ndarray of shape (3, H, W), float32
+        """
         height, width = self._frame
         if image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BICUBIC)
         return self._backbone.prepare(image)
 
     def embed(self, batch: Float32Array) -> Outcome:
-        """Run the network on a batch."""
+        """Run the network on a batch.
+
+        Parameters
+        ----------
+        batch : ndarray of shape (N, 3, H, W), float32
+
+        Returns
+        -------
+        semret.index.backbones.spec.Features
+        """
         return self._backbone.embed(batch)
 
     @contextmanager
     def streams(self, batch_size: int) -> Iterator[Streams]:
-        """Run as many passes at a time as the network itself would."""
+        """Run as many passes at a time as the network itself would.
+
+        Parameters
+        ----------
+        batch_size : int
+
+        Yields
+        ------
+        Streams
+        """
         with self._backbone.streams(batch_size) as streams:
             yield streams
 
@@ -150,7 +197,20 @@ def _framed(load: Callable[[], Backbone], frame: tuple[int, int]) -> Backbone:
 
 
 def name_index(dataset: str, choice: ModelChoice, dtype: str, frame: tuple[int, int] | None = None) -> str:
-    """Return the name of a cache folder: the data set and everything asked of the network."""
+    """Return the name of a cache folder: the data set and everything asked of the network.
+
+    Parameters
+    ----------
+    dataset : str
+    choice : ModelChoice
+    dtype : {"float16", "float32"}
+    frame : (int, int) or None
+
+    Returns
+    -------
+    str
+        Fit to be the name of a folder.
+    """
     parts = [dataset, choice.model or "default"]
     if choice.size is not None:
         parts.append("{}x{}".format(*choice.size))
@@ -165,12 +225,21 @@ def name_index(dataset: str, choice: ModelChoice, dtype: str, frame: tuple[int, 
 
 
 def without_unreadable(split: Split, features: Features) -> Split:
-    """Leave pictures without features out of a split; databases keep their nominal sizes as names.
+    """Remove pictures without features from a split; databases stay filed under the sizes that were asked for.
+
+    Parameters
+    ----------
+    split : Split
+    features : Features
+
+    Returns
+    -------
+    Split
 
     Raises
     ------
     DatasetError
-        If no query, or nothing of a database, is left.
+        If no query is left, or a database is left empty.
     """
     readable = features.ids >= 0
     queries = split.queries[readable[split.queries]]

@@ -40,7 +40,17 @@ class Protocol:
     differences: tuple[str, ...] = ()
 
     def value_of(self, name: str) -> Any:
-        """Return the value that following the paper takes."""
+        """Return the value that ``--paper-protocol`` takes for a setting.
+
+        Parameters
+        ----------
+        name : str
+            A key of `choices`.
+
+        Returns
+        -------
+        any
+        """
         return self.prefer[name] if name in self.prefer else self.choices[name]
 
 
@@ -135,9 +145,14 @@ def follow(experiment: str, settings: Settings, given: Collection[str] = ()) -> 
     experiment : str
         A key of `PROTOCOLS`.
     settings : dataclass instance
-        Choices that it has no field for are disregarded.
+        The paper's choices that it has no field for are ignored.
     given : collection of str
         Fields that the user has set: they stay, and `list_deviations` names them.
+
+    Returns
+    -------
+    dataclass instance
+        A copy with the paper's values.
     """
     protocol = PROTOCOLS[experiment]
     fields = {entry.name for entry in dataclasses.fields(settings)}  # type: ignore[arg-type]
@@ -146,14 +161,19 @@ def follow(experiment: str, settings: Settings, given: Collection[str] = ()) -> 
 
 
 def list_deviations(experiment: str, settings: Mapping[str, Any]) -> list[str]:
-    """Return what of a run differs from the paper: settings first, then what always does.
+    """List how a run differs from the paper: in its settings first, then in what always differs.
 
     Parameters
     ----------
     experiment : str
         A key of `PROTOCOLS`.
     settings : mapping of str to value
-        Those of the run, as its report records them; what it lacks is not compared.
+        Those of the run, as its report records them; settings that it does not have are not compared.
+
+    Returns
+    -------
+    list of str
+        Sentences without a full stop.
     """
     protocol = PROTOCOLS[experiment]
     found = []

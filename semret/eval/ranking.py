@@ -14,10 +14,22 @@ from semret.retrieval.similarity.maps import Maps
 
 
 def score_maxsim(query: Maps, candidates: Maps, kernels: Sequence[str]) -> dict[str, Float64Array]:
-    """Compare one map with many by late interaction, all kernels from one float32 product; (n,) each.
+    """Compare one map with many by late interaction, for all kernels from one float32 product.
 
     The definitions are those of `semret.matched_similarity`, except that ``rbf`` is the summed squared distance to the
     nearest tokens, before the exponential.
+
+    Parameters
+    ----------
+    query : Maps
+        One map of shape (S, C).
+    candidates : Maps
+        Maps of shape (n, S, C).
+    kernels : sequence of str
+
+    Returns
+    -------
+    dict from kernel to ndarray of shape (n,), float64
     """
     own, others = query.token_squares[0], candidates.token_squares
     products = query.tokens[0] @ candidates.tokens.reshape(-1, candidates.tokens.shape[2]).T
@@ -39,7 +51,7 @@ def _inverse_norms(squares: Float64Array) -> Float64Array:
 
 
 def rank_rows(scores: Float64Array, allowed: NDArray[np.bool_], k: int) -> IndexVector:
-    """Return the columns of the `k` largest allowed scores of each row, equal ones in order; -1 where there are none.
+    """Find the columns of the `k` largest allowed scores of each row.
 
     Parameters
     ----------
@@ -50,6 +62,7 @@ def rank_rows(scores: Float64Array, allowed: NDArray[np.bool_], k: int) -> Index
     Returns
     -------
     ndarray of shape (Q, k), intp
+        The largest first, equal ones in the order of the columns; -1 where fewer than `k` are allowed.
     """
     found = np.full((len(scores), k), -1, dtype=np.intp)
     for row, values in enumerate(scores):
@@ -65,12 +78,21 @@ def rank_rows(scores: Float64Array, allowed: NDArray[np.bool_], k: int) -> Index
 def shortlist_ranks(
     queries: TokenSource, database: TokenSource, allowed: NDArray[np.bool_], answers: IndexVector
 ) -> IndexVector:
-    """Return at which place, from 1, each query's answer stands in the order of centred pooled cosines.
+    """Find at which place the pooled embeddings alone put each query's answer.
 
     Parameters
     ----------
+    queries, database : TokenSource
+        Q and N images.
+    allowed : ndarray of shape (Q, N), bool
+        Images that may not answer take no place.
     answers : ndarray of shape (Q,), intp
         Database rows.
+
+    Returns
+    -------
+    ndarray of shape (Q,), intp
+        Places from 1 in the order of centred pooled cosines; equal ones in the order of the rows.
     """
     middle = np.asarray(database.pooled, dtype=np.float64).mean(axis=0)
     one, many = (np.asarray(s.pooled, dtype=np.float64) - middle for s in (queries, database))

@@ -1,4 +1,4 @@
-"""How well similarity tells overlapping crops from different pictures, with pictures as what is drawn at random."""
+"""How well similarity tells overlapping crops from different pictures, with intervals from resampling pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IndexVector
-from semret.eval.experiments.matrices import upper_triangle
+from semret.eval.pairs import upper_triangle
 
 _CHUNK = 1 << 22
 """Weights of pairs that are held at once."""
@@ -22,6 +22,13 @@ def split_pairs(matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
     ----------
     matrix : ndarray of shape (2n, 2n)
         Crops of n pictures, then the other crops of the same pictures.
+
+    Returns
+    -------
+    same : ndarray of shape (n,), float64
+        Of the two crops of each picture.
+    different : ndarray of shape (2n (n - 1),), float64
+        Of crops of different pictures, every pair once.
     """
     same, different, _ = _split(matrix)
     return same, different
@@ -61,11 +68,28 @@ class Separation:
         return float(self.placements.mean())
 
     def interval(self) -> tuple[float, float]:
-        """Return the 95 % percentile interval over pictures."""
+        """Return the 95 % percentile interval over pictures.
+
+        Returns
+        -------
+        (float, float)
+            NaN where no resample could be used.
+        """
         return _ends(self.resampled)
 
     def minus(self, other: Separation) -> tuple[float, float, float]:
-        """Return the difference of areas and its 95 % interval; both must come from the same draws (`seed`)."""
+        """Compare with another separation of the same pictures.
+
+        Parameters
+        ----------
+        other : Separation
+            From the same draws: the same batches and seed.
+
+        Returns
+        -------
+        (float, float, float)
+            The difference of the areas and its 95 % interval.
+        """
         return (self.area - other.area, *_ends(self.resampled - other.resampled))
 
 
@@ -78,6 +102,10 @@ def separate(matrices: Sequence[Float64Array], *, seed: int = 0, resamples: int 
         One for each batch of at least two pictures, as `split_pairs` takes them.
     seed, resamples : int
         The same seed draws the same pictures.
+
+    Returns
+    -------
+    Separation
     """
     placements, areas = [], []
     rng = np.random.default_rng([seed, 9])

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from semret.commands.eval_retrieval import app
+from semret.cli import evaluation as app
 from semret.eval.report.schema import find_problems
 
 NAME = "efficientnet-lite0"

@@ -3,7 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
-from semret.commands.eval_retrieval import app
+from semret.cli import evaluation as app
 from semret.errors import MissingDependencyError
 
 runner = CliRunner()

@@ -7,10 +7,10 @@ import jsonschema
 import pytest
 from typer.testing import CliRunner
 
-from semret.commands.eval_retrieval import app
+from semret.cli import evaluation as app
 from semret.eval.protocol import PROTOCOLS
 from semret.eval.report.schema import find_problems
-from semret.eval.scenes import render_collection
+from semret.eval.scenes.collection import render_collection
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[2] / "docs" / "report-schema.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from semret.cli import app
 from semret.commands import index as index_commands
-from semret.commands.index import duration, readable
+from semret.commands.output import duration, readable
 
 REGISTERED = {command.name for command in app.registered_commands}
 

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from semret.commands.eval_retrieval import app
+from semret.cli import evaluation as app
 from semret.eval.experiments.cka import split_batches
-from semret.eval.experiments.correlation import resampled_correlation
 from semret.eval.experiments.pictures import choose_layers
 from semret.eval.experiments.translation import crop_pairs, shift_in_pixels
+from semret.eval.pairs import resampled_correlation
 from semret.eval.report.schema import find_problems
-from semret.eval.scenes import make_egoobjects, render_collection
+from semret.eval.scenes.collection import render_collection
+from semret.eval.scenes.egoobjects_layout import make_egoobjects
 
 runner = CliRunner()
 SCHEMA = Path(__file__).parents[2] / "docs" / "report-schema.json"

@@ -15,8 +15,9 @@ from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS, EVALUATED
 from semret.eval.data.dataset import Dataset, allowed_answers, draw_split, reference_scores
 from semret.eval.data.egoobjects import ANNOTATIONS, METADATA, load_egoobjects
 from semret.eval.metrics import set_iou
-from semret.eval.scenes import make_cityscapes, make_egoobjects, render_collection
-from semret.eval.scenes.layouts import draw_labels
+from semret.eval.scenes.cityscapes_layout import draw_labels, make_cityscapes
+from semret.eval.scenes.collection import render_collection
+from semret.eval.scenes.egoobjects_layout import make_egoobjects
 from semret.eval.scenes.rooms import draw_condition, draw_things, render_room
 from semret.eval.scenes.streets import draw_content, draw_look, render_street
 from semret.eval.scenes.things import CATEGORIES, draw_thing

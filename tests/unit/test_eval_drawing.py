@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from semret.errors import MissingDependencyError
+from semret.eval.report.document import Report, Table
 from semret.eval.report.drawing import load_matplotlib
+from semret.eval.report.files import write_report
 from semret.eval.report.plots import bars
-from semret.eval.report.reports import Report, Table, find_problems, write_report
+from semret.eval.report.schema import find_problems
 
 DRAW = (
     "from pathlib import Path; from semret.eval.report.plots import bars; "

@@ -9,7 +9,7 @@ from PIL import Image
 from semret.eval.data.dataset import Dataset
 from semret.eval.features import FramedBackbone, extract, name_index
 from semret.index.backbones.spec import Streams
-from semret.index.model_choice import ModelChoice
+from semret.index.model_choice import ModelChoice, NetworkLoader
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ class Choice:
 
     def loader(self, index):
         del index
-        return lambda: self.backbone
+        return NetworkLoader(self.model, lambda: self.backbone)
 
 
 @pytest.fixture

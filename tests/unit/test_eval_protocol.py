@@ -4,9 +4,9 @@ from dataclasses import dataclass, fields
 
 import pytest
 
-from semret.eval.experiments.cka import CkaSettings
+from semret.eval.experiments.cka_report import CkaSettings
 from semret.eval.experiments.correlation import CorrelationSettings
-from semret.eval.experiments.translation import TranslationSettings
+from semret.eval.experiments.translation_report import TranslationSettings
 from semret.eval.protocol import PROTOCOLS, follow, list_deviations
 from semret.retrieval.matching import SOLVERS
 

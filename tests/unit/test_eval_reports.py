@@ -11,20 +11,14 @@ import pytest
 
 from semret.errors import DatasetError, StorageError
 from semret.eval.report import schema
+from semret.eval.report.comparison import compare_reports
 from semret.eval.report.cost_plots import Point, trade_off
 from semret.eval.report.distribution_plots import histograms, scatters
+from semret.eval.report.document import Report, Table
+from semret.eval.report.files import read_report, write_report
 from semret.eval.report.plots import bars, curves, heat_maps
-from semret.eval.report.reports import (
-    Report,
-    Table,
-    compare_reports,
-    read_report,
-    show,
-    show_p,
-    with_holm,
-    write_report,
-)
 from semret.eval.report.schema import find_problems
+from semret.eval.report.values import show, show_p, with_holm
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads((Path(__file__).parents[2] / "docs" / "report-schema.json").read_text(encoding="utf-8"))

@@ -7,7 +7,8 @@ import pytest
 
 from semret.errors import ArgumentError, UnknownNameError
 from semret.eval import answers as search
-from semret.eval.answers import find_answers, measure_center
+from semret.eval.answers import find_answers
+from semret.eval.database import measure_center
 from semret.eval.ranking import rank_rows, shortlist_ranks
 from semret.retrieval.similarity.pairs import matched_similarity
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 
-from semret.eval.metrics import auc
 from semret.eval.separation import separate, split_pairs
 
 
@@ -15,6 +15,19 @@ def random_batch(rng, pictures, gain=1.0):
     matrix[own, own + pictures] += lift
     matrix[own + pictures, own] += lift
     return matrix
+
+
+def auc(positive, negative):
+    """Area under the ROC curve, ties counting half, as SciPy has it."""
+    return mannwhitneyu(positive, negative, method="asymptotic").statistic / (len(positive) * len(negative))
+
+
+def test_a_tie_counts_half_as_in_scipy():
+    # The pair of picture 0, 3, exceeds 1, 2 and 1 and ties with 3; that of picture 1, 6, exceeds them all.
+    matrix = np.array([[9, 1, 3, 2], [1, 9, 3, 6], [3, 3, 9, 1], [2, 6, 1, 9]], dtype=float)
+    found = separate([matrix], resamples=10)
+    assert found.placements.tolist() == [3.5 / 4, 1.0]
+    assert found.area == auc(*split_pairs(matrix))
 
 
 def test_pairs_of_crops_are_told_apart():

@@ -96,4 +96,4 @@ def test_a_list_that_is_no_file_is_refused_at_once(tmp_path):
         stream.truncate(20 << 30)
     for name, match in (("pipe", "a named pipe.*pipe it to -"), ("zero", "a device"), ("sparse", "expected at most")):
         with pytest.raises(ArgumentError, match=match):
-            read_candidates(tmp_path / name)
+            read_candidates(tmp_path / name, lambda _: None)

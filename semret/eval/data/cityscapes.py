@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
 
-from semret.errors import ArgumentError, DatasetError
+from semret.errors import ArgumentError, DatasetError, cut_text
 from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS, EVALUATED, VOID
 from semret.eval.data.dataset import Dataset, Split, describe_left_out
 from semret.eval.data.records import read_document, records_of
@@ -101,22 +102,51 @@ def _present(root: Path, split: str, picture: Path) -> set[str] | None:
 
 
 def read_label_ids(path: Path) -> set[str]:
-    """Return the names of the labels that a picture of label ids holds; ids that Cityscapes lacks count nowhere."""
-    from PIL import Image, UnidentifiedImageError
+    """Read which labels a picture of label ids holds.
 
+    Parameters
+    ----------
+    path : Path
+        A PNG of one channel.
+
+    Returns
+    -------
+    set of str
+        Names of labels; ids that Cityscapes does not have are left out.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be read or has more than one channel.
+    """
     try:
         with Image.open(path, formats=("PNG",)) as image:
             if image.mode not in ("L", "P", "I", "I;16"):
                 raise DatasetError(f"{path} has mode {image.mode}, expected one channel of label ids")
             ids = np.unique(np.asarray(image))
     except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DatasetError(f"cannot read {path}: {error}; fetch it again") from error
+        raise DatasetError(f"cannot read {path}: {cut_text(error)}; fetch it again") from error
     names = {number: name for name, number in CITYSCAPES_LABELS.items()}
     return {names[int(number)] for number in ids if int(number) in names}
 
 
 def read_polygons(path: Path) -> set[str]:
-    """Return the names of the labels that a polygon file lists; a label that ends in "group" means its singular."""
+    """Read which labels a polygon file lists.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    set of str
+        Names of labels; one that ends in "group" means its singular, unknown ones are left out.
+
+    Raises
+    ------
+    DatasetError
+        If the file or one of its objects is malformed.
+    """
     document = read_document(path, "fetch it again")
     labels = {r.text("label") for r in records_of(document, "objects", path) if not r.values.get("deleted")}
     return {label if label in CITYSCAPES_LABELS else label.removesuffix("group") for label in labels} & set(

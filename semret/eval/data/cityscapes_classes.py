@@ -18,4 +18,4 @@ EVALUATED: tuple[str, ...] = (
 """The 19 classes that count in the official evaluation, and in the paper's."""
 
 VOID: tuple[str, ...] = ("unlabeled", "ego vehicle", "rectification border", "out of roi", "license plate")
-"""Labels that say nothing of what a picture shows; they count nowhere."""
+"""Labels that do not describe the content of a picture; they are never counted."""

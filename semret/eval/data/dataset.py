@@ -1,4 +1,4 @@
-"""What an evaluation needs of a data set: pictures, what is in them, and which may not answer which."""
+"""A data set of an evaluation: its pictures, the objects in them, and which pictures may answer a query."""
 
 from __future__ import annotations
 
@@ -55,12 +55,29 @@ class Dataset:
         return len(self.paths)
 
     def judge(self, query: IndexVector, retrieved: IndexVector) -> Float64Array:
-        """Return the F1 or IoU of pictures by index; index arrays broadcast against each other."""
+        """Judge answers by `measure`.
+
+        Parameters
+        ----------
+        query, retrieved : ndarray of intp
+            Pictures by index; they broadcast against each other.
+
+        Returns
+        -------
+        ndarray, float64
+            F1 or IoU, in 0..1.
+        """
         compare = f1_scores if self.measure == "f1" else set_iou
         return compare(self.counts[query], self.counts[retrieved])
 
     def fingerprint(self) -> str:
-        """Return a digest of file names, sizes and counts: equal data sets have equal fingerprints."""
+        """Return a digest of file names, sizes and counts: equal data sets have equal fingerprints.
+
+        Returns
+        -------
+        str
+            SHA-256 in hexadecimal.
+        """
         digest = hashlib.sha256()
         for path, counts in zip(self.paths, self.counts, strict=True):
             digest.update(f"{path.name}\0{path.stat().st_size}\0{counts.tolist()}\n".encode("utf-8", "surrogateescape"))
@@ -71,7 +88,7 @@ class Dataset:
 class Split:
     """Queries and databases as indices into a data set; each database begins with the smaller ones.
 
-    `notes` says where it is not what was asked for.
+    `notes` tells where it differs from what was asked for.
     """
 
     queries: IndexVector
@@ -99,6 +116,10 @@ def draw_split(dataset: Dataset, *, queries: int, databases: list[int], seed: in
         Sizes, at least 1 each.
     seed : int
 
+    Returns
+    -------
+    Split
+
     Raises
     ------
     ArgumentError
@@ -122,7 +143,7 @@ def draw_split(dataset: Dataset, *, queries: int, databases: list[int], seed: in
     smallest = set(dataset.videos[pool[: sizes[0]]].tolist())
     answerable = np.array([bool(smallest - {video}) for video in dataset.videos[chosen].tolist()])
     if not answerable.any():
-        allowed_answers(dataset, chosen, pool[: sizes[0]])  # says so
+        allowed_answers(dataset, chosen, pool[: sizes[0]])  # raises the error that says so
     if not answerable.all():
         notes.append(
             f"{(~answerable).sum()} of {taken} queries are left out: the database of {sizes[0]} has no picture of "
@@ -139,7 +160,17 @@ def _scale(count: int, queries: int, sizes: list[int]) -> tuple[int, list[int]]:
 
 
 def allowed_answers(dataset: Dataset, queries: IndexVector, database: IndexVector) -> NDArray[np.bool_]:
-    """Tell, as (Q, N), which pictures may answer which query: those of other videos.
+    """Tell which pictures may answer which query: those of other videos.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    queries, database : ndarray of shape (Q,) and (N,), intp
+        Pictures by index.
+
+    Returns
+    -------
+    ndarray of shape (Q, N), bool
 
     Raises
     ------
@@ -159,7 +190,20 @@ def allowed_answers(dataset: Dataset, queries: IndexVector, database: IndexVecto
 def reference_scores(
     dataset: Dataset, queries: IndexVector, database: IndexVector, allowed: NDArray[np.bool_]
 ) -> dict[str, Float64Array]:
-    """Return per query the score of the best allowed answer (``oracle``) and of a random one, its mean (``chance``)."""
+    """Return what the best possible answer and a random one would score.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    queries, database : ndarray of shape (Q,) and (N,), intp
+    allowed : ndarray of shape (Q, N), bool
+        At least one for each query.
+
+    Returns
+    -------
+    dict
+        ``oracle``: the score of each query's best allowed answer, ``chance``: the mean of all allowed ones, both (Q,).
+    """
     oracle, chance = np.empty(len(queries)), np.empty(len(queries))
     for row, query in enumerate(queries):
         scores = dataset.judge(np.array([query]), database[allowed[row]])
@@ -168,5 +212,14 @@ def reference_scores(
 
 
 def describe_left_out(left_out: dict[str, int]) -> dict[str, Any]:
-    """Return the reasons that apply, largest first."""
+    """Return the reasons why something was left out, those that apply, the most frequent first.
+
+    Parameters
+    ----------
+    left_out : dict from reason to number
+
+    Returns
+    -------
+    dict
+    """
     return dict(sorted(((reason, count) for reason, count in left_out.items() if count), key=lambda item: -item[1]))

@@ -1,4 +1,4 @@
-"""Annotation files of data sets: read within limits, and each record held to what is needed of it."""
+"""Annotation files of data sets, read within limits, with checks of every field that is used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from semret.errors import DatasetError
+from semret.errors import DatasetError, cut_text
 from semret.foreign import read_regular
 
 MOST_BYTES = 2**32
@@ -26,6 +26,10 @@ def read_document(path: Path, hint: str) -> dict[str, Any]:
     hint : str
         What to do if the file is missing.
 
+    Returns
+    -------
+    dict
+
     Raises
     ------
     DatasetError
@@ -36,14 +40,31 @@ def read_document(path: Path, hint: str) -> dict[str, Any]:
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}; {hint}") from error
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{path} is no JSON document: {error}; fetch it again") from error
+        raise DatasetError(f"{path} is no JSON document: {cut_text(error)}; fetch it again") from error
     if not isinstance(document, dict):
         raise DatasetError(f"{path} holds {_kind(document)}, expected a JSON object")
     return document
 
 
 class Record:
-    """One record of a file: reads its fields, and names file, list, place and id where one is not what it must be."""
+    """One record of a file, which checks its fields as they are read and names file, list, place and id in its errors.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    name : str
+        Of the list that the record stands in.
+    place : int
+        In that list, from 0.
+    values : any
+        The record as it was read.
+
+    Raises
+    ------
+    DatasetError
+        If it is not a JSON object.
+    """
 
     def __init__(self, path: Path, name: str, place: int, values: Any) -> None:
         self.path, self.name, self.place = path, name, place
@@ -53,13 +74,38 @@ class Record:
         self.values = values
 
     def fault(self, what: str) -> DatasetError:
-        """Return an error about this record."""
+        """Return an error about this record.
+
+        Parameters
+        ----------
+        what : str
+            What is wrong, to follow the name of the record.
+
+        Returns
+        -------
+        DatasetError
+            To be raised.
+        """
         known = self.values.get("id")
         number = f" (id {known!r})" if isinstance(known, int | str) else ""
         return DatasetError(f"{self.path}: {self.name}[{self.place}]{number} {what}; mend or remove this record")
 
     def integer(self, field: str) -> int:
-        """Return a whole number, which may be written as text or as 7.0."""
+        """Return a whole number, which may be written as text or as 7.0.
+
+        Parameters
+        ----------
+        field : str
+
+        Returns
+        -------
+        int
+
+        Raises
+        ------
+        DatasetError
+            If there is no such field or it holds something else.
+        """
         value = self._need(field)
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise self.fault(f"has {field} {_kind(value)}, expected a whole number")
@@ -72,7 +118,21 @@ class Record:
         return number
 
     def length(self, field: str) -> float:
-        """Return a positive number."""
+        """Return a positive number.
+
+        Parameters
+        ----------
+        field : str
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        DatasetError
+            If there is no such field or it holds something else.
+        """
         value = self._need(field)
         usual = isinstance(value, int | float) and not isinstance(value, bool)
         if not usual or not math.isfinite(value) or value <= 0:
@@ -80,7 +140,22 @@ class Record:
         return float(value)
 
     def text(self, field: str) -> str:
-        """Return text, or a number as text."""
+        """Return text, or a number as text.
+
+        Parameters
+        ----------
+        field : str
+
+        Returns
+        -------
+        str
+            Not empty.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such field or it holds something else.
+        """
         value = self._need(field)
         if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
             raise self.fault(f"has {field} {_excerpt(value)}, expected text")
@@ -93,7 +168,19 @@ class Record:
 
 
 def records_of(document: dict[str, Any], name: str, path: Path) -> Iterator[Record]:
-    """Give the records of a list of a document.
+    """Read the records of a list of a document, one by one.
+
+    Parameters
+    ----------
+    document : dict
+    name : str
+        Of the list.
+    path : Path
+        The document's file, for messages.
+
+    Yields
+    ------
+    Record
 
     Raises
     ------

@@ -92,6 +92,11 @@ def run_approximation(
     methods, center, seed, progress
         See `measure_layers` and `semret.eval.experiments.runtime.run_runtime`.
 
+    Returns
+    -------
+    Study
+        Costs by layer, then method.
+
     Raises
     ------
     ArgumentError

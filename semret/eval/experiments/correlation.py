@@ -10,15 +10,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from semret.arrays import Float32Array, Float64Array
 from semret.errors import ArgumentError, BackboneError
-from semret.eval.experiments.matrices import compare_maps, upper_triangle
+from semret.eval.experiments.matrices import compare_maps
 from semret.eval.experiments.pictures import choose_pictures, describe_pictures, folder_of_pictures, name_model
-from semret.eval.metrics import jensen_shannon, pearson, softmax, spearman
+from semret.eval.metrics import jensen_shannon, softmax
+from semret.eval.pairs import resampled_correlation, upper_triangle
 from semret.eval.report.distribution_plots import scatters
+from semret.eval.report.document import Report, Table
 from semret.eval.report.paper import classifier, is_imagenet_test, table_1, table_4
-from semret.eval.report.reports import Report, Table, file_name, show
+from semret.eval.report.values import file_name, show
+from semret.eval.statistics import pearson, spearman
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
@@ -72,6 +76,10 @@ def run_correlation(
     settings : CorrelationSettings, optional
     progress : callable or None
         Called with pictures embedded and their total, for each model.
+
+    Returns
+    -------
+    Report
 
     Raises
     ------
@@ -144,12 +152,29 @@ def _measure_model(
 def classify(
     paths: list[Path], backbone: Backbone, store: Path, progress: Progress | None = None
 ) -> tuple[NDArray[np.float32], Float32Array]:
-    """Return last-layer tokens (N, S, C), memory-mapped from the file `store`, and logits (N, classes).
+    """Run pictures through a classifier.
+
+    Parameters
+    ----------
+    paths : list of Path
+    backbone : Backbone
+    store : Path
+        File that receives the tokens.
+    progress : callable or None
+        Called with pictures done and their total.
+
+    Returns
+    -------
+    tokens : ndarray of shape (N, S, C), float32
+        Of the last layer, memory-mapped from `store`.
+    logits : ndarray of shape (N, classes), float32
 
     Raises
     ------
     BackboneError
         If the network has no classifier.
+    ArgumentError
+        If there are no pictures.
     """
     tokens: NDArray[np.float32] | None = None
     logits = []
@@ -182,10 +207,7 @@ def _enter(
     settings: CorrelationSettings,
     sigma: float | None,
 ) -> None:
-    from scipy.stats import rankdata
-
     kernel, invariance = compared
-
     x, y = upper_triangle(similarity), upper_triangle(divergence)
     cell = {"kernel": kernel, "invariance": invariance}
     ranks = [_symmetric(rankdata(values), len(similarity)) for values in (x, y)]
@@ -232,37 +254,6 @@ def _symmetric(values: Float64Array, n: int) -> Float64Array:
     matrix = np.zeros((n, n))
     matrix[np.triu_indices(n, 1)] = values
     return matrix + matrix.T
-
-
-def resampled_correlation(
-    similarity: Float64Array, divergence: Float64Array, *, seed: int, resamples: int
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of Pearson's correlation, resampling pictures and not pairs.
-
-    Pairs of a picture with its own copy are left out of a resample.
-    """
-    n = len(similarity)
-    rng = np.random.default_rng([seed, 6])
-    found = []
-    for _ in range(resamples):
-        counts = np.bincount(rng.integers(0, n, size=n), minlength=n).astype(np.float64)
-        weights = np.outer(counts, counts)
-        np.fill_diagonal(weights, 0.0)
-        found.append(_weighted_pearson(similarity, divergence, weights))
-    usable = [value for value in found if np.isfinite(value)]
-    if not usable:
-        return float("nan"), float("nan")
-    low, high = np.quantile(usable, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _weighted_pearson(x: Float64Array, y: Float64Array, weights: Float64Array) -> float:
-    total = weights.sum()
-    if total == 0:
-        return float("nan")
-    dx, dy = x - (weights * x).sum() / total, y - (weights * y).sum() / total
-    spread = np.sqrt((weights * dx**2).sum() * (weights * dy**2).sum())
-    return float((weights * dx * dy).sum() / spread) if spread > 0 else float("nan")
 
 
 def _rows(report: Report, settings: CorrelationSettings) -> list[list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float64Array, IndexVector
-from semret.eval.report.reports import finite
+from semret.eval.report.values import finite
 from semret.retrieval.matching import SOLVERS
 
 
@@ -27,7 +27,18 @@ class Method:
         return " ".join([self.solver, *map(str, self.options.values())])
 
     def at(self, positions: int) -> tuple[str, tuple[tuple[str, int], ...]]:
-        """Return what tells the method apart at this number of positions, beyond which an option changes nothing."""
+        """Return what tells the method apart at a number of positions: an option beyond that number changes nothing.
+
+        Parameters
+        ----------
+        positions : int
+            S of the maps.
+
+        Returns
+        -------
+        tuple
+            The solver, and pairs of an option's name and its value, at most `positions`.
+        """
         return self.solver, tuple((name, min(value, positions)) for name, value in self.options.items())
 
 
@@ -50,7 +61,7 @@ class Cost:
     quartiles : (float, float)
         The first and third quartile of the times.
     quality : float
-        Mean share of the optimal value that was found; 1 is the optimum. NaN where a share says nothing: for some pair
+        Mean share of the optimal value that was found; 1 is the optimum. NaN where a share means nothing: for some pair
         the identity's value lies further below zero than the optimum above it.
     distance : float
         Mean distance from the optimum in units of the identity's, ``(optimum - found) / (optimum - identity)``; 0 is
@@ -80,7 +91,12 @@ class Cost:
     intervals: Mapping[str, tuple[float, float]]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields by name; NaN becomes None."""
+        """Return the fields by name; NaN becomes None.
+
+        Returns
+        -------
+        dict
+        """
         fields = {**asdict(self), "intervals": {name: list(ends) for name, ends in self.intervals.items()}}
         cleaned: dict[str, Any] = finite(fields)
         return cleaned
@@ -102,7 +118,26 @@ def summarise(
     found: Measured, methods: Sequence[Method], rows: Sequence[int], *, label: str, positions: int, channels: int,
     seed: int = 0,
 ) -> list[Cost]:  # fmt: skip
-    """Turn what was measured into a cost for each method, whose values are in the row of `found` that `rows` names."""
+    """Turn measurements into a cost for each method.
+
+    Parameters
+    ----------
+    found : Measured
+    methods : sequence of Method
+    rows : sequence of int
+        The row of `found` that holds each method's values.
+    label : str
+        Which maps were matched.
+    positions, channels : int
+        S and C of the maps.
+    seed : int
+        Of the intervals.
+
+    Returns
+    -------
+    list of Cost
+        In the order of `methods`.
+    """
     shares, distances = relative_qualities(found.values, found.optima, found.identities)
     reference = next((row for row, method in zip(rows, methods, strict=True) if method.solver == "scipy"), None)
     costs = []
@@ -136,10 +171,24 @@ def summarise(
 def relative_qualities(
     values: Float64Array, optima: Float64Array, identities: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """Return shares of the optimum and distances from it in units of the identity's, both (methods, pairs).
+    """Relate values of matchings to the optimum and to the identity.
 
-    Shares are NaN, all of them, where one would say nothing; see `Cost`. A pair whose identity is optimal has distance
-    0 where the optimum was found, and otherwise none (NaN). Maps that match nothing count as solved.
+    All shares are NaN where one of them would mean nothing; see `Cost`. A pair whose identity is optimal has distance
+    0 where the optimum was found, and otherwise NaN. Maps that match nothing count as solved.
+
+    Parameters
+    ----------
+    values : ndarray of shape (methods, pairs), float64
+        What each method found.
+    optima, identities : ndarray of shape (pairs,), float64
+        The optimal values, and those of comparing equal positions.
+
+    Returns
+    -------
+    shares : ndarray of shape (methods, pairs), float64
+        Of the optimum; 1 is the optimum.
+    distances : ndarray of shape (methods, pairs), float64
+        From the optimum in units of the identity's; 0 is the optimum.
     """
     scale = np.maximum(np.abs(optima), np.abs(identities))
     missing, room = optima - values, optima - identities

@@ -7,8 +7,8 @@ from typing import Any
 from semret.eval.experiments.cost import Cost
 from semret.eval.experiments.runtime import Study, percent
 from semret.eval.report.cost_plots import Point, growth, trade_off
+from semret.eval.report.document import Report, Table
 from semret.eval.report.drawing import Draw
-from semret.eval.report.reports import Report, Table
 
 PAPER_TABLE_5: dict[tuple[str, int], str] = {
     ("ortools", 256): "4.26 ms", ("ortools", 1024): "69.6 ms", ("ortools", 4096): "1.52 s",
@@ -43,6 +43,10 @@ def report_costs(experiment: str, title: str, study: Study, settings: dict[str, 
         As `run_runtime` or `run_approximation` give it.
     settings : dict
         Everything that was chosen; ``center`` and ``seed`` among them.
+
+    Returns
+    -------
+    Report
     """
     costs = study.costs
     report = Report(
@@ -120,7 +124,17 @@ def _paper_rows(sizes: set[int]) -> list[list[str]]:
 
 
 def notes_of(costs: list[Cost], center: str) -> list[str]:
-    """Return what a reader must know of how the numbers came about."""
+    """Explain to a reader how the numbers came about.
+
+    Parameters
+    ----------
+    costs : list of Cost
+    center : {"none", "channel", "position"}
+
+    Returns
+    -------
+    list of str
+    """
     notes = [
         _CENTRES[center],
         "Everything timed runs on one thread, the affinity too. Times: median wall time of one matching, without the "
@@ -138,7 +152,17 @@ def notes_of(costs: list[Cost], center: str) -> list[str]:
 
 
 def merge_methods(costs: list[Cost]) -> dict[str, str]:
-    """Return methods that differ somewhere and their names; what is the same everywhere goes by one name."""
+    """Find methods that cost and find the same everywhere, to draw them once.
+
+    Parameters
+    ----------
+    costs : list of Cost
+
+    Returns
+    -------
+    dict from str to str
+        The first of equal methods to the name for all of them.
+    """
     alike: dict[tuple[Any, ...], list[str]] = {}
     for method in _unique(cost.method for cost in costs):
         found = [(c.label, c.milliseconds, c.quality, c.distance) for c in costs if c.method == method]
@@ -149,7 +173,16 @@ def merge_methods(costs: list[Cost]) -> dict[str, str]:
 def draw_trade_off(costs: list[Cost]) -> Draw:
     """Return a drawing of quality against time, a panel for each size or layer and a point for each method.
 
-    Quality is the share of the optimum; where that says nothing, the share of the way from identity to optimum.
+    Quality is the share of the optimum; where shares mean nothing (see `Cost`), how much of the way from the identity
+    to the optimum was found.
+
+    Parameters
+    ----------
+    costs : list of Cost
+
+    Returns
+    -------
+    Draw
     """
     shares = all(cost.quality == cost.quality for cost in costs)
     panels: dict[str, dict[str, Point]] = {}
@@ -170,7 +203,16 @@ def draw_trade_off(costs: list[Cost]) -> Draw:
 
 
 def draw_growth(costs: list[Cost]) -> Draw:
-    """Return a drawing of time against positions, a line for each method and one for the affinity."""
+    """Return a drawing of time against positions, a line for each method and one for the affinity.
+
+    Parameters
+    ----------
+    costs : list of Cost
+
+    Returns
+    -------
+    Draw
+    """
     series: dict[str, dict[int, tuple[float, float, float]]] = {}
     names = merge_methods(costs)
     for cost in (cost for cost in costs if cost.method in names):

@@ -1,4 +1,4 @@
-"""Similarity matrices of pictures with all that a report says of them."""
+"""Similarity matrices of pictures and their bandwidths."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def compare_maps(
 ) -> tuple[dict[str, Float64Array], float | None]:
     """Return the similarity matrix of pictures for each kernel, and the bandwidth of rbf.
 
-    An approximate solver, and maxsim, may say one thing of a pair and another from its other side: the mean of both
-    ways is taken.
+    An approximate solver, and maxsim, may score (a, b) and (b, a) differently: the mean of both is taken.
 
     Parameters
     ----------
@@ -40,8 +39,3 @@ def compare_maps(
         norms = np.diagonal(found["linear"])
         sigma = median_bandwidth(np.maximum(norms[:, None] + norms - 2 * found["linear"], 0.0))
     return {kernel: (found[kernel] + found[kernel].T) / 2 for kernel in kernels}, sigma
-
-
-def upper_triangle(matrix: Float64Array) -> Float64Array:
-    """Return the entries above the diagonal: every pair once."""
-    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])

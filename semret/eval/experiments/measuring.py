@@ -1,21 +1,19 @@
-"""What matchings cost and what they are worth: the methods take turns on pairs of token maps, on one thread."""
+"""Measure time and quality of matching methods, which take turns on pairs of token maps, on one thread."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector, require_ndim
 from semret.errors import ArgumentError, ShapeError
 from semret.eval.experiments.cost import Cost, Measured, Method, summarise
+from semret.progress import Progress
 from semret.retrieval.matching import SOLVERS, Norms, match_batch
 from semret.retrieval.similarity.kernels import CENTERINGS, check_name
 from semret.retrieval.similarity.products import float_affinities
-
-Progress = Callable[[int, int], None]
-
 
 _GROUP_ENTRIES = 1 << 15
 """Pairs are handed to a solver together up to so many entries of affinity, as a rerank hands them over."""
@@ -114,7 +112,18 @@ def _match_pairs(
 
 
 def usual_pairs(maps: int, positions: int) -> int:
-    """Return how many pairs of this many maps are measured unless it is said: fewer the larger they are."""
+    """Choose how many pairs of maps are measured: fewer the larger the maps are.
+
+    Parameters
+    ----------
+    maps, positions : int
+        How many maps there are, and S.
+
+    Returns
+    -------
+    int
+        At most 40.
+    """
     return min(maps, 40, max(2, 16_384 // positions))
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a folder, and what the layers of a network make of them, kept on disk."""
+"""Choose the pictures of an experiment, and compute the tokens of a network's layers, on disk where they are many."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from semret.arrays import Float32Array
 from semret.errors import ArgumentError, DatasetError, ImageDecodeError
+from semret.eval.scenes.collection import render_collection
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.index.pictures.find import FoundImage, find_images
@@ -23,12 +24,23 @@ from semret.progress import Progress
 
 @contextlib.contextmanager
 def folder_of_pictures(images: Path | None, count: int, seed: int) -> Iterator[Path]:
-    """Give the folder, or a temporary one with `count` rendered scenes where there is none."""
+    """Open the folder of pictures, or a temporary one with rendered scenes where none is given.
+
+    Parameters
+    ----------
+    images : Path or None
+    count : int
+        Pictures to render where `images` is None.
+    seed : int
+
+    Yields
+    ------
+    Path
+        The folder; a temporary one is removed at the end.
+    """
     if images is not None:
         yield images
         return
-    from semret.eval.scenes import render_collection
-
     with tempfile.TemporaryDirectory(prefix="semret-scenes-") as scratch:
         render_collection(Path(scratch), count, seed)
         yield Path(scratch)
@@ -36,6 +48,19 @@ def folder_of_pictures(images: Path | None, count: int, seed: int) -> Iterator[P
 
 def choose_pictures(folder: Path, count: int, *, seed: int = 0, least: int = 2) -> list[Path]:
     """Draw up to `count` readable pictures of a folder, in random order.
+
+    Parameters
+    ----------
+    folder : Path
+    count : int
+        At most so many.
+    seed : int
+    least : int
+        At least so many.
+
+    Returns
+    -------
+    list of Path
 
     Raises
     ------
@@ -62,7 +87,17 @@ def choose_pictures(folder: Path, count: int, *, seed: int = 0, least: int = 2) 
 
 
 def fingerprint(paths: list[Path]) -> str:
-    """Return a digest of file names and sizes."""
+    """Return a digest of file names and sizes.
+
+    Parameters
+    ----------
+    paths : list of Path
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal.
+    """
     digest = hashlib.sha256()
     for path in paths:
         digest.update(f"{path.name}\0{path.stat().st_size}\n".encode("utf-8", "surrogateescape"))
@@ -70,15 +105,37 @@ def fingerprint(paths: list[Path]) -> str:
 
 
 def describe_pictures(images: Path | None, paths: list[Path]) -> dict[str, Any]:
-    """Return what a report says of the pictures: where they come from, how many, their fingerprint."""
+    """Describe the pictures for a report: where they come from, how many, their fingerprint.
+
+    Parameters
+    ----------
+    images : Path or None
+        The folder; None for rendered scenes.
+    paths : list of Path
+
+    Returns
+    -------
+    dict
+        ``name``, ``pictures`` and ``fingerprint``.
+    """
     name = "rendered scenes" if images is None else images.resolve().name
     return {"name": name, "pictures": len(paths), "fingerprint": fingerprint(paths)}
 
 
 def name_model(backbone: Backbone, taken: Sequence[Mapping[str, Any]] = ()) -> str:
-    """Return a name for a network that no model among `taken`, which are entries of a report, has.
+    """Name a network as no other model of a report is named.
 
     An input size that is not the network's usual one belongs to the name, as ``--model NAME@HxW`` writes it.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    taken : sequence of mapping
+        The models that the report has already.
+
+    Returns
+    -------
+    str
     """
     name, usual = backbone.spec.name, backbone.spec.preprocessing
     size = tuple(backbone.identity.preprocessing.size)
@@ -92,7 +149,17 @@ def name_model(backbone: Backbone, taken: Sequence[Mapping[str, Any]] = ()) -> s
 
 
 def embed_last(paths: list[Path], backbone: Backbone) -> Float32Array:
-    """Return the last layer's tokens of pictures, one by one through the network, as (N, S, C)."""
+    """Compute the last layer's tokens of pictures, one picture at a time.
+
+    Parameters
+    ----------
+    paths : list of Path
+    backbone : Backbone
+
+    Returns
+    -------
+    ndarray of shape (N, S, C), float32
+    """
     return np.concatenate([backbone.embed(backbone.prepare(decode_image(path))[None]).tokens for path in paths])
 
 
@@ -110,12 +177,15 @@ def embed_layers(
     Parameters
     ----------
     pictures : iterator of PIL.Image.Image
-        `count` of them.
+    count : int
+        How many pictures there are.
     backbone : Backbone
     scratch : Path
         Receives one file for each layer.
     largest : int
         Layers with more positions are left out: a matching grows with their cube.
+    progress : callable or None
+        Called with pictures done and `count`.
 
     Returns
     -------
@@ -157,7 +227,24 @@ def _open_stores(
 
 
 def choose_layers(names: list[str], most: int | None) -> list[str]:
-    """Return at most `most` names, evenly spaced, the first and the last among them."""
+    """Return at most `most` names, evenly spaced, the first and the last among them.
+
+    Parameters
+    ----------
+    names : list of str
+    most : int or None
+        None takes all.
+
+    Returns
+    -------
+    list of str
+        In their order.
+
+    Raises
+    ------
+    ArgumentError
+        If `most` is below 1.
+    """
     if most is None or most >= len(names):
         return names
     if most < 1:

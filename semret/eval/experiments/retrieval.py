@@ -16,10 +16,10 @@ from semret.eval.answers import find_answers
 from semret.eval.data.dataset import Dataset, Split, allowed_answers, reference_scores
 from semret.eval.experiments.retrieval_report import NAMES, RetrievalSettings, Run, add_tables, notes_of
 from semret.eval.features import Features, extract, without_unreadable
-from semret.eval.metrics import compare_means, estimate_mean
 from semret.eval.ranking import shortlist_ranks
+from semret.eval.report.document import Report
 from semret.eval.report.paper import extractor, table_2, table_3
-from semret.eval.report.reports import Report
+from semret.eval.statistics import compare_means, estimate_mean
 from semret.index.model_choice import ModelChoice
 from semret.progress import Progress
 
@@ -65,7 +65,7 @@ def run_retrieval(
     Raises
     ------
     DatasetError, ArgumentError, IncompatibleIndexError, WeightsNotFoundError, StorageError
-        See what it composes.
+        See `extract` and `find_answers`.
     """
     chosen = settings or RetrievalSettings()
     report = Report(
@@ -109,6 +109,14 @@ def run_retrieval(
 
 def name_models(models: list[ModelChoice]) -> list[str]:
     """Name models by what tells them apart, as ``NAME`` or ``NAME@HxW``.
+
+    Parameters
+    ----------
+    models : list of ModelChoice
+
+    Returns
+    -------
+    list of str
 
     Raises
     ------
@@ -185,7 +193,7 @@ def _retrieve(
 
 
 def _judge(dataset: Dataset, queries: IndexVector, database: IndexVector, rows: IndexVector) -> Float64Array:
-    """Return the value of each answer, (Q, k); NaN where there is none."""
+    """Return the value of each answer, (Q, k); NaN where there is no answer."""
     values = dataset.judge(queries[:, None], database[np.maximum(rows, 0)])
     return np.where(rows >= 0, values, np.nan)
 
@@ -235,9 +243,13 @@ def aggregate(values: Float64Array, measure: str) -> dict[str, Float64Array]:
     Parameters
     ----------
     values : ndarray of shape (Q, k)
-        NaN where there is no answer; the first column holds none.
+        NaN where there is no answer; the first column holds no NaN.
     measure : str
         Prefix of the names: ``f1@1``, ``f1@5 best``, ``f1@5 mean``.
+
+    Returns
+    -------
+    dict from name to ndarray of shape (Q,), float64
     """
     k = values.shape[1]
     found = {f"{measure}@1": values[:, 0]}

@@ -61,7 +61,19 @@ def write_examples(dataset: Dataset, run: Run, path: Path, *, kernel: str, count
 
 
 def choose_queries(run: Run, kernel: str, count: int, seed: int) -> IndexVector:
-    """Return rows of queries to show: the largest differences first, then random ones."""
+    """Choose queries to show: those with the largest differences first, then random ones.
+
+    Parameters
+    ----------
+    run : Run
+    kernel : str
+    count, seed : int
+
+    Returns
+    -------
+    ndarray of shape (n,), intp
+        Rows of queries; n is at most `count`.
+    """
     total = len(run.split.queries)
     order = np.random.default_rng([seed, 5]).permutation(total)
     cells = ((kernel, "permutation"), (kernel, "none"))

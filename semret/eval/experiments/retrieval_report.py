@@ -11,9 +11,10 @@ from semret.arrays import Float64Array, IndexVector
 from semret.eval.answers import Answers
 from semret.eval.data.dataset import Dataset, Split
 from semret.eval.features import Features
+from semret.eval.report.document import Report, Table
 from semret.eval.report.paper import INVARIANCES
 from semret.eval.report.plots import Triple, bars, curve_panels
-from semret.eval.report.reports import Report, Table, file_name, show, show_p, with_holm
+from semret.eval.report.values import file_name, show, show_p, with_holm
 
 Cell = tuple[str, str]
 """A kernel and an invariance."""
@@ -79,7 +80,16 @@ class Run:
 
 
 def add_tables(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> None:
-    """Add tables and figures of metrics and comparisons that have been entered."""
+    """Add tables and figures of the metrics and comparisons that the report holds.
+
+    Parameters
+    ----------
+    report : Report
+        Receives them.
+    dataset : Dataset
+    runs : list of Run
+    settings : RetrievalSettings
+    """
     by_cell = {
         (m["model"], m["cell"]["database"], m["cell"].get("kernel"), m["cell"].get("invariance")): m
         for m in report.metrics
@@ -189,7 +199,19 @@ def _add_figures(
 
 
 def notes_of(report: Report, dataset: Dataset, runs: list[Run], settings: RetrievalSettings) -> list[str]:
-    """Return what a reader must know of how the numbers came about."""
+    """Explain to a reader how the numbers came about.
+
+    Parameters
+    ----------
+    report : Report
+    dataset : Dataset
+    runs : list of Run
+    settings : RetrievalSettings
+
+    Returns
+    -------
+    list of str
+    """
     counts = dict.fromkeys(
         f"{len(run.split.queries)} queries of {len(np.unique(dataset.scenes[run.split.queries]))} scenes"
         for run in runs

@@ -1,4 +1,4 @@
-"""What a matching costs, and what it is worth: every solver at growing numbers of positions (Table 5 of the paper)."""
+"""Time and quality of every solver at growing numbers of positions (Table 5 of the paper)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ METHODS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Costs, and what a report says of where they come from: pictures, networks, seconds by size or stage."""
+    """Costs, and where they come from: pictures, networks, and seconds by size or stage."""
 
     costs: list[Cost]
     dataset: dict[str, Any]
@@ -108,7 +108,17 @@ def run_runtime(
 
 
 def format_table(costs: Iterable[Cost]) -> str:
-    """Return a Markdown table: a row for each method, a column for each label, quality and time in each cell."""
+    """Write costs as a Markdown table.
+
+    Parameters
+    ----------
+    costs : iterable of Cost
+
+    Returns
+    -------
+    str
+        A row for each method, a column for each label, quality and time in each cell.
+    """
     rows = list(costs)
     labels = list(dict.fromkeys(cost.label for cost in rows))
     cells = {(cost.method, cost.label): cost for cost in rows}
@@ -130,7 +140,16 @@ def _cell(cost: Cost | None) -> str:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage, a dash where there is none."""
+    """Write a share as a percentage; NaN becomes a dash.
+
+    Parameters
+    ----------
+    share : float
+
+    Returns
+    -------
+    str
+    """
     return "-" if share != share else f"{100 * share:.1f} %"
 
 

@@ -1,4 +1,4 @@
-"""Figures of what a matching costs and what it is worth."""
+"""Figures of the time that matchings take and of the quality that they reach."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def trade_off(
     ----------
     panels : mapping from title to mapping from method to Point
     x_label, y_label, title, caption : str
+
+    Returns
+    -------
+    Draw
     """
 
     def draw(path: Path) -> None:
@@ -81,6 +85,10 @@ def growth(
     sizes : sequence of int
     series : mapping from name to mapping from size to (median, low, high)
     x_label, y_label, title, caption : str
+
+    Returns
+    -------
+    Draw
     """
 
     def draw(path: Path) -> None:
@@ -108,7 +116,17 @@ def growth(
 
 
 def pareto_front(points: Mapping[str, Point]) -> list[str]:
-    """Return the methods, fastest first, that no other beats in both time and quality; of equals, the first."""
+    """Find the methods that no other method beats in both time and quality.
+
+    Parameters
+    ----------
+    points : mapping from method to Point
+
+    Returns
+    -------
+    list of str
+        The fastest first; of equal ones only the first.
+    """
     front: list[str] = []
     for name in sorted(points, key=lambda method: (points[method].x, -points[method].y)):
         if not front or points[name].y > points[front[-1]].y:

@@ -19,6 +19,18 @@ def histograms(
 
     Panels above each other share their bins, all panels their heights: the share of values in a bin. Bins follow the
     number of values; up to 60 values are also drawn one by one, below.
+
+    Parameters
+    ----------
+    panels : dict from name to dict from name to ndarray
+        Values of each distribution of a panel.
+    x_label, title : str
+    columns : int
+    caption : str
+
+    Returns
+    -------
+    Draw
     """
 
     def draw(path: Path) -> None:
@@ -81,6 +93,18 @@ def scatters(
 
     Panels above each other share the y axis' range, all panels the x axis. Up to 2,000 points are drawn one by one,
     more as hexagons whose colours mean the same in every panel.
+
+    Parameters
+    ----------
+    panels : dict from name to (ndarray, ndarray)
+        x and y of the points.
+    x_label, y_label, title : str
+    columns : int
+    caption : str
+
+    Returns
+    -------
+    Draw
     """
 
     def draw(path: Path) -> None:
@@ -118,6 +142,7 @@ def _range(sets: list[Float64Array]) -> tuple[float, float]:
 
 
 def _share_colours(figure: Any, grid: list[Any], images: list[Any]) -> None:
+    # Here, for matplotlib is loaded where something is drawn, by `load_matplotlib`.
     from matplotlib.colors import LogNorm
 
     norm = LogNorm(1, max(2.0, *(float(image.get_array().max()) for image in images)))

@@ -1,4 +1,4 @@
-"""Whether and how files beside a report are drawn: nothing that goes wrong with a figure costs a result."""
+"""Draw the figures and pages beside a report; a figure that fails never costs the result itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from semret.errors import MissingDependencyError
+from semret.errors import MissingDependencyError, cut_text
 from semret.foreign import open_regular
 
 Draw = Callable[[Path], None]
@@ -20,14 +20,21 @@ Draw = Callable[[Path], None]
 _MOST_BYTES = 1 << 20
 """A matplotlibrc is a few kilobytes."""
 
+_LONGEST = 300
+"""Characters of an error of matplotlib's that are told."""
+
 
 def load_matplotlib() -> Any:
-    """Import matplotlib, also where there is no home folder or none that can be written.
+    """Import matplotlib, even where the home folder does not exist or cannot be written.
+
+    Returns
+    -------
+    module
 
     Raises
     ------
     MissingDependencyError
-        If it is not installed, or what it finds around it keeps it from loading; the message says what.
+        If it is not installed, or fails to load because of its settings or surroundings; the message names the cause.
     """
     if "matplotlib" not in sys.modules:
         _look_at_settings()
@@ -39,12 +46,12 @@ def load_matplotlib() -> Any:
     except ImportError as error:
         raise MissingDependencyError(f"matplotlib cannot be imported ({error}); reinstall semret") from error
     except Exception as error:  # an unknown MPLBACKEND, a matplotlibrc in another encoding, a full temporary folder
-        raise MissingDependencyError(f"matplotlib does not load: {_one_line(error)}") from error
+        raise MissingDependencyError(f"matplotlib does not load: {cut_text(error, _LONGEST)}") from error
     return matplotlib
 
 
 def _look_at_settings() -> None:
-    """Refuse a matplotlibrc of the current folder, which matplotlib reads unasked, that is a pipe or has no end."""
+    """Refuse a matplotlibrc in the current folder, which matplotlib would read, if it is a pipe or far too long."""
     try:
         open_regular("matplotlibrc", most=_MOST_BYTES).close()
     except FileNotFoundError:
@@ -56,7 +63,7 @@ def _look_at_settings() -> None:
 
 
 def _need_a_folder() -> None:
-    """Give matplotlib a temporary folder for its list of fonts where nothing says where the home folder is."""
+    """Give matplotlib a temporary folder for its list of fonts where the home folder is not known."""
     if os.environ.get("MPLCONFIGDIR"):
         return
     try:
@@ -70,6 +77,11 @@ def _need_a_folder() -> None:
 def draw_all(figures: Mapping[str, Draw], directory: Path) -> dict[str, str]:
     """Draw figures and pages into a folder.
 
+    Parameters
+    ----------
+    figures : mapping from file name to Draw
+    directory : Path
+
     Returns
     -------
     dict from file name to str
@@ -80,11 +92,6 @@ def draw_all(figures: Mapping[str, Draw], directory: Path) -> dict[str, str]:
         try:
             draw(directory / name)
         except Exception as error:  # whatever a font, a number or a full disk does to a figure, the result stands
-            failed[name] = _one_line(error)
+            failed[name] = cut_text(error, _LONGEST)
             (directory / name).unlink(missing_ok=True)
     return failed
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text[:300] or type(error).__name__

@@ -1,4 +1,4 @@
-"""Files that an earlier run has left in the folder of a report."""
+"""Remove files that an earlier run left in the folder of a report."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ _MOST_BYTES = 1 << 28
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what the report that lies in a folder says it has drawn, its lines per query and its pages of examples.
+    """Remove the files that the report in a folder names as its own: figures, lines per query, pages of examples.
 
-    Nothing is removed where there is no report, nor any file that no report of ours can have written there.
+    Nothing is removed where there is no report, and no file of a name that semret never gives.
+
+    Parameters
+    ----------
+    directory : Path
 
     Raises
     ------

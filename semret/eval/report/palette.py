@@ -57,6 +57,16 @@ def style_of(name: str, number: int = 0) -> Style:
     """Return the style of an invariance, kernel or solver; of anything else, that of its place in the figure.
 
     A solver with an option, ``batch-optimal 128``, has the colour of its family; `assign_styles` tells members apart.
+
+    Parameters
+    ----------
+    name : str
+    number : int
+        Its place among the names of the figure.
+
+    Returns
+    -------
+    Style
     """
     known = _STYLES.get(name) or _STYLES.get(name.split(" ")[0])
     if known is not None:
@@ -67,7 +77,16 @@ def style_of(name: str, number: int = 0) -> Style:
 
 
 def assign_styles(names: Sequence[str]) -> dict[str, Style]:
-    """Return a style for each name; members of a family share a colour and differ in marker and line."""
+    """Return a style for each name; members of a family share a colour and differ in marker and line.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    dict from name to Style
+    """
     families: dict[str, int] = {}
     found = {}
     for number, name in enumerate(names):
@@ -114,7 +133,19 @@ def _broken(text: str, most: float) -> str:
 
 
 def grid_of(figure: Any, count: int, columns: int, **sharing: Any) -> list[Any]:
-    """Return `count` axes, `columns` side by side; places that are left over are empty."""
+    """Return `count` axes, `columns` side by side; places that are left over are empty.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    count, columns : int
+    **sharing
+        `sharex` and `sharey` of ``Figure.subplots``.
+
+    Returns
+    -------
+    list of matplotlib.axes.Axes
+    """
     across = min(count, columns)
     rows = -(-count // across)
     axes = list(figure.subplots(rows, across, squeeze=False, **sharing).flat)
@@ -126,7 +157,14 @@ def grid_of(figure: Any, count: int, columns: int, **sharing: Any) -> list[Any]:
 
 
 def name_panel(axes: Any, name: str, width: float) -> None:
-    """Write a panel's name above it, broken into lines that fit its width in inches."""
+    """Write a panel's name above it, broken into lines that fit its width in inches.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    name : str
+    width : float
+    """
     lines = [textwrap.fill(line, int(width / 0.082), break_on_hyphens=False) for line in name.split("\n")]
     axes.set_title("\n".join(lines), fontsize=9)
 
@@ -136,7 +174,13 @@ LEGEND = 1.7
 
 
 def label_outside(figure: Any, axes: Any) -> None:
-    """Put the legend of some axes to the right of all axes, where it covers nothing."""
+    """Put the legend of some axes to the right of all axes, where it covers nothing.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    axes : matplotlib.axes.Axes
+    """
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         texts = [shorten(label, 30) for label in labels]
@@ -144,7 +188,19 @@ def label_outside(figure: Any, axes: Any) -> None:
 
 
 def name_ticks(axis: Any, names: Sequence[str], *, rotation: float = 0, size: float = 7, most: int = 40) -> None:
-    """Write a name at each of the places 0, 1, 2, ...: every one, or evenly spaced ones where there are many."""
+    """Write a name at each of the places 0, 1, 2, ...: every one, or evenly spaced ones where there are many.
+
+    Parameters
+    ----------
+    axis : matplotlib.axis.Axis
+    names : sequence of str
+    rotation : float
+        In degrees.
+    size : float
+        In points.
+    most : int
+        Names that are written at most.
+    """
     step = -(-len(names) // most)
     places = np.arange(0, len(names), step)
     axis.set_ticks(places, [shorten(names[int(place)]) for place in places], fontsize=size)
@@ -157,7 +213,18 @@ def name_ticks(axis: Any, names: Sequence[str], *, rotation: float = 0, size: fl
 
 
 def shorten(text: str, most: int = 26) -> str:
-    """Return a text of at most `most` characters; what is left out is in the middle."""
+    """Shorten a text by leaving out its middle.
+
+    Parameters
+    ----------
+    text : str
+    most : int
+        Characters.
+
+    Returns
+    -------
+    str
+    """
     if len(text) <= most:
         return text
     keep = most - 1
@@ -173,6 +240,7 @@ def plain_logarithm(axis: Any, values: Iterable[float]) -> None:
     values : iterable of float
         What is drawn along it; the axis reaches a little beyond. At most about eight ticks.
     """
+    # Here, for matplotlib is loaded where something is drawn, by `load_matplotlib`.
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
     positive = [value for value in values if np.isfinite(value) and value > 0] or [1.0]

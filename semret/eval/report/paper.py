@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from semret.index.backbones.registry import spec_of
+
 PAPER = 'Wald et al., "Decoupling Semantic Similarity from Spatial Alignment for Neural Networks", NeurIPS 2024'
 
 EXTRACTORS: dict[str, str] = {
@@ -121,18 +123,29 @@ def extractor(identity: Mapping[str, Any]) -> str | None:
     identity : mapping
         `semret.index.backbones.spec.Identity` as JSON. Checkpoint, revision, preprocessing (so the input size) and
         layer must be those that the name stands for; a checkpoint of the user's own is another network.
+
+    Returns
+    -------
+    str or None
     """
     return _name(identity, EXTRACTORS)
 
 
 def classifier(identity: Mapping[str, Any]) -> str | None:
-    """Return the paper's name of a network of Tables 1 and 4; see `extractor`."""
+    """Return the paper's name of a network of Tables 1 and 4; see `extractor`.
+
+    Parameters
+    ----------
+    identity : mapping
+
+    Returns
+    -------
+    str or None
+    """
     return _name(identity, CLASSIFIERS)
 
 
 def _name(identity: Mapping[str, Any], names: Mapping[str, str]) -> str | None:
-    from semret.index.backbones.registry import spec_of
-
     name = names.get(str(identity["backbone"]))
     if name is None:
         return None
@@ -153,12 +166,21 @@ def _plain(value: Any) -> Any:
 
 
 def is_imagenet_test(names: Sequence[str]) -> bool:
-    """Tell whether these file names are `TEST_PICTURES` of ImageNet's test set, as its archive names them."""
+    """Tell whether these file names are `TEST_PICTURES` of ImageNet's test set, as its archive names them.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    bool
+    """
     return len(names) == TEST_PICTURES and all(_IMAGENET_TEST.fullmatch(name) for name in names)
 
 
 def table_2(model: str | None, queries: int, database: int, kernel: str, invariance: str) -> float | None:
-    """Return the paper's F1@1 for a cell, None where it has none; whether the data are its own is for the caller.
+    """Return the paper's F1@1 on EgoObjects; whether the pictures are the paper's own is for the caller to know.
 
     Parameters
     ----------
@@ -167,6 +189,11 @@ def table_2(model: str | None, queries: int, database: int, kernel: str, invaria
     queries, database : int
         Sizes; the paper has numbers for 2,000 queries only.
     kernel, invariance : str
+
+    Returns
+    -------
+    float or None
+        None where the paper has no number.
     """
     if queries != QUERIES:
         return None
@@ -174,19 +201,58 @@ def table_2(model: str | None, queries: int, database: int, kernel: str, invaria
 
 
 def table_3(model: str | None, queries: int, database: int, kernel: str, invariance: str) -> float | None:
-    """Return the paper's IoU on Cityscapes for a cell, None where it has none or sizes are not those of the splits."""
+    """Return the paper's IoU on Cityscapes.
+
+    Parameters
+    ----------
+    model : str or None
+        As `extractor` gives it.
+    queries, database : int
+        Sizes; the paper has numbers for those of the official splits only.
+    kernel, invariance : str
+
+    Returns
+    -------
+    float or None
+        None where the paper has no number.
+    """
     if (queries, database) != CITYSCAPES_SIZES:
         return None
     return _cell(TABLE_3.get(model or ""), kernel, invariance)
 
 
 def table_1(model: str | None, kernel: str, invariance: str) -> float | None:
-    """Return the paper's Pearson correlation for a cell, None where it has none; `model` as `classifier` gives it."""
+    """Return the paper's Pearson correlation.
+
+    Parameters
+    ----------
+    model : str or None
+        As `classifier` gives it.
+    kernel, invariance : str
+
+    Returns
+    -------
+    float or None
+        None where the paper has no number.
+    """
     return _cell(TABLE_1.get(model or ""), kernel, invariance)
 
 
 def table_4(model: str | None, measure: str, kernel: str, invariance: str) -> float | None:
-    """Return appendix E's correlation for a cell, None where it has none; `measure` is ``pearson`` or ``spearman``."""
+    """Return the correlation of the paper's appendix E.
+
+    Parameters
+    ----------
+    model : str or None
+        As `classifier` gives it.
+    measure : {"pearson", "spearman"}
+    kernel, invariance : str
+
+    Returns
+    -------
+    float or None
+        None where the paper has no number.
+    """
     return _cell(TABLE_4.get(measure, {}).get(model or ""), kernel, invariance)
 
 

@@ -52,9 +52,14 @@ def bars(
     title : str
     lines : dict from name to height, optional
         Reference lines, named beside their ends.
-    x_label, caption : str
+    x_label : str
     limits : (low, high), optional
         Of the y axis.
+    caption : str
+
+    Returns
+    -------
+    Draw
     """
 
     def draw(path: Path) -> None:
@@ -99,7 +104,23 @@ def curves(
     lines: dict[str, float] | None = None,
     caption: str = "",
 ) -> Draw:
-    """Return a drawing of lines over common x values; see `curve_panels`."""
+    """Return a drawing of lines over common x values; see `curve_panels`.
+
+    Parameters
+    ----------
+    x : sequence of float
+    series : mapping from name to values
+    x_label, y_label, title : str
+    log_x : bool
+    ticks : list of str, optional
+    limits : (low, high), optional
+    lines : dict from name to height, optional
+    caption : str
+
+    Returns
+    -------
+    Draw
+    """
     return curve_panels(
         {"": series}, x, x_label=x_label, y_label=y_label, title=title, log_x=log_x, ticks=ticks, limits=limits,
         lines=lines, caption=caption,
@@ -127,7 +148,7 @@ def curve_panels(
     panels : mapping from title to mapping from name to values
         A value is a number, or a mean with the ends of its interval.
     x : sequence of float
-    x_label, y_label, title, caption : str
+    x_label, y_label, title : str
     log_x : bool
         Logarithmic x axis with plain numbers.
     ticks : list of str, optional
@@ -136,6 +157,13 @@ def curve_panels(
         Of the y axis.
     lines : dict from name to height, optional
         Reference lines.
+    caption : str
+    columns : int
+        Panels side by side.
+
+    Returns
+    -------
+    Draw
     """
 
     def draw(path: Path) -> None:
@@ -192,7 +220,7 @@ def heat_maps(
     Parameters
     ----------
     panels : dict from name to matrix
-    title, x_label, y_label, bar_label, caption : str
+    title, x_label, y_label, bar_label : str
     ticks : (list of str, list of str), optional
         Names of rows and of columns.
     diverging : bool
@@ -201,6 +229,11 @@ def heat_maps(
         Panels side by side.
     limits : (low, high), optional
         Of the colours; by default the range of all panels together. Small matrices show their values as well.
+    caption : str
+
+    Returns
+    -------
+    Draw
     """
 
     def draw(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a report.json must look like, told in Python; docs/report-schema.json says the same for other programs."""
+"""The schema of report.json, for Python; docs/report-schema.json holds the same for other programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ METRIC_FIELDS: Kinds = {
 """Fields of each entry of ``metrics``, beside its number under one of `STATISTICS`."""
 
 STATISTICS = ("mean", "median", "value")
-"""What the number of a metric is, and the field that holds it: ``value`` is what is neither mean nor median."""
+"""Fields of which each metric has one, which holds its number: ``value`` where that is neither mean nor median."""
 
 METRIC_EXTRAS: Kinds = {
     **dict.fromkeys(STATISTICS, (int, float, type(None))), "groups": int, "sigma": (int, float, type(None)),
@@ -45,7 +45,18 @@ COMPARISON_EXTRAS: Kinds = {"p_least": (int, float), "groups": int}
 
 
 def find_problems(document: Any) -> list[str]:
-    """Check a document against the schema; return what is wrong, nothing for a valid report."""
+    """Check a document against the schema.
+
+    Parameters
+    ----------
+    document : any
+        As it was read from JSON.
+
+    Returns
+    -------
+    list of str
+        What is wrong; empty for a valid report.
+    """
     if not isinstance(document, dict):
         return [f"it holds a {type(document).__name__}, expected an object"]
     problems = _misfits(document, FIELDS, "", {})

@@ -36,12 +36,32 @@ def draw_colour(
     saturation: tuple[float, float] = (0.35, 0.8),
     value: tuple[float, float] = (0.45, 0.95),
 ) -> Colour:
-    """Draw a colour from ranges of hue (a range may pass 1), saturation and value."""
+    """Draw a colour from ranges of hue, saturation and value.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    hue, saturation, value : (float, float)
+        Ranges in 0..1; the hue's may pass 1.
+
+    Returns
+    -------
+    Colour
+    """
     return colorsys.hsv_to_rgb(rng.uniform(*hue) % 1.0, rng.uniform(*saturation), rng.uniform(*value))
 
 
 def draw_material(rng: np.random.Generator) -> Material:
-    """Draw the material of one instance: two contrasting colours and a pattern."""
+    """Draw the material of one instance: two contrasting colours and a pattern.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Material
+    """
     hue = float(rng.uniform())
     base = draw_colour(rng, hue=(hue, hue + 0.02), saturation=(0.25, 0.7))
     shift = hue + rng.choice([0.0, 0.08, 0.33, 0.5, 0.67])
@@ -57,7 +77,16 @@ def draw_material(rng: np.random.Generator) -> Material:
 
 
 def plain(colour: Colour) -> Material:
-    """Return the material of one even colour."""
+    """Return the material of one even colour.
+
+    Parameters
+    ----------
+    colour : Colour
+
+    Returns
+    -------
+    Material
+    """
     return Material(base=colour, accent=colour, pattern="plain", period=0.1, seed=0)
 
 
@@ -111,7 +140,21 @@ def _square_wave(phase: Float32Array, period: float) -> Float32Array:
 
 
 def smooth_noise(shape: tuple[int, ...], seed: int, cell: int) -> Float32Array:
-    """Return noise of shape (height, width) in 0..1 that varies over `cell` pixels, by bilinear interpolation."""
+    """Make noise that varies smoothly from pixel to pixel.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Height and width, in pixels.
+    seed : int
+    cell : int
+        Pixels between the random values, which are joined bilinearly.
+
+    Returns
+    -------
+    ndarray of shape (height, width), float32
+        In 0..1.
+    """
     height, width = shape
     rng = np.random.default_rng(seed)
     coarse = rng.random((height // cell + 2, width // cell + 2), dtype=np.float32)
@@ -124,5 +167,14 @@ def smooth_noise(shape: tuple[int, ...], seed: int, cell: int) -> Float32Array:
 
 
 def to_bytes(image: FloatArray) -> NDArray[np.uint8]:
-    """Round values in 0..1 to bytes, clipping what lies outside."""
+    """Round values in 0..1 to bytes, clipping what lies outside.
+
+    Parameters
+    ----------
+    image : ndarray of floats
+
+    Returns
+    -------
+    ndarray of the same shape, uint8
+    """
     return np.asarray(np.clip(image * 255 + 0.5, 0, 255), dtype=np.uint8)

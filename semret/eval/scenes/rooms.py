@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -67,7 +68,20 @@ class Condition:
 
 
 def draw_things(rng: np.random.Generator, *, fewest: int = 4, most: int = 8, looks: int = 6) -> list[Thing]:
-    """Draw the things of a scene: up to three of a category, each category in `looks` different looks overall."""
+    """Draw the things of a scene: up to three of a category, each category in `looks` different looks overall.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    fewest, most : int
+        Things of the scene.
+    looks : int
+        Different seeds of a category.
+
+    Returns
+    -------
+    list of Thing
+    """
     count = int(rng.integers(fewest, most + 1))
     kinds = rng.permutation(len(CATEGORIES))
     things: list[Thing] = []
@@ -79,8 +93,38 @@ def draw_things(rng: np.random.Generator, *, fewest: int = 4, most: int = 8, loo
     return things
 
 
+def distinct_things(rng: np.random.Generator, count: int) -> list[list[Thing]]:
+    """Draw the contents of scenes, no two with the same numbers of each category.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    count : int
+        Scenes.
+
+    Returns
+    -------
+    list of list of Thing
+    """
+    contents: dict[frozenset[tuple[str, int]], list[Thing]] = {}
+    while len(contents) < count:
+        things = draw_things(rng)
+        contents.setdefault(frozenset(Counter(thing.category for thing in things).items()), things)
+    return list(contents.values())
+
+
 def draw_condition(rng: np.random.Generator, rooms: int) -> Condition:
-    """Draw how a recording shows its scene, in one of `rooms` different rooms."""
+    """Draw how a recording shows its scene, in one of `rooms` different rooms.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    rooms : int
+
+    Returns
+    -------
+    Condition
+    """
     warmth = float(rng.uniform(-0.16, 0.16))
     return Condition(
         room=int(rng.integers(rooms)),

@@ -45,13 +45,31 @@ class Look:
 
 
 def draw_content(rng: np.random.Generator) -> frozenset[str]:
-    """Draw the set of classes of a street."""
+    """Draw the set of classes of a street.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    frozenset of str
+    """
     chosen = {label for label, often in SOMETIMES.items() if rng.random() < often}
     return frozenset(chosen | set(ALWAYS))
 
 
 def draw_look(rng: np.random.Generator) -> Look:
-    """Draw the look of a city."""
+    """Draw the look of a city.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Look
+    """
     return Look(
         sky=draw_colour(rng, hue=(0.52, 0.62), saturation=(0.05, 0.5), value=(0.6, 1.0)),
         brightness=float(rng.uniform(0.7, 1.1)),

@@ -25,18 +25,40 @@ LEAF: Colour = (0.25, 0.5, 0.2)
 
 
 class Canvas:
-    """A square in unit coordinates, x to the right and y down, on which parts are laid over one another."""
+    """A square in unit coordinates, x to the right and y down, on which parts are laid over one another.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    """
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
         self.image = Image.new("RGBA", (SIDE, SIDE), (0, 0, 0, 0))
 
     def polygon(self, points: Sequence[Point], material: Material, *, round_: float = 0.5) -> None:
-        """Lay a polygon down; `round_` in 0..1 says how strongly it is shaded as a cylinder, left to right."""
+        """Lay a polygon down.
+
+        Parameters
+        ----------
+        points : sequence of (float, float)
+        material : Material
+        round_ : float
+            How strongly it is shaded as a cylinder, left to right, in 0..1.
+        """
         self._lay(lambda draw, s: draw.polygon([(s * x, s * y) for x, y in points], fill=255), material, round_)
 
     def box(self, x0: float, y0: float, x1: float, y1: float, material: Material, *, corner: float = 0.0) -> None:
-        """Lay a rectangle down, its corners rounded by a radius of `corner`."""
+        """Lay a rectangle down.
+
+        Parameters
+        ----------
+        x0, y0, x1, y1 : float
+            Left, top, right and bottom.
+        material : Material
+        corner : float
+            Radius of its corners.
+        """
         self._lay(
             lambda draw, s: draw.rounded_rectangle([s * x0, s * y0, s * x1, s * y1], s * corner, fill=255),
             material,
@@ -44,7 +66,16 @@ class Canvas:
         )
 
     def disc(self, x: float, y: float, rx: float, ry: float, material: Material, *, round_: float = 0.8) -> None:
-        """Lay an ellipse down around (x, y)."""
+        """Lay an ellipse down.
+
+        Parameters
+        ----------
+        x, y, rx, ry : float
+            Centre and radii.
+        material : Material
+        round_ : float
+            As for `polygon`.
+        """
         self._lay(
             lambda draw, s: draw.ellipse([s * (x - rx), s * (y - ry), s * (x + rx), s * (y + ry)], fill=255),
             material,
@@ -52,7 +83,14 @@ class Canvas:
         )
 
     def line(self, points: Sequence[Point], width: float, material: Material) -> None:
-        """Lay a line down."""
+        """Lay a line down.
+
+        Parameters
+        ----------
+        points : sequence of (float, float)
+        width : float
+        material : Material
+        """
         self._lay(
             lambda draw, s: draw.line(
                 [(s * x, s * y) for x, y in points], fill=255, width=max(1, round(s * width)), joint="curve"
@@ -62,7 +100,16 @@ class Canvas:
         )
 
     def ring(self, x: float, y: float, rx: float, ry: float, width: float, material: Material) -> None:
-        """Lay the outline of an ellipse down."""
+        """Lay the outline of an ellipse down.
+
+        Parameters
+        ----------
+        x, y, rx, ry : float
+            Centre and radii.
+        width : float
+            Of the line.
+        material : Material
+        """
         self._lay(
             lambda draw, s: draw.ellipse(
                 [s * (x - rx), s * (y - ry), s * (x + rx), s * (y + ry)], outline=255, width=max(1, round(s * width))
@@ -97,13 +144,36 @@ def _shading(width: int, height: int, strength: float) -> Float32Array:
 
 
 def arc(x: float, y: float, rx: float, ry: float, start: float, stop: float) -> list[Point]:
-    """Return points along an ellipse, angles in degrees from the positive x axis, y down."""
+    """Return points along an ellipse.
+
+    Parameters
+    ----------
+    x, y, rx, ry : float
+        Centre and radii.
+    start, stop : float
+        Angles in degrees from the positive x axis, y down.
+
+    Returns
+    -------
+    list of (float, float)
+    """
     angles = np.radians(np.linspace(start, stop, 24))
     return [(x + rx * math.cos(a), y + ry * math.sin(a)) for a in angles]
 
 
 def darker(colour: Colour, factor: float = 0.6) -> Material:
-    """Return an even material of the colour made darker."""
+    """Return an even material of the colour made darker.
+
+    Parameters
+    ----------
+    colour : Colour
+    factor : float
+        That the channels are multiplied by.
+
+    Returns
+    -------
+    Material
+    """
     red, green, blue = (factor * channel for channel in colour)
     return plain((red, green, blue))
 

@@ -1,0 +1,116 @@
+"""How the outcome of ``semret index`` is printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from semret.commands.output import ReportFormat, duration, printable, readable, say, write_json
+
+if TYPE_CHECKING:
+    from semret.index.model_choice import ModelChoice
+    from semret.index.sync.report import SyncOptions, SyncReport
+    from semret.index.sync.estimate import Estimate
+
+SHOWN = 20
+"""Skipped files that are named one by one on a terminal."""
+
+
+def show_report(report: SyncReport, format_: ReportFormat) -> None:
+    """Print what was done on stdout, and what was skipped or kept on stderr.
+
+    Parameters
+    ----------
+    report : SyncReport
+    format_ : ReportFormat
+    """
+    if format_ is ReportFormat.json:
+        write_json(report.as_json())
+        return
+    tell_exceptions(report)
+    typer.echo(f"{report.images} images in {printable(report.index)}: {counted(report)}")
+    speed = f"{report.embedded} embedded in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)"
+    typer.echo(f"{speed}; {readable(report.bytes)}, {readable(report.bytes_per_image)} per image")
+
+
+def show_estimate(
+    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: ReportFormat
+) -> None:
+    """Measure on a few pictures, and print what indexing would take.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the index, which need not exist.
+    paths : list of Path
+        Pictures and folders.
+    choice : ModelChoice
+    options : SyncOptions
+    format_ : ReportFormat
+    """
+    from semret.index.sync.estimate import estimate
+
+    found = estimate(
+        directory,
+        paths,
+        choice.loader(directory),
+        dtype=options.dtype,
+        batch_size=options.batch_size,
+        workers=options.threads,
+        prune=options.prune,
+    )
+    if format_ is ReportFormat.json:
+        write_json(found.as_json())
+        return
+    tell_exceptions(found)
+    typer.echo(f"{found.images} images, {found.to_embed} of them to embed, into {printable(found.index)}")
+    typer.echo(f"{counted(found)}; nothing was written")
+    if found.seconds is None:
+        typer.echo("none of the pictures tried could be read, so how long it takes is not known")
+    elif found.to_embed:
+        typer.echo(
+            f"{readable(found.bytes)} ({readable(found.bytes_per_image)} per image), about {duration(found.seconds)}; "
+            f"measured on {found.measured} of them"
+        )
+
+
+def tell_exceptions(report: SyncReport | Estimate) -> None:
+    """Name on stderr the files that were skipped, and the folders whose images are kept though they are missing.
+
+    Parameters
+    ----------
+    report : SyncReport or Estimate
+    """
+    for path, reason in report.skipped[:SHOWN]:
+        say(f"semret: skipped {printable(path)}: {printable(reason)}")
+    if len(report.skipped) > SHOWN:
+        say(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all")
+    for path, images in report.kept_in[:SHOWN]:
+        say(
+            f"semret: kept {images} {'image' if images == 1 else 'images'} of {printable(path)}, "
+            "which is missing or empty; --prune removes what is kept"
+        )
+    if len(report.kept_in) > SHOWN:
+        say(f"semret: and those of {len(report.kept_in) - SHOWN} folders more")
+
+
+def counted(report: SyncReport | Estimate) -> str:
+    """Return how many files became what, in words.
+
+    Parameters
+    ----------
+    report : SyncReport or Estimate
+
+    Returns
+    -------
+    str
+        Such as ``3 added, 0 updated, ..., 1 skipped; not read: 2 videos``.
+    """
+    changes = ["added", "updated", "renamed", "removed", "unchanged"]
+    if report.kept:
+        changes.append("kept")
+    counts = ", ".join(f"{getattr(report, name)} {name}" for name in changes)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in report.left_out.items())
+    return f"{counts}, {len(report.skipped)} skipped" + (f"; not read: {kinds}" if kinds else "")
