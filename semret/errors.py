@@ -77,3 +77,23 @@ class BackboneError(SemretError):
 
 class DatasetError(SemretError):
     """A data set does not have the layout or the content that its name promises."""
+
+
+def cut_text(error: object, most: int = 120) -> str:
+    """Return what another library's error says as one line that is fit to stand inside a message of ours.
+
+    Such a text may have many lines, or quote a whole file.
+
+    Parameters
+    ----------
+    error : object
+        An exception, or anything else with a text.
+    most : int
+        Characters after which the text is cut.
+
+    Returns
+    -------
+    str
+        The text with every run of white space made one space; the name of the type where there is no text.
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__
