@@ -8,8 +8,8 @@ from pathlib import Path
 
 from semret.errors import IncompatibleIndexError
 from semret.index.backbones.spec import Backbone
-from semret.index.location import PathLike
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from semret.paths import PathLike
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from semret.index.collection import Collection
-from semret.index.sync.report import directory_bytes
+from semret.index.store.layout import directory_bytes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from semret.errors import ArgumentError
-from semret.index.location import PathLike, absolute, lies_in
-from semret.index.store.segments import SEGMENT_BYTES, SEGMENT_ROWS, Rows, Segment, SegmentReader
-from semret.index.sync.report import directory_bytes
+from semret.index.store.layout import SEGMENT_BYTES, SEGMENT_ROWS, Rows, Segment, directory_bytes
+from semret.index.store.root import lies_in
+from semret.index.store.segments import SegmentReader
 from semret.index.writer import IndexWriter
+from semret.paths import PathLike, absolute
 from semret.progress import Progress
 
 _PORTION = 16

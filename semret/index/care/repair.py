@@ -15,18 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
-from semret.index.care.salvage import DAMAGED_SUFFIX, rebuild_catalog, set_aside
+from semret.index.care.remains import DAMAGED_SUFFIX, set_aside
+from semret.index.care.salvage import rebuild_catalog
 from semret.index.care.soundness import Defect, check_segment, examine_rows
 from semret.index.care.verify import Report, read_catalog, rows_by_segment, verify
-from semret.index.location import absolute
 from semret.index.store import durable
-from semret.index.store.catalog import Catalog, read_digest
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_digest import read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
+from semret.index.store.layout import Rows, Segment, columns, segment_path
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.store.segments import Rows, Segment, SegmentReader, columns, segment_path
-from semret.index.vectors import SHORTLIST_NAME
+from semret.index.store.segments import SegmentReader
+from semret.index.store.shortlist_file import SHORTLIST_NAME
 from semret.index.writer import IndexWriter
+from semret.paths import absolute
 from semret.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -123,7 +126,7 @@ def _repair_catalog(index: Path, actions: list[str]) -> None:
     images, contents = rebuild_catalog(index, manifest)
     actions.append(
         f"rebuilt {CATALOG_NAME}: {images} images and the features of {contents} contents kept; "
-        f"the damaged one is {CATALOG_NAME}.damaged"
+        f"the damaged one is {CATALOG_NAME}{DAMAGED_SUFFIX}"
     )
 
 

@@ -22,16 +22,19 @@ from semret.errors import (
     StorageError,
 )
 from semret.foreign import UnfitFileError
-from semret.index.care.soundness import BY_INDEX, BY_REPAIR, Defect, check_segment
+from semret.index.care.soundness import BY_INDEX, Defect, check_segment, finding
 from semret.index.collection import Collection
-from semret.index.location import Root, absolute, default_index_path, find_index
+from semret.index.location import default_index_path, find_index
 from semret.index.pictures.decode import hash_file, reason_of
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
+from semret.index.store.layout import Segment
 from semret.index.store.lock import ReaderLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.store.segments import Segment
-from semret.index.vectors import SHORTLIST_NAME, examine_shortlist, read_shortlist
+from semret.index.store.members import REPAIR
+from semret.index.store.root import Root
+from semret.index.store.shortlist_file import SHORTLIST_NAME, examine_shortlist, read_shortlist
+from semret.paths import absolute
 from semret.progress import Progress
 
 
@@ -164,9 +167,9 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
             problems += _check_references(content)
     except (IndexCorruptError, UnicodeDecodeError) as error:
         # The second is what Python makes of a message of SQLite that quotes damaged text.
-        defects.append(Defect("catalog", path, str(error).split(";")[0], BY_REPAIR))
+        defects.append(Defect("catalog", path, finding(error), REPAIR))
         return None
-    defects += [Defect("catalog", path, problem, BY_REPAIR) for problem in problems]
+    defects += [Defect("catalog", path, problem, REPAIR) for problem in problems]
     return content
 
 
@@ -198,17 +201,17 @@ def _check_manifest(index: Path, content: Content | None, defects: list[Defect])
         if isinstance(error, IncompatibleIndexError) and content is None:
             raise
         # A manifest of a newer format beside a sound catalog of this one is no newer index.
-        defects.append(Defect("manifest", str(path), str(error).split(";")[0], BY_REPAIR))
+        defects.append(Defect("manifest", str(path), finding(error), REPAIR))
         found = None
     if content is None:
         return found
     try:
         recorded = parse_manifest(content.manifest.encode(), path)
     except IndexCorruptError as error:
-        defects.append(Defect("catalog", str(index / CATALOG_NAME), f"its manifest: {error}".split(";")[0], BY_REPAIR))
+        defects.append(Defect("catalog", str(index / CATALOG_NAME), f"its manifest: {finding(error)}", REPAIR))
         return found
     if found is not None and found != recorded:
-        defects.append(Defect("manifest", str(path), "it is not the manifest in the catalog", BY_REPAIR))
+        defects.append(Defect("manifest", str(path), "it is not the manifest in the catalog", REPAIR))
     return recorded
 
 
@@ -233,17 +236,17 @@ def _check_shortlist(index: Path, most: int) -> list[Defect]:
         try:
             state = examine_shortlist(path, dimension, most)
         except UnfitFileError as error:
-            return [Defect("shortlist", str(path), f"it {error.strerror}", BY_REPAIR)]
+            return [Defect("shortlist", str(path), f"it {error.strerror}", REPAIR)]
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
         if state is None:
-            return [Defect("shortlist", str(path), "it is truncated or does not have its checksum", BY_REPAIR)]
+            return [Defect("shortlist", str(path), "it is truncated or does not have its checksum", REPAIR)]
         if state[0] != collection.mark:
             return []
         vectors = read_shortlist(path, (len(collection), dimension), collection.mark)
-        if vectors is not None and np.array_equal(vectors, collection.make_vectors()):
+        if vectors is not None and np.array_equal(vectors, collection.features.unit_pooled()):
             return []
-    return [Defect("shortlist", str(path), "it is not made of the pooled embeddings in the segments", BY_REPAIR)]
+    return [Defect("shortlist", str(path), "it is not made of the pooled embeddings in the segments", REPAIR)]
 
 
 def _check_files(content: Content, done: int, progress: Progress | None) -> Iterator[Defect]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from semret.errors import ImageDecodeError, ImageSearchError
-from semret.index.location import absolute
 from semret.index.pictures.kinds import unread_kind
+from semret.paths import absolute
 
 _READ = "jpg jpeg jpe jfif pjpeg pjp mpo png apng webp bmp tif tiff gif heic heif hif avif"
 

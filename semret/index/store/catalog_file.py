@@ -16,7 +16,7 @@ from pathlib import Path
 
 from semret.errors import IndexCorruptError, StorageError
 from semret.index.store import durable
-from semret.index.store.members import open_member
+from semret.index.store.members import REPAIR, damaged, open_member
 
 CATALOG_NAME = "catalog.sqlite"
 DIGEST_NAME = "catalog.sha256"
@@ -27,7 +27,6 @@ STRANGE_NAMES = (CATALOG_NAME + "-wal", CATALOG_NAME + "-shm")
 MOST_BYTES = 2**32
 """No catalog is longer: that of ten million pictures takes about half of it."""
 
-_REPAIR = "run semret verify --repair"
 _CHUNK = 2**20
 _SMALLEST = 512
 _VERSIONS = slice(18, 20)
@@ -98,7 +97,7 @@ class CatalogFile:
         try:
             self._stream = _kept.open(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise IndexCorruptError(f"{path} is missing; {_REPAIR}") from error
+            raise IndexCorruptError(f"{path} is missing; {REPAIR}") from error
         except OSError as error:
             raise StorageError(durable.describe(error, f"read {path}")) from error
         try:
@@ -110,11 +109,9 @@ class CatalogFile:
     def _check(self, writable: bool) -> None:
         head = self._read(0, 100)
         if self.size < _SMALLEST:
-            raise IndexCorruptError(f"{self._path} is damaged: it is cut off; {_REPAIR}")
+            raise damaged(self._path, "it is cut off")
         if head.startswith(_MAGIC) and head[_VERSIONS] != _ROLLBACK:
-            raise IndexCorruptError(
-                f"{self._path} is damaged: it asks for a write-ahead log, which semret never uses; {_REPAIR}"
-            )
+            raise damaged(self._path, "it asks for a write-ahead log, which semret never uses")
         if writable and os.fstat(self._stream.fileno()).st_nlink > 1:
             raise IndexCorruptError(
                 f"{self._path} has another name elsewhere (a hard link), which would change with it; "
@@ -171,7 +168,7 @@ def check_companions(path: Path) -> None:
     """
     for name in STRANGE_NAMES:
         if os.path.lexists(path.with_name(name)):
-            raise IndexCorruptError(f"{path.with_name(name)} is no part of an index; take it away, or {_REPAIR}")
+            raise IndexCorruptError(f"{path.with_name(name)} is no part of an index; take it away, or {REPAIR}")
     check_journal(path.with_name(JOURNAL_NAME))
 
 
@@ -193,14 +190,14 @@ def check_journal(path: Path) -> None:
         raise StorageError(durable.describe(error, f"read {path}")) from error
     if size >= 2 * len(_JOURNAL_MAGIC) and tail == _JOURNAL_MAGIC:
         raise IndexCorruptError(
-            f"{path} would have another file deleted, so semret did not write it; take it away, or {_REPAIR}"
+            f"{path} would have another file deleted, so semret did not write it; take it away, or {REPAIR}"
         )
     if len(head) == _JOURNAL_HEAD.size and head.startswith(_JOURNAL_MAGIC):
         _, _, _, pages, _, page = _JOURNAL_HEAD.unpack(head)
         if pages * page > MOST_BYTES:
             raise IndexCorruptError(
                 f"{path} would make the catalog {pages * page} bytes long, expected at most {MOST_BYTES}; "
-                f"take it away, or {_REPAIR}"
+                f"take it away, or {REPAIR}"
             )
 
 

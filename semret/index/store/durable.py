@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -106,16 +105,6 @@ def flush_file(descriptor: int) -> None:
             os.fsync(descriptor)
     else:
         os.fsync(descriptor)
-
-
-def digest_of(path: Path) -> tuple[str, int]:
-    """Return the SHA-256 (hexadecimal) and the size of a file; of a missing one, of nothing."""
-    digest, size = hashlib.sha256(), 0
-    with contextlib.suppress(FileNotFoundError), path.open("rb", buffering=0) as stream:
-        while chunk := stream.read(2**20):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
 
 
 def flush_folder(folder: Path) -> None:

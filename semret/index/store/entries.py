@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from semret.index.store.segments import Segment
+from semret.index.store.layout import Segment
 
 MOST = 2**62
 """Ids, numbers, sizes and times are smaller; so what is computed with them stays within 64 bits."""
@@ -56,7 +56,7 @@ def read_segment(row: tuple[Any, ...]) -> Segment:
     if not all(type(value) is int and 0 < value < MOST for value in (number, rows, size)):
         raise ValueError("a number is out of range")
     if not re.fullmatch(r"[0-9a-f]{0,64}", sha256):
-        raise ValueError("a digest is none")
+        raise ValueError("a digest is not hexadecimal")
     maps = [_read_numbers(text) for text in (offsets, sums)]
     return Segment(number=number, rows=rows, bytes=size, sha256=sha256, offsets=maps[0], sums=maps[1])
 

@@ -7,13 +7,13 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from semret.errors import IndexCorruptError, StorageError
+from semret.errors import StorageError
+from semret.index.store.members import damaged
 
 _WAIT = 60.0
 _LONGEST = 2**22
 _STEP = 100_000
 _READING, _CHANGING, _EACH_BYTE = 2 * 10**7, 2 * 10**9, 200
-_REPAIR = "run semret verify --repair"
 _FULL_CODES = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM", "SQLITE_IOERR")
 
 
@@ -85,7 +85,7 @@ def sqlite_reported(path: Path) -> Iterator[None]:
                 "make room or give access, and run the command again"
             ) from error
         reason = "its pages refer to one another without end" if name == "SQLITE_INTERRUPT" else error
-        raise IndexCorruptError(f"{path} is damaged: {reason}; {_REPAIR}") from error
+        raise damaged(path, reason) from error
     except UnicodeDecodeError as error:
         # SQLite's own message quotes damaged text, and sqlite3 cannot decode it.
-        raise IndexCorruptError(f"{path} is damaged: its text is no UTF-8; {_REPAIR}") from error
+        raise damaged(path, "its text is not UTF-8") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array
+from semret.index.store.lock import LOCK_NAME
 from semret.index.store.manifest import Manifest
 
 SEGMENT_ROWS = 256
@@ -20,7 +23,7 @@ SEGMENT_BYTES = 2**27
 """Bytes of tokens after which a segment is closed though it has fewer rows."""
 
 FOLDER = "segments"
-REPAIR = "run semret verify --repair, then semret index"
+_SEGMENT_FILE = re.compile(r"\d{6,18}\.h5")
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,71 @@ class Rows:
         return len(self.ids)
 
 
+def segment_name(number: int) -> str:
+    """Return the file of a segment as it is named in an index directory and in an export, with forward slashes.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+
+    Returns
+    -------
+    str
+    """
+    return f"{FOLDER}/{number:06d}.h5"
+
+
 def segment_path(index: Path, number: int) -> Path:
-    """Return the file of a segment."""
-    return index / FOLDER / f"{number:06d}.h5"
+    """Return the file of a segment.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    number : int
+        From 1.
+
+    Returns
+    -------
+    Path
+    """
+    return index / segment_name(number)
+
+
+def segment_numbers(index: Path) -> Iterator[int]:
+    """Give the numbers of the segments whose files lie in an index directory, whether its catalog knows them or not.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+
+    Yields
+    ------
+    int
+        In no particular order; each number once.
+    """
+    for file in (index / FOLDER).glob("*.h5"):
+        # One number has one name: 0000001.h5 is not segment 1.
+        if _SEGMENT_FILE.fullmatch(file.name) and segment_path(index, int(file.stem)) == file:
+            yield int(file.stem)
+
+
+def directory_bytes(folder: Path) -> int:
+    """Return how large an index is.
+
+    Parameters
+    ----------
+    folder : Path
+        Index directory.
+
+    Returns
+    -------
+    int
+        Bytes of all files in it and below, without the lock.
+    """
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != LOCK_NAME)
 
 
 def checksum(array: NDArray[Any]) -> int:

@@ -15,10 +15,10 @@ import PIL
 from semret._version import __version__
 from semret.errors import BackboneError
 from semret.index.backbones.spec import Features
-from semret.index.location import lies_in
 from semret.index.store import durable
+from semret.index.store.layout import SEGMENT_BYTES, Rows
 from semret.index.store.manifest import Manifest
-from semret.index.store.segments import SEGMENT_BYTES, Rows
+from semret.index.store.root import lies_in
 from semret.index.sync.loading import Loaded
 from semret.index.sync.survey import Survey, find_vanished
 from semret.index.writer import IndexWriter
