@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semret.errors import IncompatibleIndexError
+from semret.index.backbones import registry
 from semret.index.backbones.spec import Backbone
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from semret.paths import PathLike
@@ -14,19 +15,37 @@ from semret.paths import PathLike
 
 @dataclass(frozen=True)
 class NetworkLoader:
-    """Loads a network when called; `model` is its name, known before."""
+    """Loads a network when called.
+
+    Attributes
+    ----------
+    model : str
+        Its name, known before it is loaded.
+    load : callable
+        Returns the network.
+    """
 
     model: str
     load: Callable[[], Backbone]
 
     def __call__(self) -> Backbone:
-        """Return the network."""
+        """Load the network.
+
+        Returns
+        -------
+        Backbone
+
+        Raises
+        ------
+        WeightsNotFoundError, BackboneError, MissingDependencyError
+            If it cannot be had.
+        """
         return self.load()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """What the user asks of the network; None leaves it to the index, or to the model's own default.
+    """Which network the user asks for, and how it is to see pictures; None stands for what the index or model says.
 
     Attributes
     ----------
@@ -49,7 +68,16 @@ class ModelChoice:
     autocast: str | None = None
 
     def loader(self, index: Path) -> NetworkLoader:
-        """Return what loads the network for an index, which need not exist yet.
+        """Return what loads the network for an index.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory; it need not exist yet.
+
+        Returns
+        -------
+        NetworkLoader
 
         Raises
         ------
@@ -65,13 +93,11 @@ class ModelChoice:
         return self._loader_for(manifest)
 
     def _loader_for_new(self) -> NetworkLoader:
-        from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone, spec_of
-
-        name = self.model or DEFAULT_BACKBONE
-        spec_of(name)
+        name = self.model or registry.DEFAULT_BACKBONE
+        registry.spec_of(name)
         return NetworkLoader(
             name,
-            lambda: create_backbone(
+            lambda: registry.create_backbone(
                 name,
                 weights=self.weights,
                 size=self.size,
@@ -86,9 +112,7 @@ class ModelChoice:
         identity = manifest.identity
 
         def load() -> Backbone:
-            from semret.index.backbones.registry import create_backbone
-
-            return create_backbone(
+            return registry.create_backbone(
                 identity.backbone,
                 weights=self.weights,
                 size=identity.preprocessing.size,

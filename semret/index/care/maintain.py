@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from semret.errors import ArgumentError
-from semret.index.store.layout import SEGMENT_BYTES, SEGMENT_ROWS, Rows, Segment, directory_bytes
+from semret.index.store.layout import SEGMENT_BYTES, SEGMENT_ROWS, Segment, directory_bytes
 from semret.index.store.root import lies_in
 from semret.index.store.segments import SegmentReader
 from semret.index.writer import IndexWriter
@@ -161,8 +161,8 @@ def _move(writer: IndexWriter, segments: dict[int, Segment], rows: list[tuple[in
     for number, row, _ in rows:
         groups[number].append(row)
     parts = [
-        copy_rows(
-            SegmentReader(writer.index, segments[number], writer.manifest), np.array(inner[start : start + _PORTION])
+        SegmentReader(writer.index, segments[number], writer.manifest).take_rows(
+            np.array(inner[start : start + _PORTION])
         )
         for number, inner in groups.items()
         for start in range(0, len(inner), _PORTION)
@@ -173,10 +173,3 @@ def _move(writer: IndexWriter, segments: dict[int, Segment], rows: list[tuple[in
         moved = [(segment.number, place, sha) for place, (_, _, sha) in enumerate(rows)]
         writer.catalog.change_many("UPDATE contents SET segment = ?, row = ? WHERE sha256 = ?", moved)
         writer.retire_unused()
-
-
-def copy_rows(reader: SegmentReader, rows: Any) -> Rows:
-    """Return rows of a segment, checked, as they go into another."""
-    read = {name: reader.take(name, rows) for name in ("tokens", "pooled", "means")}
-    kept = {name: reader.whole(name)[rows] for name in ("norms", "ids", "sha256", "sizes")}
-    return Rows(**read, **kept)

@@ -23,7 +23,7 @@ from semret.index.store import durable
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_digest import read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
-from semret.index.store.layout import Rows, Segment, columns, segment_path
+from semret.index.store.layout import Rows, Segment, segment_path
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.store.segments import SegmentReader
@@ -185,28 +185,15 @@ def _replace_segment(writer: IndexWriter, segment: Segment, wanted: dict[int, by
 
 
 def _read_sound(writer: IndexWriter, segment: Segment, wanted: dict[int, bytes]) -> Rows | None:
-    """Return the rows of a segment that are wanted and sound; None if there is none, or the file gives none away."""
+    """Return the rows of a segment that are wanted and sound; None if there are none, or the file cannot be read."""
     try:
         reader = SegmentReader(writer.index, segment, writer.manifest)
-        sound = examine_rows(reader, writer.manifest).sound
-        small = {name: reader.whole(name) for name in ("norms", "ids", "sha256", "sizes")}
+        sound, hashes = examine_rows(reader, writer.manifest).sound, reader.whole("sha256")
+        known = [row for row in sorted(wanted) if 0 <= row < len(sound)]
+        rows = [row for row in known if sound[row] and hashes[row].tobytes() == wanted[row]]
+        return reader.take_rows(np.array(rows, dtype=np.intp)) if rows else None
     except IndexCorruptError:
         return None
-    rows = np.array(
-        [
-            row
-            for row in sorted(wanted)
-            if 0 <= row < len(sound) and sound[row] and small["sha256"][row].tobytes() == wanted[row]
-        ],
-        dtype=np.intp,
-    )
-    if not rows.size:
-        return None
-    layout = columns(writer.manifest, len(rows))
-    read = {name: np.empty(layout[name].shape, dtype=layout[name].dtype) for name in ("tokens", "pooled", "means")}
-    for name, out in read.items():
-        reader.read(name, rows, out)
-    return Rows(**read, **{name: values[rows] for name, values in small.items()})
 
 
 def _repair_shortlist(writer: IndexWriter, report: Report, actions: list[str]) -> None:

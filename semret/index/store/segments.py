@@ -223,6 +223,28 @@ class SegmentReader:
         self.read(name, rows, out)
         return out
 
+    def take_rows(self, rows: NDArray[np.intp]) -> Rows:
+        """Return rows as they go into another segment.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), intp
+            In any order.
+
+        Returns
+        -------
+        Rows
+            Of length n.
+
+        Raises
+        ------
+        IndexCorruptError
+            As `read`.
+        """
+        read = {name: self.take(name, rows) for name in CHECKED_ROWS}
+        kept = {name: self.whole(name)[rows] for name in ("norms", "ids", "sha256", "sizes")}
+        return Rows(**read, **kept)
+
     def chunks(self) -> Iterator[bytes]:
         """Give the whole file as it is, in pieces, unchecked but for its size."""
         with self._open() as stream:
