@@ -15,6 +15,15 @@ def absolute(path: PathLike) -> Path:
 
     What follows a link to a folder and ``..`` lies beside what the link leads to, as everywhere in the system.
 
+    Parameters
+    ----------
+    path : path
+        Absolute, or relative to the current directory; it need not exist.
+
+    Returns
+    -------
+    Path
+
     Raises
     ------
     ArgumentError
@@ -30,7 +39,19 @@ def absolute(path: PathLike) -> Path:
 
 
 def tidy(path: str) -> str:
-    """Return an absolute path without ``.``, ``..`` and doubled separators, resolving ``..`` as the kernel does."""
+    """Return an absolute path without ``.``, ``..`` and doubled separators.
+
+    What ``..`` behind a link to a folder leads to is found as the system finds it.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+
+    Returns
+    -------
+    str
+    """
     if os.name == "nt" or f"{os.sep}.." not in path:
         return os.path.normpath(path)
     whole = os.sep

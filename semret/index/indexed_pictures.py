@@ -1,4 +1,4 @@
-"""Outputs that must not take the place of an index or of the pictures in it."""
+"""Refuses to write an output over a file of an index, or over a picture that is in one."""
 
 from __future__ import annotations
 

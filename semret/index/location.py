@@ -29,6 +29,11 @@ def find_index(start: PathLike | None = None, near: Sequence[PathLike] = ()) -> 
         Pictures or folders that the command is about. Where nothing else names an index, it is looked for from the
         current directory upward, then from each of these; the first one found is taken.
 
+    Returns
+    -------
+    Path
+        Absolute.
+
     Raises
     ------
     IndexNotFoundError
@@ -67,6 +72,21 @@ def default_index_path(explicit: PathLike | None = None) -> Path:
 
     That is `explicit`, else ``SEMRET_INDEX``, else the index found from the current directory upward, else a new
     ``.semret`` in the current directory. It need not exist.
+
+    Parameters
+    ----------
+    explicit : path or None
+        What the user names.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Raises
+    ------
+    ArgumentError
+        If the current directory does not exist any more.
     """
     chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT) or None
     if chosen is not None:
@@ -75,7 +95,23 @@ def default_index_path(explicit: PathLike | None = None) -> Path:
 
 
 def new_index_path(explicit: PathLike | None = None) -> Path:
-    """Return where an index is made that must not exist: `explicit`, ``SEMRET_INDEX``, or ``.semret`` right here."""
+    """Return where to make a new index: at `explicit`, else ``SEMRET_INDEX``, else ``.semret`` right here.
+
+    Parameters
+    ----------
+    explicit : path or None
+        What the user names.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Raises
+    ------
+    ArgumentError
+        If the current directory does not exist any more.
+    """
     return absolute(explicit if explicit is not None else os.environ.get(ENVIRONMENT) or _here() / INDEX_NAME)
 
 

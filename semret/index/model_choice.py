@@ -1,4 +1,4 @@
-"""Which network the user wants, and whether that is the one an index was made with; found out without loading it."""
+"""Which network is asked for, and whether it is the one that an index was made with, told without loading it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class NetworkLoader:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """Which network the user asks for, and how it is to see pictures; None stands for what the index or model says.
+    """Which network the user asks for, with which settings.
+
+    None stands for what the index was made with, and for a new index for what the model prescribes.
 
     Attributes
     ----------

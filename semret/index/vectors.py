@@ -60,7 +60,19 @@ class VectorIndex:
         return len(self.ids)
 
     def search(self, queries: FloatArray, length: int) -> Shortlist:
-        """Return the `length` best images of each query (Q, D), normalised; all of them if there are fewer.
+        """Find the best images of each query.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (Q, D), float32 or float64
+            As `normalise` gives them; Q may be 0.
+        length : int
+            K, from 1; where there are fewer images, all are taken.
+
+        Returns
+        -------
+        Shortlist
+            Best first; equal scores in the order of ids.
 
         Raises
         ------
@@ -110,7 +122,13 @@ class VectorIndex:
         return np.sort(rows[scores >= scores[length - 1] - slack]).astype(np.intp)
 
     def faiss(self) -> Any:
-        """Return the vectors as a FAISS index, an ``IndexFlatIP`` with the rows of this one."""
+        """Return the vectors as a FAISS index, made at the first call.
+
+        Returns
+        -------
+        faiss.IndexFlatIP
+            Its rows are those of `vectors`.
+        """
         import faiss
 
         if inherited("faiss"):
@@ -129,7 +147,18 @@ class _Round:
 
 
 def normalise(pooled: FloatArray, mean: Float64Array) -> Float32Array:
-    """Subtract the mean from pooled embeddings (n, D) and scale them to length 1; what is zero stays zero."""
+    """Subtract the mean from pooled embeddings and scale them to length 1.
+
+    Parameters
+    ----------
+    pooled : ndarray of shape (n, D), float32 or float64
+    mean : ndarray of shape (D,), float64
+
+    Returns
+    -------
+    ndarray of shape (n, D), float32
+        Zeros where an embedding is the mean itself. Computed in float64.
+    """
     centred = np.asarray(pooled, dtype=np.float64) - mean
     lengths = np.sqrt(np.einsum("nd,nd->n", centred, centred))[:, None]
     unit = np.divide(centred, lengths, out=np.zeros_like(centred), where=lengths > 0)
@@ -137,5 +166,15 @@ def normalise(pooled: FloatArray, mean: Float64Array) -> Float32Array:
 
 
 def products(query: Float32Array, vectors: Float32Array) -> Float64Array:
-    """Return the float64 inner products of one vector (D,) with many (n, D), each independent of the others."""
+    """Return the inner products of one vector with many, each independent of the others.
+
+    Parameters
+    ----------
+    query : ndarray of shape (D,), float32
+    vectors : ndarray of shape (n, D), float32
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+    """
     return np.asarray(np.einsum("nd,d->n", vectors.astype(np.float64), query.astype(np.float64)))

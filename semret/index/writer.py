@@ -93,7 +93,21 @@ class IndexWriter:
             raise IndexCorruptError(f"{self.index} holds segments but no {MANIFEST_NAME}; {REPAIR}")
 
     def create(self, manifest: Manifest, root: Root, style: str) -> None:
-        """Make the index: the catalog first, the manifest last, for it is what makes a directory an index."""
+        """Make the index: the catalog first and the manifest last, for a directory with a manifest is an index.
+
+        Parameters
+        ----------
+        manifest : Manifest
+        root : Root
+            The folder that paths are stored relative to.
+        style : {"absolute", "relative"}
+            How paths are shown.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
         meta = {"root": root.stored, "style": style, "manifest": manifest.as_bytes().decode()}
         self.catalog = self._stack.enter_context(Catalog.create(self.index, meta))
         durable.write_file(self.index / MANIFEST_NAME, manifest.as_bytes(), "manifest")
@@ -116,12 +130,27 @@ class IndexWriter:
                 durable.discard(leftover)
         known = {*self.catalog.segments(), *self.catalog.segments(retired=True)}
         for number in set(segment_numbers(self.index)) - known:
-            # Renamed into place by a writer that was killed before its transaction: nobody ever saw it.
+            # Renamed into place by a writer that was killed before its transaction: no reader ever saw it.
             durable.discard(segment_path(self.index, number))
         self.delete_retired()
 
     def write_segment(self, parts: Sequence[Rows]) -> Segment:
-        """Write a segment under a new number; it becomes part of the index by `Catalog.add_segment`."""
+        """Write a segment under a new number; it becomes part of the index by `Catalog.add_segment`.
+
+        Parameters
+        ----------
+        parts : sequence of Rows
+            In the order of the rows; at least one row in all.
+
+        Returns
+        -------
+        Segment
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
         return write_segment(self.index, self.catalog.next_segment(), self.manifest, parts)
 
     def retire_unused(self) -> None:
@@ -136,7 +165,10 @@ class IndexWriter:
         )
 
     def delete_retired(self) -> None:
-        """Delete the files of retired segments if nobody reads; otherwise they stay for a later writer."""
+        """Delete the files of retired segments if nobody reads; otherwise they stay for a later writer.
+
+        Where readers cannot be seen, files are deleted a day after they were retired.
+        """
         retired = self.catalog.select("SELECT number, retired FROM segments WHERE retired IS NOT NULL")
         if not retired:
             return
@@ -151,7 +183,15 @@ class IndexWriter:
                 self.catalog.change_many("DELETE FROM segments WHERE number = ?", gone)
 
     def refresh_shortlist(self) -> None:
-        """Write ``shortlist.faiss`` anew unless it belongs to the present state."""
+        """Write ``shortlist.faiss`` anew unless it belongs to the present state.
+
+        Raises
+        ------
+        IndexCorruptError
+            If the pooled embeddings in the segments are damaged.
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
         path = self.index / SHORTLIST_NAME
         with open_collection(self.index) as collection:
             shape = (len(collection), self.manifest.identity.pooled_dim)
@@ -160,6 +200,16 @@ class IndexWriter:
 
 
 def require_index(index: Path) -> None:
-    """Raise IndexNotFoundError unless this directory is an index."""
+    """Refuse a directory that is not an index.
+
+    Parameters
+    ----------
+    index : Path
+
+    Raises
+    ------
+    IndexNotFoundError
+        If it holds no manifest.
+    """
     if not (index / MANIFEST_NAME).is_file():
         raise IndexNotFoundError(f"{index} is no index: it holds no {MANIFEST_NAME}")

@@ -1,4 +1,4 @@
-"""Take images out of an index, and rewrite its segments without what is no longer wanted."""
+"""Take images out of an index, and rewrite its segments without the rows that no image uses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ class RemoveReport:
     images: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain strings and numbers."""
+        """Return the fields by name, as plain strings and numbers.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
@@ -47,7 +52,12 @@ class CompactReport:
     dropped: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain strings and numbers."""
+        """Return the fields by name, as plain strings and numbers.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
@@ -64,10 +74,18 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
     paths : sequence of path
         Images, and folders with everything below; they need not exist any more.
 
+    Returns
+    -------
+    RemoveReport
+
     Raises
     ------
     ArgumentError
         If nothing in the index is at or below one of `paths`; then nothing is removed.
+    IndexNotFoundError, IndexLockedError, IndexCorruptError
+        As `IndexWriter`.
+    StorageError
+        If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
         catalog, root = writer.catalog, writer.root
@@ -92,7 +110,7 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
 
 
 def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
-    """Rewrite segments that hold rows no image wants, and join small ones.
+    """Rewrite segments that hold rows that no image uses, and join small ones.
 
     Ids, paths and features stay as they are, bit for bit; readers go on with what they opened. Every new segment is a
     commit of its own, so an interruption costs at most one.
@@ -103,6 +121,17 @@ def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
         Index directory.
     progress : callable, optional
         Called with the number of rows moved and their total.
+
+    Returns
+    -------
+    CompactReport
+
+    Raises
+    ------
+    IndexNotFoundError, IndexLockedError, IndexCorruptError
+        As `IndexWriter`; the last also if a row that is moved is damaged.
+    StorageError
+        If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
         before = writer.catalog.segments()

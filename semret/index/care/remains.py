@@ -69,7 +69,23 @@ class Remains:
 
 
 def read_remains(index: Path) -> Remains:
-    """Read what a damaged catalog still gives away, from a copy of it."""
+    """Read what can still be read of a damaged catalog, from a copy of it.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+
+    Returns
+    -------
+    Remains
+        As far as anything can be read.
+
+    Raises
+    ------
+    StorageError
+        If there is no room for the copy, or the files may not be read.
+    """
     remains = Remains()
     with contextlib.suppress(SemretError):
         found = read_digest(index / DIGEST_NAME)
@@ -84,7 +100,7 @@ def read_remains(index: Path) -> Remains:
 
 
 def _copy_catalog(index: Path, folder: Path) -> Path | None:
-    """Copy a damaged catalog, and its journal unless that is none of semret's; None if there is nothing to copy."""
+    """Copy a damaged catalog, and its journal if semret can have written it; None if there is nothing to copy."""
     copy = folder / CATALOG_NAME
     for source in (index / CATALOG_NAME, index / (CATALOG_NAME + DAMAGED_SUFFIX)):
         if _copy_member(source, copy):
@@ -124,7 +140,7 @@ def _read_tables(db: GuardedConnection, remains: Remains, size: int) -> None:
     db.text_factory = bytes
     for name, sql in _readable(db, size, "SELECT name, sql FROM sqlite_schema"):
         if not isinstance(name, bytes) or sql != _TABLES.get(name.lower(), sql):
-            # A view, or a table made to be read at a price: nothing in it is ours.
+            # A view, or a virtual table: semret did not write this file.
             return
     meta = dict(_readable(db, size, "SELECT key, value FROM meta"))
     generation = meta.get(b"generation")
@@ -171,6 +187,17 @@ def _is_image(row: tuple[Any, ...]) -> bool:
 
 
 def set_aside(path: Path) -> None:
-    """Rename a file, or whatever stands in its place, out of the way; that it is missing is no matter."""
+    """Rename a file, or whatever stands in its place, so that it is out of the way.
+
+    Parameters
+    ----------
+    path : Path
+        It need not exist.
+
+    Raises
+    ------
+    OSError
+        If it cannot be renamed.
+    """
     if os.path.lexists(path):
         path.replace(path.with_name(path.name + DAMAGED_SUFFIX))

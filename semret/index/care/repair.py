@@ -83,7 +83,7 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
 
 
 def _repair_companions(index: Path, actions: list[str]) -> None:
-    """Take away what lies beside the catalog and would have SQLite do what no writer of semret asked for."""
+    """Rename files beside the catalog that semret did not write, and that SQLite would act on."""
     strange = [name for name in STRANGE_NAMES if os.path.lexists(index / name)]
     try:
         check_journal(index / JOURNAL_NAME)
@@ -96,7 +96,7 @@ def _repair_companions(index: Path, actions: list[str]) -> None:
 
 
 def _repair_digest(index: Path, actions: list[str]) -> None:
-    """Take away a checksum of the catalog that is itself damaged; opening the catalog makes it anew."""
+    """Delete a damaged file with the checksum of the catalog; opening the catalog for writing makes a new one."""
     try:
         read_digest(index / DIGEST_NAME)
     except IndexCorruptError:
@@ -131,7 +131,10 @@ def _repair_catalog(index: Path, actions: list[str]) -> None:
 
 
 def _manifest(index: Path) -> Manifest | None:
-    """Return the manifest if it is sound. One of a newer format got past `verify` only by being damaged."""
+    """Return the manifest if it is sound.
+
+    `verify` refuses an index of a newer format; where a manifest still claims to be of one, that is damage.
+    """
     try:
         return read_manifest(index)
     except (IndexCorruptError, IndexNotFoundError, IncompatibleIndexError):

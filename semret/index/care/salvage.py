@@ -54,6 +54,12 @@ def rebuild_catalog(index: Path, manifest: Manifest) -> tuple[int, int]:
 
     The old one is kept as ``catalog.sqlite.damaged``.
 
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    manifest : Manifest
+
     Returns
     -------
     (int, int)

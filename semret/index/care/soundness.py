@@ -63,12 +63,25 @@ def finding(error: Exception) -> str:
 def check_segment(index: Path, segment: Segment, manifest: Manifest, contents: dict[int, bytes]) -> list[Defect]:
     """Check one segment: its digest, and all that its rows must satisfy.
 
-    `contents` gives the SHA-256 of the picture that each row in use must belong to.
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    segment : Segment
+        As the catalog has it.
+    manifest : Manifest
+    contents : dict of int to bytes
+        For each row in use the SHA-256 of the picture that it must belong to.
+
+    Returns
+    -------
+    list of Defect
+        One at most; none for a sound segment.
     """
     path = segment_path(index, segment.number)
     found = []
     try:
-        # A file of another length is not read: it may be longer than anybody can wait for.
+        # A file of another length is not read: it may be so long that reading takes hours.
         size = path.lstat().st_size
         if S_ISREG(path.lstat().st_mode) and size != segment.bytes:
             found.append(f"it has {size} bytes instead of {segment.bytes}")
@@ -114,6 +127,15 @@ class Examined:
 
 def examine_rows(reader: SegmentReader, manifest: Manifest) -> Examined:
     """Read every row of a segment and compare it with what is stored about it.
+
+    Parameters
+    ----------
+    reader : SegmentReader
+    manifest : Manifest
+
+    Returns
+    -------
+    Examined
 
     Raises
     ------

@@ -33,7 +33,7 @@ from semret.paths import PathLike, absolute
 from semret.progress import Progress
 
 _LIMITS = {MANIFEST_NAME: MANIFEST_BYTES, CATALOG_NAME: MOST_BYTES, DIGEST_NAME: DIGEST_BYTES}
-"""Files that every archive holds, before the segments that the catalog names, and what they may have of bytes."""
+"""Files that every archive holds, before the segments that the catalog names, and how many bytes these may have."""
 
 
 def export_index(index: Path, target: PathLike, *, progress: Progress | None = None) -> Path:
@@ -225,7 +225,7 @@ def _segment_sizes(partial: Path) -> dict[str, int]:
 
 
 def _settle(partial: Path, index: Path, root: PathLike | None) -> None:
-    """Refuse what `verify` condemns, and set the root for where the index will lie."""
+    """Refuse an index in which `verify` finds a defect, and set the root for where it will lie."""
     for defect in verify(partial).defects:
         raise IndexCorruptError(f"{defect.object}: {defect.detail}".replace(";", ","))
     with IndexWriter(partial) as writer:

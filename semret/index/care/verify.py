@@ -1,7 +1,7 @@
 """Check an index: every byte against its checksum, every file against the catalog, and say what is wrong.
 
 What a killed writer leaves (temporary files, a segment that the catalog does not know, a shortlist of an earlier state)
-is no damage: the next writer clears it away. Segments are read by offset as everywhere; no HDF5 library sees them.
+is not damage: the next writer clears it away. Segments are read by offset as everywhere, without an HDF5 library.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Report:
 
 @dataclass
 class Content:
-    """What is read of a catalog for a check: its tables as values, so that no lock is held meanwhile."""
+    """What is read of a catalog for a check. It is read at once, so that no lock is held during the check."""
 
     manifest: str
     root: Root
@@ -114,6 +114,16 @@ def verify(path: str | os.PathLike[str], *, files: bool = False, progress: Progr
 def find_damaged_index(start: str | os.PathLike[str] | None = None) -> Path:
     """Return the directory of an index as `find_index` does, also if it has lost its manifest.
 
+    Parameters
+    ----------
+    start : path, optional
+        As for `find_index`.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
     Raises
     ------
     IndexNotFoundError
@@ -149,7 +159,25 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
 
 
 def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
-    """Read the catalog if it is sound; else add its defects, and give nothing."""
+    """Read the catalog if it can be read.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    defects : list of Defect
+        What is wrong with the catalog is added to it.
+
+    Returns
+    -------
+    Content or None
+        None if the catalog cannot be read.
+
+    Raises
+    ------
+    StorageError
+        If it may not be read.
+    """
     path = str(index / CATALOG_NAME)
     try:
         with Catalog(index) as catalog, catalog.reading():
@@ -174,7 +202,7 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
 
 
 def _check_references(content: Content) -> Iterator[str]:
-    """Tell which entries of a catalog lead nowhere, or to the same place."""
+    """Describe the entries of a catalog that refer to what does not exist, or to what another entry refers to."""
     taken: set[tuple[int, int]] = set()
     known = set()
     for sha256, number, row in content.contents:
@@ -193,14 +221,14 @@ def _check_references(content: Content) -> Iterator[str]:
 
 
 def _check_manifest(index: Path, content: Content | None, defects: list[Defect]) -> Manifest | None:
-    """Return the manifest that the catalog vouches for; add a defect if the file is not that one."""
+    """Return the manifest that the catalog holds, else the one in the file; add what is wrong with either."""
     path = index / MANIFEST_NAME
     try:
         found = read_manifest(index)
     except (IndexCorruptError, IndexNotFoundError, IncompatibleIndexError) as error:
         if isinstance(error, IncompatibleIndexError) and content is None:
             raise
-        # A manifest of a newer format beside a sound catalog of this one is no newer index.
+        # A manifest of a newer format beside a sound catalog of this one is a damaged one.
         defects.append(Defect("manifest", str(path), finding(error), REPAIR))
         found = None
     if content is None:
@@ -216,7 +244,17 @@ def _check_manifest(index: Path, content: Content | None, defects: list[Defect])
 
 
 def rows_by_segment(content: Content) -> dict[int, dict[int, bytes]]:
-    """Return which content each row of each segment must have."""
+    """Return which content each row of each segment must have.
+
+    Parameters
+    ----------
+    content : Content
+
+    Returns
+    -------
+    dict of int to dict of int to bytes
+        For each segment, by row the SHA-256 of the picture that it must belong to.
+    """
     found: dict[int, dict[int, bytes]] = {}
     for sha256, number, row in content.contents:
         found.setdefault(number, {})[row] = sha256

@@ -40,6 +40,11 @@ class Catalog(SqliteFile):
     writable : bool
         Whether `transaction` will be used; the caller then holds the writer's lock.
 
+    Attributes
+    ----------
+    path : Path
+        The file.
+
     Raises
     ------
     IndexCorruptError
@@ -64,7 +69,24 @@ class Catalog(SqliteFile):
 
     @classmethod
     def create(cls, index: Path, meta: dict[str, str]) -> Catalog:
-        """Make an empty catalog in a directory that holds no index yet, and open it for writing."""
+        """Make an empty catalog in a directory that holds no index yet, and open it for writing.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory, which exists.
+        meta : dict of str to str
+            ``root``, ``style`` and ``manifest``; see `meta`.
+
+        Returns
+        -------
+        Catalog
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
         path = index / CATALOG_NAME
         for name in (CATALOG_NAME, JOURNAL_NAME, DIGEST_NAME, *STRANGE_NAMES):
             durable.discard(index / name)
@@ -86,7 +108,19 @@ class Catalog(SqliteFile):
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make everything written in a ``with`` block visible at once, as a new generation; nothing if it raises."""
+        """Make everything written in a ``with`` block visible at once, as a new generation; nothing if it raises.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access; then nothing has changed.
+        IndexCorruptError
+            If SQLite finds the file damaged.
+        """
         with self._reported():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -112,18 +146,57 @@ class Catalog(SqliteFile):
         return int(found)
 
     def meta(self, key: str) -> str:
-        """Return one of: ``generation``, ``root``, ``style``, ``manifest``."""
+        """Return one of the values that the whole index has.
+
+        Parameters
+        ----------
+        key : {"generation", "root", "style", "manifest"}
+
+        Returns
+        -------
+        str
+            A number; the folder that paths are relative to; ``absolute`` or ``relative``; the text of the manifest.
+
+        Raises
+        ------
+        IndexCorruptError
+            If there is none.
+        """
         rows = self.select("SELECT value FROM meta WHERE key = ?", key)
         if not rows or not isinstance(rows[0][0], str):
             raise damaged(self.path, f"it has no {key}")
         return str(rows[0][0])
 
     def set_meta(self, key: str, value: str) -> None:
-        """Change a value of `meta` inside a `transaction`."""
+        """Change a value of `meta` inside a `transaction`.
+
+        Parameters
+        ----------
+        key : str
+            As for `meta`.
+        value : str
+            May hold undecodable bytes as surrogate escapes.
+        """
         self.change(f"INSERT OR REPLACE INTO meta VALUES {_META}", key, text_bytes(value))
 
     def segments(self, *, retired: bool = False) -> dict[int, Segment]:
-        """Return the segments in use, or those that are not any more and wait for their deletion, by number."""
+        """Return the segments in use, or those that are out of use and wait to be deleted.
+
+        Parameters
+        ----------
+        retired : bool
+            Which of the two.
+
+        Returns
+        -------
+        dict of int to Segment
+            By number.
+
+        Raises
+        ------
+        IndexCorruptError
+            If an entry is not valid.
+        """
         condition = "IS NOT NULL" if retired else "IS NULL"
         rows = self.select(f"SELECT number, rows, bytes, sha256, offsets, sums FROM segments WHERE retired {condition}")
         try:
@@ -132,7 +205,12 @@ class Catalog(SqliteFile):
             raise damaged(self.path, "the entry of a segment is not valid") from error
 
     def add_segment(self, segment: Segment) -> None:
-        """Enter a segment inside a `transaction`."""
+        """Enter a segment inside a `transaction`.
+
+        Parameters
+        ----------
+        segment : Segment
+        """
         self.change(
             "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, NULL)",
             segment.number,
@@ -144,15 +222,33 @@ class Catalog(SqliteFile):
         )
 
     def next_segment(self) -> int:
-        """Return a number that no segment ever had."""
+        """Return a number that no segment ever had.
+
+        Returns
+        -------
+        int
+            From 1.
+        """
         return 1 + int((self.select("SELECT seq FROM sqlite_sequence WHERE name = 'segments'") or [(0,)])[0][0])
 
     def next_id(self) -> int:
-        """Return an id that no image ever had."""
+        """Return an id that no image ever had.
+
+        Returns
+        -------
+        int
+            From 1.
+        """
         return 1 + int((self.select("SELECT seq FROM sqlite_sequence WHERE name = 'images'") or [(0,)])[0][0])
 
     def write_digest(self) -> None:
-        """Put the digest of the file as it is now beside it."""
+        """Put the digest of the file as it is now beside it.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
         durable.write_file(self._digest_path, digest_line(self.generation, self._digest()), "digest")
 
     def _digest(self) -> str:

@@ -15,18 +15,41 @@ DIGEST_BYTES = 1024
 
 
 def digest_line(generation: int, digest: str) -> bytes:
-    """Return the content of the file beside the catalog: generation, SHA-256, and a CRC of these two."""
+    """Return the content of the file beside the catalog: generation, SHA-256, and a CRC of these two.
+
+    Parameters
+    ----------
+    generation : int
+    digest : str
+        SHA-256 of the catalog, in hexadecimal.
+
+    Returns
+    -------
+    bytes
+        One line of ASCII.
+    """
     text = f"{generation} {digest}"
     return f"{text} {zlib.crc32(text.encode()):08x}\n".encode()
 
 
 def read_digest(path: Path) -> tuple[int, str] | None:
-    """Return generation and SHA-256 from the file beside the catalog; None if it is missing.
+    """Read the file beside the catalog.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    (int, str) or None
+        Generation, and SHA-256 in hexadecimal; None if there is no such file.
 
     Raises
     ------
     IndexCorruptError
         If it is not as `digest_line` made it.
+    StorageError
+        If it may not be read.
     """
     try:
         raw = read_member(path, most=DIGEST_BYTES)

@@ -1,4 +1,4 @@
-"""The files of the catalog, before SQLite sees them: what they are, how long, and what they would make SQLite do.
+"""Checks on the files of the catalog before SQLite opens them: their kind, their length, what they make SQLite do.
 
 SQLite follows links, waits for pipes, and undoes whatever a journal beside its file says, down to deleting the file
 that the journal names as another one of several. So nothing is given to SQLite that semret itself could not have
@@ -132,7 +132,12 @@ class CatalogFile:
             return False
 
     def chunks(self) -> Iterator[bytes]:
-        """Give its content, in pieces."""
+        """Give its content, in pieces.
+
+        Yields
+        ------
+        bytes
+        """
         position = 0
         while chunk := self._read(position, _CHUNK):
             yield chunk
@@ -146,12 +151,12 @@ class CatalogFile:
             return self._stream.read(size)
 
     def close(self) -> None:
-        """Give it back; it may not be used any more."""
+        """Close the file, unless another user in this process still has it open."""
         _kept.leave()
 
 
 def check_companions(path: Path) -> None:
-    """Refuse what lies beside a catalog and is not what semret leaves there.
+    """Refuse files beside a catalog that semret does not write, and that SQLite would act on.
 
     Parameters
     ----------
@@ -161,8 +166,8 @@ def check_companions(path: Path) -> None:
     Raises
     ------
     IndexCorruptError
-        If there is a write-ahead log, or a journal that is no regular file, that makes SQLite delete a file, or that
-        makes the catalog longer than any.
+        If there is a write-ahead log; or a journal that is not a regular file, makes SQLite delete a file, or makes
+        the catalog longer than any can be.
     StorageError
         If the journal may not be read.
     """
@@ -173,10 +178,20 @@ def check_companions(path: Path) -> None:
 
 
 def check_journal(path: Path) -> None:
-    """Refuse a journal that no writer of semret can have left; that there is none is the rule. See `check_companions`.
+    """Refuse a journal that no writer of semret can have left. Most catalogs have no journal.
 
     A transaction over one file never names another. A journal that does (its last bytes say so) would have SQLite
-    delete that one when it undoes the transaction.
+    delete that other file when it undoes the transaction.
+
+    Parameters
+    ----------
+    path : Path
+        The journal.
+
+    Raises
+    ------
+    IndexCorruptError, StorageError
+        See `check_companions`.
     """
     try:
         with open_member(path, most=2 * MOST_BYTES) as stream:
@@ -203,6 +218,14 @@ def check_journal(path: Path) -> None:
 
 def copy_with_journal(file: CatalogFile, journal: Path, folder: Path) -> Path | None:
     """Copy a catalog and the journal of an interrupted commit to a folder, where the commit can be undone.
+
+    Parameters
+    ----------
+    file : CatalogFile
+        The catalog.
+    journal : Path
+    folder : Path
+        Where to put the copies.
 
     Returns
     -------
@@ -233,7 +256,18 @@ def copy_with_journal(file: CatalogFile, journal: Path, folder: Path) -> Path | 
 
 
 def write_chunks(path: Path, chunks: Iterator[bytes]) -> None:
-    """Write a file from its pieces; an existing one is replaced. Raises OSError."""
+    """Write a file from its pieces; an existing one is replaced.
+
+    Parameters
+    ----------
+    path : Path
+    chunks : iterator of bytes
+
+    Raises
+    ------
+    OSError
+        If the disk is full, read-only, or refuses access.
+    """
     with path.open("wb") as stream:
         for chunk in chunks:
             stream.write(chunk)

@@ -40,13 +40,23 @@ class Column:
 
 
 def columns(manifest: Manifest, rows: int) -> dict[str, Column]:
-    """Return the datasets of a segment with this many rows, in the order of the file.
+    """Return the datasets of a segment, in the order of the file.
 
     ``tokens`` (n, S, C); ``pooled`` (n, D); ``means`` (n, C), of the tokens as stored; ``norms`` (n,), Frobenius, of
     the tokens as stored; ``ids`` (n,), the id under which each row was first indexed; ``sha256`` (n, 32), of the image
     file; ``sizes`` (n, 2), width and height of the picture; ``position_sum`` (S, C) and ``channel_sum`` (C,), of
     tokens and token means over all rows; ``pooled_sum`` (D,); ``checksums`` (n, 3), of the row of tokens, pooled and
     means.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    rows : int
+        n, from 0.
+
+    Returns
+    -------
+    dict of str to Column
     """
     positions, channels = manifest.token_shape
     dimension = manifest.identity.pooled_dim
@@ -180,7 +190,18 @@ def directory_bytes(folder: Path) -> int:
 
 
 def checksum(array: NDArray[Any]) -> int:
-    """Return the sum of an array's bytes taken as 64-bit words, modulo 2^64: changes with any single byte."""
+    """Return the sum of an array's bytes taken as 64-bit words, modulo 2^64. It changes with any single byte.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any shape and dtype.
+
+    Returns
+    -------
+    int
+        0 for an empty array.
+    """
     raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     whole = len(raw) - len(raw) % 8
     tail = int.from_bytes(raw[whole:].tobytes(), "little")
@@ -188,7 +209,17 @@ def checksum(array: NDArray[Any]) -> int:
 
 
 def row_checksums(array: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return the `checksum` of each row, (n,)."""
+    """Return the `checksum` of each row, (n,).
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...)
+        Of any dtype.
+
+    Returns
+    -------
+    ndarray of shape (n,), uint64
+    """
     flat = np.ascontiguousarray(array).reshape(len(array), math.prod(array.shape[1:])).view(np.uint8)
     if flat.shape[1] % 8:
         return np.array([checksum(row) for row in flat], dtype=np.uint64)

@@ -67,12 +67,27 @@ class Manifest:
         return positions * channels * np.dtype(self.dtype).itemsize
 
     def as_bytes(self) -> bytes:
-        """Return the one way to write this manifest down; a file that differs by a byte is damaged."""
+        """Return the manifest as it is written; there is one way only, so a file that differs by a byte is damaged.
+
+        Returns
+        -------
+        bytes
+            JSON in ASCII.
+        """
         return (json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
 def read_manifest(index: Path) -> Manifest:
     """Read the manifest of an index directory.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+
+    Returns
+    -------
+    Manifest
 
     Raises
     ------
@@ -94,7 +109,23 @@ def read_manifest(index: Path) -> Manifest:
 
 
 def parse_manifest(raw: bytes, path: Path) -> Manifest:
-    """Read a manifest from its bytes; `path` is for messages. Raises as `read_manifest`."""
+    """Read a manifest from its bytes.
+
+    Parameters
+    ----------
+    raw : bytes
+    path : Path
+        Its file, for messages.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    IndexCorruptError, IncompatibleIndexError
+        As `read_manifest`.
+    """
     try:
         document = json.loads(raw.decode("ascii"))
         _refuse_other_formats(document, path)
@@ -150,6 +181,13 @@ def _check_numbers(manifest: Manifest) -> None:
 
 def check_compatible(manifest: Manifest, identity: Identity) -> None:
     """Refuse a backbone that is not the one an index was made with.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the index.
+    identity : Identity
+        Of the backbone.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The files that an index consists of, opened as what they can be and nothing else.
+"""Opening the files that an index consists of: regular files only, no links, no longer than semret writes them.
 
 An index may come from somebody else: a name in it may be a link out of it, a pipe that nobody writes to, a device, or
 longer than anything that semret writes.
@@ -39,7 +39,18 @@ def damaged(path: Path, what: object) -> IndexCorruptError:
 
 
 def open_member(path: Path, *, most: int | None = None) -> io.FileIO:
-    """Open a file of an index for reading: never a link, never waiting.
+    """Open a file of an index for reading, without following a link and without waiting.
+
+    Parameters
+    ----------
+    path : Path
+    most : int, optional
+        Bytes beyond which it is refused.
+
+    Returns
+    -------
+    io.FileIO
+        Unbuffered, at its start.
 
     Raises
     ------
@@ -55,7 +66,23 @@ def open_member(path: Path, *, most: int | None = None) -> io.FileIO:
 
 
 def read_member(path: Path, *, most: int) -> bytes:
-    """Return the content of a small file of an index. Raises as `open_member`."""
+    """Return the content of a small file of an index.
+
+    Parameters
+    ----------
+    path : Path
+    most : int
+        Bytes beyond which it is refused.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    IndexCorruptError, OSError
+        As `open_member`.
+    """
     try:
         return read_regular(path, most=most, follow=False)
     except UnfitFileError as error:
@@ -87,12 +114,34 @@ def digest_of(path: Path, *, most: int | None = None) -> tuple[str, int]:
 
 
 def unfit(path: Path, error: UnfitFileError) -> IndexCorruptError:
-    """Return what to raise for a file of an index that is not what it can be."""
+    """Return the error about a file of an index that is a link, a pipe, a folder, or too long.
+
+    Parameters
+    ----------
+    path : Path
+    error : UnfitFileError
+        What was found.
+
+    Returns
+    -------
+    IndexCorruptError
+        To be raised by the caller.
+    """
     return IndexCorruptError(f"{path} {error.strerror}; {_OWN_FILES}")
 
 
 def require_folder(path: Path) -> None:
-    """Raise IndexCorruptError if this folder of an index lies elsewhere or is none; that it is missing is no matter."""
+    """Refuse a folder of an index that is a link, or something else than a folder. It may be missing.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    IndexCorruptError
+        If it is.
+    """
     try:
         mode = path.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -29,7 +29,18 @@ class Root:
 
     @classmethod
     def at(cls, index: Path, folder: PathLike) -> Root:
-        """Return the root at this folder."""
+        """Return the root at this folder.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory.
+        folder : path
+
+        Returns
+        -------
+        Root
+        """
         top = absolute(folder)
         inside = index.is_relative_to(top)
         return cls(Path(os.path.relpath(top, index)).as_posix() if inside else top.as_posix(), top)
@@ -38,14 +49,44 @@ class Root:
     def read(cls, index: Path, stored: str) -> Root:
         """Return the root that the catalog of an index names.
 
-        `at` goes up from the index by its name, and so does this: an index that was put on another disk and replaced
-        by a link is still that of the folder the link lies in.
+        Links are not followed, as in `at`: where an index was moved to another disk and a link put in its place, the
+        root is still found from the folder that the link lies in.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory.
+        stored : str
+            As the catalog has it.
+
+        Returns
+        -------
+        Root
         """
         return cls(stored, Path(os.path.normpath(index / stored)))
 
     @classmethod
     def choose(cls, index: Path, paths: Sequence[PathLike]) -> Root:
-        """Return the root of a new index: the folder that holds the index if all `paths` are in it, else their own."""
+        """Return the root of a new index.
+
+        That is the folder that holds the index if all `paths` are in it, else the deepest one that all are in.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory.
+        paths : sequence of path
+            Pictures and folders that are going to be indexed; at least one.
+
+        Returns
+        -------
+        Root
+
+        Raises
+        ------
+        ArgumentError
+            If they have no folder in common (on Windows, different drives).
+        """
         given = [absolute(path) for path in paths]
         if all(path.is_relative_to(index.parent) for path in given):
             return cls.at(index, index.parent)
@@ -56,17 +97,49 @@ class Root:
             raise ArgumentError("the paths lie on different drives; give --root, or index them one by one") from error
 
     def to_stored(self, path: str) -> bytes:
-        """Return how an absolute path is stored: relative to the root where it lies below, with forward slashes."""
+        """Return how a path is stored: relative to the root where it lies below, with forward slashes.
+
+        Parameters
+        ----------
+        path : str
+            Absolute.
+
+        Returns
+        -------
+        bytes
+        """
         top = str(self.folder)
         prefix = top if top.endswith(os.sep) else top + os.sep
         kept = path[len(prefix) :] if path.startswith(prefix) else path
         return (kept.replace("\\", "/") if os.sep == "\\" else kept).encode("utf-8", "surrogateescape")
 
     def to_path(self, stored: bytes) -> str:
-        """Return the absolute path that was stored."""
+        """Return the absolute path that was stored.
+
+        Parameters
+        ----------
+        stored : bytes
+
+        Returns
+        -------
+        str
+            Undecodable bytes are surrogate escapes.
+        """
         return tidy(os.path.join(self.folder, stored.decode("utf-8", "surrogateescape")))  # noqa: PTH118
 
 
 def lies_in(path: str, folders: Sequence[str]) -> bool:
-    """Tell whether an absolute path is one of `folders`, or below one."""
+    """Tell whether an absolute path is one of `folders`, or below one.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+    folders : sequence of str
+        Absolute; may be empty.
+
+    Returns
+    -------
+    bool
+    """
     return any(path == folder or path.startswith(folder.rstrip(os.sep) + os.sep) for folder in folders)

@@ -89,8 +89,18 @@ def write_segment(index: Path, number: int, manifest: Manifest, parts: Sequence[
 
     Parameters
     ----------
+    index : Path
+        Index directory.
+    number : int
+        A number that no segment ever had.
+    manifest : Manifest
     parts : sequence of Rows
         In the order of the rows; at least one row in all.
+
+    Returns
+    -------
+    Segment
+        What the catalog is to know of it.
 
     Raises
     ------
@@ -167,6 +177,11 @@ class SegmentReader:
     segment : Segment
         As the catalog has it; checked against the file, for neither is trusted.
     manifest : Manifest
+
+    Raises
+    ------
+    IndexCorruptError
+        If the catalog places a dataset outside the file.
     """
 
     def __init__(self, index: Path, segment: Segment, manifest: Manifest) -> None:
@@ -181,6 +196,16 @@ class SegmentReader:
 
     def whole(self, name: str) -> NDArray[Any]:
         """Return a small dataset, checked, and keep it.
+
+        Parameters
+        ----------
+        name : str
+            Any but ``tokens``, ``pooled`` and ``means``; see `semret.index.store.layout.columns`.
+
+        Returns
+        -------
+        ndarray
+            The same one at every call.
 
         Raises
         ------
@@ -201,6 +226,14 @@ class SegmentReader:
     def read(self, name: str, rows: NDArray[np.intp], out: NDArray[Any]) -> None:
         """Fill `out` with rows of ``tokens``, ``pooled`` or ``means``, reading and checking only these.
 
+        Parameters
+        ----------
+        name : {"tokens", "pooled", "means"}
+        rows : ndarray of shape (n,), intp
+            In any order.
+        out : ndarray of shape (n, ...)
+            Contiguous, in the stored dtype; what is in it is replaced.
+
         Raises
         ------
         IndexCorruptError
@@ -217,7 +250,23 @@ class SegmentReader:
             raise damaged(self.path, f"row {int(rows[wrong[0]])} of {name} does not have its checksum")
 
     def take(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Return what `read` fills."""
+        """Return rows of ``tokens``, ``pooled`` or ``means``, reading and checking only these.
+
+        Parameters
+        ----------
+        name : {"tokens", "pooled", "means"}
+        rows : ndarray of shape (n,), intp
+            In any order.
+
+        Returns
+        -------
+        ndarray of shape (n, ...), in the stored dtype
+
+        Raises
+        ------
+        IndexCorruptError
+            As `read`.
+        """
         column = self._columns[name]
         out = np.empty((len(rows), *column.shape[1:]), dtype=column.dtype)
         self.read(name, rows, out)
@@ -246,7 +295,17 @@ class SegmentReader:
         return Rows(**read, **kept)
 
     def chunks(self) -> Iterator[bytes]:
-        """Give the whole file as it is, in pieces, unchecked but for its size."""
+        """Give the whole file as it is, in pieces, unchecked but for its size.
+
+        Yields
+        ------
+        bytes
+
+        Raises
+        ------
+        IndexCorruptError
+            If the file is missing, or does not have its size.
+        """
         with self._open() as stream:
             piece = np.empty(_CHUNK, dtype=np.uint8)
             for start in range(0, self.segment.bytes, _CHUNK):

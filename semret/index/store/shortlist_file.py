@@ -30,7 +30,18 @@ _HEADER = struct.Struct("<4siqqqBiQ")
 
 
 def fingerprint(*arrays: NDArray[Any]) -> bytes:
-    """Return 32 bytes that change with any of the arrays."""
+    """Return 32 bytes that change with any of the arrays.
+
+    Parameters
+    ----------
+    *arrays : ndarray
+        Of any shapes and dtypes.
+
+    Returns
+    -------
+    bytes
+        SHA-256 of their contents, dtypes and shapes.
+    """
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(repr((array.dtype.str, array.shape)).encode())
@@ -45,7 +56,14 @@ def _header(rows: int, dimension: int) -> bytes:
 
 
 def write_shortlist(path: Path, vectors: Float32Array, mark: bytes) -> None:
-    """Write vectors (N, D) as a FAISS file, followed by `mark` (32 bytes) and a checksum, whole or not at all.
+    """Write a shortlist, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    vectors : ndarray of shape (N, D), float32
+    mark : bytes
+        32 bytes that say to which state of the index it belongs.
 
     Raises
     ------
@@ -74,6 +92,14 @@ def read_shortlist(path: Path, shape: tuple[int, int], mark: bytes) -> Float32Ar
     The file is never given to FAISS: a header that is what it must be leaves nothing in it to interpret, and the
     vectors are copied from behind it.
 
+    Parameters
+    ----------
+    path : Path
+    shape : (int, int)
+        N and D.
+    mark : bytes
+        As for `write_shortlist`.
+
     Returns
     -------
     ndarray of shape (N, D), float32, or None
@@ -101,7 +127,7 @@ def read_shortlist(path: Path, shape: tuple[int, int], mark: bytes) -> Float32Ar
 
 
 def examine_shortlist(path: Path, dimension: int, most: int) -> tuple[bytes, int] | None:
-    """Return mark and number of rows of a shortlist of any state of an index, without keeping it in memory.
+    """Check a shortlist of any state of an index, without keeping it in memory.
 
     Parameters
     ----------
@@ -114,7 +140,7 @@ def examine_shortlist(path: Path, dimension: int, most: int) -> tuple[bytes, int
     Returns
     -------
     (bytes, int) or None
-        None if it is damaged in any byte.
+        Its mark and the number of its rows; None if it is damaged in any byte.
 
     Raises
     ------

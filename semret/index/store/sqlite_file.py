@@ -192,9 +192,9 @@ class SqliteFile:
     def chunks(self) -> Iterator[bytes]:
         """Give the content of the file, in pieces; of one state within `reading`.
 
-        Yields
-        ------
-        bytes
+        Returns
+        -------
+        iterator of bytes
         """
         return self._files[-1].chunks()
 
