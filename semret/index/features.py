@@ -15,7 +15,7 @@ from semret.arrays import Float32Array, Float64Array, IdVector, IndexVector
 from semret.errors import UnknownNameError
 from semret.index.store.layout import Column, Segment, columns
 from semret.index.store.manifest import Manifest
-from semret.index.store.segments import SegmentReader
+from semret.index.store.reading import SegmentReader
 from semret.index.vectors import normalise
 
 _BLOCK = 1024

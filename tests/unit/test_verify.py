@@ -20,7 +20,8 @@ from semret.index.store.catalog import Catalog
 from semret.index.store.layout import Rows, checksum
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import read_manifest
-from semret.index.store.segments import SegmentReader, write_segment
+from semret.index.store.reading import SegmentReader
+from semret.index.store.segments import write_segment
 
 
 def details(report: Report) -> list[tuple[str, str]]:

@@ -13,8 +13,8 @@ import numpy as np
 
 from semret.errors import ArgumentError
 from semret.index.store.layout import SEGMENT_BYTES, SEGMENT_ROWS, Segment, directory_bytes
+from semret.index.store.reading import SegmentReader
 from semret.index.store.root import lies_in
-from semret.index.store.segments import SegmentReader
 from semret.index.writer import IndexWriter
 from semret.paths import PathLike, absolute
 from semret.progress import Progress

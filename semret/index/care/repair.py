@@ -26,7 +26,7 @@ from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_N
 from semret.index.store.layout import Rows, Segment, segment_path
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.store.segments import SegmentReader
+from semret.index.store.reading import SegmentReader
 from semret.index.store.shortlist_file import SHORTLIST_NAME
 from semret.index.writer import IndexWriter
 from semret.paths import absolute

@@ -34,8 +34,9 @@ from semret.index.store.layout import (
 )
 from semret.index.store.manifest import Manifest
 from semret.index.store.members import open_member
+from semret.index.store.reading import SegmentReader
 from semret.index.store.root import Root
-from semret.index.store.segments import SegmentReader, write_segment
+from semret.index.store.segments import write_segment
 
 _WORKSHOP = "repair"
 _GUESSES = 8

@@ -14,7 +14,7 @@ from semret.errors import IndexCorruptError
 from semret.index.store.layout import CHECKED_ROWS, Segment, columns, segment_path
 from semret.index.store.manifest import Manifest
 from semret.index.store.members import REPAIR, digest_of, require_folder
-from semret.index.store.segments import SegmentReader
+from semret.index.store.reading import SegmentReader
 
 BY_INDEX = "run semret index"
 

@@ -26,8 +26,8 @@ from semret.index.store.catalog_digest import DIGEST_BYTES, digest_line
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
 from semret.index.store.layout import FOLDER, segment_name
 from semret.index.store.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
+from semret.index.store.reading import SegmentReader
 from semret.index.store.root import Root
-from semret.index.store.segments import SegmentReader
 from semret.index.writer import IndexWriter, require_index
 from semret.paths import PathLike, absolute
 from semret.progress import Progress
