@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.errors import ArgumentError, NonFiniteError, ShapeError
+from semret.errors import ArgumentError, NonFiniteError, ShapeError, cut_text
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 Float16Array: TypeAlias = NDArray[np.float16]
@@ -88,8 +88,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     try:
         array = np.asarray(plain)
     except (ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ShapeError(f"{name} is no array of numbers, expected rows of one length: {reason}") from error
+        raise ShapeError(f"{name} is no array of numbers, expected rows of one length: {cut_text(error)}") from error
     if array.dtype.name == "bfloat16":
         return array.astype(np.float32)
     # As this processor holds numbers: dtypes of the other byte order compare as unequal to float32 and float64.

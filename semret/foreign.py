@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-PathLike = str | os.PathLike[str]
+from semret.paths import PathLike
 
 _KINDS = {
     stat.S_IFDIR: "a folder",

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from semret.errors import ArgumentError
-
-PathLike = str | os.PathLike[str]
+from semret.paths import PathLike
 
 
 def require_distinct(output: PathLike, inputs: Iterable[PathLike]) -> None:

@@ -11,8 +11,8 @@ from semret.commands.output import ReportFormat, duration, printable, readable, 
 
 if TYPE_CHECKING:
     from semret.index.model_choice import ModelChoice
-    from semret.index.sync.report import SyncOptions, SyncReport
     from semret.index.sync.estimate import Estimate
+    from semret.index.sync.report import SyncOptions, SyncReport
 
 SHOWN = 20
 """Skipped files that are named one by one on a terminal."""

@@ -1,4 +1,4 @@
-"""Which network the user wants, and whether that is the one an index was made with; found out without loading it."""
+"""Which network is asked for, and whether it is the one that an index was made with, told without loading it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,47 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semret.errors import IncompatibleIndexError
+from semret.index.backbones import registry
 from semret.index.backbones.spec import Backbone
-from semret.index.location import PathLike
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from semret.paths import PathLike
 
 
 @dataclass(frozen=True)
 class NetworkLoader:
-    """Loads a network when called; `model` is its name, known before."""
+    """Loads a network when called.
+
+    Attributes
+    ----------
+    model : str
+        Its name, known before it is loaded.
+    load : callable
+        Returns the network.
+    """
 
     model: str
     load: Callable[[], Backbone]
 
     def __call__(self) -> Backbone:
-        """Return the network."""
+        """Load the network.
+
+        Returns
+        -------
+        Backbone
+
+        Raises
+        ------
+        WeightsNotFoundError, BackboneError, MissingDependencyError
+            If it cannot be had.
+        """
         return self.load()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
-    """What the user asks of the network; None leaves it to the index, or to the model's own default.
+    """Which network the user asks for, with which settings.
+
+    None stands for what the index was made with, and for a new index for what the model prescribes.
 
     Attributes
     ----------
@@ -49,7 +70,16 @@ class ModelChoice:
     autocast: str | None = None
 
     def loader(self, index: Path) -> NetworkLoader:
-        """Return what loads the network for an index, which need not exist yet.
+        """Return what loads the network for an index.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory; it need not exist yet.
+
+        Returns
+        -------
+        NetworkLoader
 
         Raises
         ------
@@ -65,13 +95,11 @@ class ModelChoice:
         return self._loader_for(manifest)
 
     def _loader_for_new(self) -> NetworkLoader:
-        from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone, spec_of
-
-        name = self.model or DEFAULT_BACKBONE
-        spec_of(name)
+        name = self.model or registry.DEFAULT_BACKBONE
+        registry.spec_of(name)
         return NetworkLoader(
             name,
-            lambda: create_backbone(
+            lambda: registry.create_backbone(
                 name,
                 weights=self.weights,
                 size=self.size,
@@ -86,9 +114,7 @@ class ModelChoice:
         identity = manifest.identity
 
         def load() -> Backbone:
-            from semret.index.backbones.registry import create_backbone
-
-            return create_backbone(
+            return registry.create_backbone(
                 identity.backbone,
                 weights=self.weights,
                 size=identity.preprocessing.size,

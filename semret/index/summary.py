@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from semret.index.collection import Collection
-from semret.index.sync.report import directory_bytes
+from semret.index.store.layout import directory_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,32 @@ class Summary:
     bytes_per_image: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain dicts, lists, strings and numbers."""
+        """Return the fields by name, as plain lists, strings and numbers.
+
+        Returns
+        -------
+        dict
+        """
         return {**asdict(self), "grid": list(self.grid), "input_size": list(self.input_size)}
 
 
 def summarise(collection: Collection) -> Summary:
-    """Describe an open index."""
+    """Describe an open index.
+
+    Parameters
+    ----------
+    collection : Collection
+        The index that is open.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    OSError
+        If a file of the index is taken away meanwhile.
+    """
     manifest, identity = collection.manifest, collection.manifest.identity
     contents = len(np.unique(collection.places, axis=0)) if len(collection) else 0
     rows = sum(segment.rows for segment in collection.segments.values())

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from semret.errors import IndexCorruptError, IndexNotFoundError
 from semret.index.collection import open_collection
-from semret.index.location import Root
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
+from semret.index.store.layout import FOLDER, Rows, Segment, segment_numbers, segment_path
 from semret.index.store.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.store.members import require_folder
-from semret.index.store.segments import FOLDER, Rows, Segment, segment_path, write_segment
-from semret.index.vectors import SHORTLIST_NAME, read_shortlist, write_shortlist
+from semret.index.store.members import REPAIR, require_folder
+from semret.index.store.root import Root
+from semret.index.store.segments import write_segment
+from semret.index.store.shortlist_file import SHORTLIST_NAME, read_shortlist, write_shortlist
 
-_SEGMENT_NAME = re.compile(r"(\d{6,18})\.h5")
 _GRACE = 24 * 3600.0
 
 
@@ -84,21 +83,31 @@ class IndexWriter:
         self.manifest = read_manifest(self.index)
         self.catalog = stack.enter_context(Catalog(self.index, writable=True))
         if parse_manifest(self.catalog.meta("manifest").encode(), self.index / MANIFEST_NAME) != self.manifest:
-            raise IndexCorruptError(
-                f"{self.index / MANIFEST_NAME} belongs to another index; run semret verify --repair"
-            )
+            raise IndexCorruptError(f"{self.index / MANIFEST_NAME} belongs to another index; {REPAIR}")
         self.root = Root.read(self.index, self.catalog.meta("root"))
         self.clean()
 
     def _refuse_lost_manifest(self) -> None:
         """Refuse to make an index where one with segments has merely lost its manifest."""
         if any((self.index / FOLDER).glob("*.h5")):
-            raise IndexCorruptError(
-                f"{self.index} holds segments but no {MANIFEST_NAME}; restore it with semret verify --repair"
-            )
+            raise IndexCorruptError(f"{self.index} holds segments but no {MANIFEST_NAME}; {REPAIR}")
 
     def create(self, manifest: Manifest, root: Root, style: str) -> None:
-        """Make the index: the catalog first, the manifest last, for it is what makes a directory an index."""
+        """Make the index: the catalog first and the manifest last, for a directory with a manifest is an index.
+
+        Parameters
+        ----------
+        manifest : Manifest
+        root : Root
+            The folder that paths are stored relative to.
+        style : {"absolute", "relative"}
+            How paths are shown.
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
         meta = {"root": root.stored, "style": style, "manifest": manifest.as_bytes().decode()}
         self.catalog = self._stack.enter_context(Catalog.create(self.index, meta))
         durable.write_file(self.index / MANIFEST_NAME, manifest.as_bytes(), "manifest")
@@ -120,15 +129,28 @@ class IndexWriter:
             if leftover.name.endswith(durable.TEMPORARY_SUFFIX):
                 durable.discard(leftover)
         known = {*self.catalog.segments(), *self.catalog.segments(retired=True)}
-        for file in (self.index / FOLDER).glob("*.h5"):
-            match = _SEGMENT_NAME.fullmatch(file.name)
-            if match and int(match[1]) not in known:
-                # Renamed into place by a writer that was killed before its transaction: nobody ever saw it.
-                durable.discard(file)
+        for number in set(segment_numbers(self.index)) - known:
+            # Renamed into place by a writer that was killed before its transaction: no reader ever saw it.
+            durable.discard(segment_path(self.index, number))
         self.delete_retired()
 
     def write_segment(self, parts: Sequence[Rows]) -> Segment:
-        """Write a segment under a new number; it becomes part of the index by `Catalog.add_segment`."""
+        """Write a segment under a new number; it becomes part of the index by `Catalog.add_segment`.
+
+        Parameters
+        ----------
+        parts : sequence of Rows
+            In the order of the rows; at least one row in all.
+
+        Returns
+        -------
+        Segment
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
         return write_segment(self.index, self.catalog.next_segment(), self.manifest, parts)
 
     def retire_unused(self) -> None:
@@ -143,7 +165,10 @@ class IndexWriter:
         )
 
     def delete_retired(self) -> None:
-        """Delete the files of retired segments if nobody reads; otherwise they stay for a later writer."""
+        """Delete the files of retired segments if nobody reads; otherwise they stay for a later writer.
+
+        Where readers cannot be seen, files are deleted a day after they were retired.
+        """
         retired = self.catalog.select("SELECT number, retired FROM segments WHERE retired IS NOT NULL")
         if not retired:
             return
@@ -158,15 +183,33 @@ class IndexWriter:
                 self.catalog.change_many("DELETE FROM segments WHERE number = ?", gone)
 
     def refresh_shortlist(self) -> None:
-        """Write ``shortlist.faiss`` anew unless it belongs to the present state."""
+        """Write ``shortlist.faiss`` anew unless it belongs to the present state.
+
+        Raises
+        ------
+        IndexCorruptError
+            If the pooled embeddings in the segments are damaged.
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
         path = self.index / SHORTLIST_NAME
         with open_collection(self.index) as collection:
             shape = (len(collection), self.manifest.identity.pooled_dim)
             if read_shortlist(path, shape, collection.mark) is None:
-                write_shortlist(path, collection.make_vectors(), collection.mark)
+                write_shortlist(path, collection.features.unit_pooled(), collection.mark)
 
 
 def require_index(index: Path) -> None:
-    """Raise IndexNotFoundError unless this directory is an index."""
+    """Refuse a directory that is not an index.
+
+    Parameters
+    ----------
+    index : Path
+
+    Raises
+    ------
+    IndexNotFoundError
+        If it holds no manifest.
+    """
     if not (index / MANIFEST_NAME).is_file():
         raise IndexNotFoundError(f"{index} is no index: it holds no {MANIFEST_NAME}")

@@ -210,7 +210,7 @@ def test_readers_never_see_a_wrong_or_partial_answer_while_writers_work(
 
 def index_view(collection):
     ids = collection.ids
-    nearest = collection.shortlist(np.asarray(collection.pooled), 1).ids[:, 0]
+    nearest = collection.shortlist(np.asarray(collection.features.pooled), 1).ids[:, 0]
     hashes = collection.hashes(ids)
     assert collection.hashes(nearest) == hashes
     return {
@@ -219,9 +219,9 @@ def index_view(collection):
             collection.files(),
             hashes,
             collection.tokens(ids),
-            np.asarray(collection.pooled),
-            np.asarray(collection.means),
-            collection.norms.tolist(),
+            np.asarray(collection.features.pooled),
+            np.asarray(collection.features.means),
+            collection.features.norms.tolist(),
             strict=True,
         )
     }

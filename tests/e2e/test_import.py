@@ -18,7 +18,8 @@ from semret.index.care.transfer import export_index, import_index
 from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.store import durable
-from semret.index.store.catalog import digest_line
+from semret.index.store.catalog_digest import digest_line
+from semret.index.store.members import digest_of
 
 ORDER = ("manifest.json", "catalog.sqlite", "catalog.sha256", "segments/000001.h5")
 
@@ -39,7 +40,7 @@ def craft(index: Path, *statements: str) -> None:
         for statement in statements:
             db.execute(statement)
     db.close()
-    (index / "catalog.sha256").write_bytes(digest_line(generation, durable.digest_of(index / "catalog.sqlite")[0]))
+    (index / "catalog.sha256").write_bytes(digest_line(generation, digest_of(index / "catalog.sqlite")[0]))
 
 
 def refused(source: Path, tmp_path: Path) -> str:
@@ -132,7 +133,7 @@ def test_a_catalog_in_wal_mode_is_refused(tiny_index, tmp_path):
     raw[18:20] = b"\2\2"
     (tiny_index / "catalog.sqlite").write_bytes(raw)
     generation = int((tiny_index / "catalog.sha256").read_bytes().split()[0])
-    digest = durable.digest_of(tiny_index / "catalog.sqlite")[0]
+    digest = digest_of(tiny_index / "catalog.sqlite")[0]
     (tiny_index / "catalog.sha256").write_bytes(digest_line(generation, digest))
     assert "asks for a write-ahead log" in refused(pack(tiny_index, tmp_path / "x.tar"), tmp_path)
 
@@ -161,7 +162,7 @@ def test_a_small_catalog_of_endless_rows_is_given_up(tiny_index, tmp_path):
     raw[28:32] = (len(raw) // 4096).to_bytes(4, "big")
     (tiny_index / "catalog.sqlite").write_bytes(raw)
     generation = int((tiny_index / "catalog.sha256").read_bytes().split()[0])
-    digest = durable.digest_of(tiny_index / "catalog.sqlite")[0]
+    digest = digest_of(tiny_index / "catalog.sqlite")[0]
     (tiny_index / "catalog.sha256").write_bytes(digest_line(generation, digest))
     assert "without end" in refused(pack(tiny_index, tmp_path / "x.tar"), tmp_path)
     assert repair(tiny_index)[1].sound

@@ -20,9 +20,9 @@ import pytest
 
 from semret.index.care.verify import verify
 from semret.index.collection import open_collection
-from semret.index.store import durable
-from semret.index.store.catalog import digest_line
+from semret.index.store.catalog_digest import digest_line
 from semret.index.store.catalog_file import MOST_BYTES
+from semret.index.store.members import digest_of
 
 READERS = ("info", "verify", "files", "query", "rerank", "export")
 WRITERS = ("index", "remove", "compact", "repair")
@@ -209,7 +209,7 @@ def set_digest(index: Path) -> None:
     with sqlite3.connect(index / "catalog.sqlite") as db:
         generation = int(db.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()[0])
     db.close()
-    digest = durable.digest_of(index / "catalog.sqlite")[0]
+    digest = digest_of(index / "catalog.sqlite")[0]
     (index / "catalog.sha256").write_bytes(digest_line(generation, digest))
 
 
@@ -251,7 +251,7 @@ def test_a_schema_of_traps_is_refused_before_anything_in_it_runs(trap, commands,
         for statement in TRAPS[trap]:
             db.execute(statement.replace("{endless}", ENDLESS + " WHERE key < 0"))
     db.close()
-    digest = durable.digest_of(index / "catalog.sqlite")[0]
+    digest = digest_of(index / "catalog.sqlite")[0]
     (index / "catalog.sha256").write_bytes(digest_line(generation, digest))
     for name, (status, output) in run_all(commands, home).items():
         assert (status == 0) == (name == "repair"), (name, output)

@@ -95,8 +95,8 @@ def answers(index: Path) -> list:
             source.read(np.arange(4)).tobytes(),
             source.means.tobytes(),
             source.norms.tobytes(),
-            collection.center("channel").channel.tobytes(),
-            collection.center("position").position.tobytes(),
+            collection.features.center("channel").channel.tobytes(),
+            collection.features.center("position").position.tobytes(),
         ]
 
 

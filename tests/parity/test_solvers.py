@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from semret.retrieval.matching import AuctionBatch, match, match_batch
+from semret.retrieval.matching import match, match_batch
+from semret.retrieval.matching.auction import AuctionBatch
 
 
 def feature_like(rng, rows, columns):

@@ -50,6 +50,10 @@ class Kept:
     def pooled_scores(self, pooled, ids):
         return products(normalise(pooled[None], self._mean)[0], self.vectors.vectors[self.rows(ids)])
 
+    @property
+    def features(self):
+        return self
+
     def center(self, mode):
         return Center(mode=mode, channel=self.all_tokens.mean(axis=(0, 1), dtype=np.float64).astype(np.float32))
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import linear_sum_assignment
 
-from semret.retrieval.matching import EFFORTS, SOLVERS, AuctionBatch, match, match_batch, upper_bounds
+from semret.retrieval.matching import match, match_batch, upper_bounds
+from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
+from semret.retrieval.matching.solvers import SOLVERS
 
 
 def numbers(dtype, largest):

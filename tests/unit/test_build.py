@@ -163,7 +163,7 @@ def test_copies_are_stored_once_and_are_images_of_their_own(index, photos, netwo
         twins = [collection.find_path(photos / name) for name in ("2.png", "copy.png", "later.png")]
         assert len(set(twins)) == 3
         assert sum(segment.rows for segment in collection.segments.values()) == 6
-        nearest = collection.shortlist(collection.pooled[collection.rows(twins[:1])], 3)
+        nearest = collection.shortlist(collection.features.pooled[collection.rows(twins[:1])], 3)
         assert nearest.ids[0].tolist() == sorted(twins)
     (photos / "2.png").unlink()
     assert counts(sync(index, [photos], load)) == {"removed": 1, "unchanged": 7}

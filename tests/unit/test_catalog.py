@@ -12,7 +12,8 @@ from semret.errors import IndexCorruptError, StorageError
 from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.store import durable
-from semret.index.store.catalog import Catalog, digest_line, read_digest
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_digest import digest_line, read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.store.schema import SCHEMA
 from semret.index.writer import IndexWriter
@@ -175,7 +176,7 @@ def test_a_crafted_segment_entry_is_damage(offsets, index):
     with Catalog(index, writable=True) as catalog:
         with catalog.transaction():
             catalog.change("INSERT INTO segments VALUES (1, 1, 1, '', ?, '{}', NULL)", offsets)
-        with pytest.raises(IndexCorruptError, match="a segment's entry is no entry"):
+        with pytest.raises(IndexCorruptError, match="the entry of a segment is not valid"):
             catalog.segments()
 
 

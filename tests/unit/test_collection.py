@@ -1,16 +1,18 @@
 """The read side: everything it gives is what the network gave, and is refused when it is not."""
 
+import gc
 import os
 
 import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError, UnknownNameError
-from semret.index.care.maintain import remove
-from semret.index.collection import default_index_path, find_index, open_collection
+from semret.index.care.maintain import compact, remove
+from semret.index.collection import open_collection
+from semret.index.location import default_index_path, find_index
 from semret.index.pictures.decode import decode_image
 from semret.index.pictures.files import hash_file
-from semret.index.store.segments import segment_path
+from semret.index.store.layout import segment_path
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 
@@ -39,43 +41,36 @@ def test_it_gives_what_the_network_gave(collection, features):
     tokens = features.tokens.astype("f2")
     assert len(collection) == 7
     assert np.array_equal(collection.tokens(collection.ids), tokens)
-    assert np.array_equal(np.asarray(collection.pooled), features.pooled)
-    assert np.asarray(collection.means) == pytest.approx(tokens.astype("f8").mean(axis=1), abs=1e-7)
-    assert collection.norms == pytest.approx(np.linalg.norm(tokens.astype("f8").reshape(7, -1), axis=1), rel=1e-14)
+    assert np.array_equal(np.asarray(collection.features.pooled), features.pooled)
+    assert np.asarray(collection.features.means) == pytest.approx(tokens.astype("f8").mean(axis=1), abs=1e-7)
+    assert collection.features.norms == pytest.approx(
+        np.linalg.norm(tokens.astype("f8").reshape(7, -1), axis=1), rel=1e-14
+    )
 
 
 def test_means_count_every_image_once_and_removed_ones_not_at_all(collection):
     tokens = collection.tokens(collection.ids).astype("f8")
-    channel, position = collection.center("channel"), collection.center("position")
+    channel, position = collection.features.center("channel"), collection.features.center("position")
     assert channel.channel == pytest.approx(tokens.mean(axis=(0, 1)), abs=1e-6)
     assert position.position == pytest.approx(tokens.mean(axis=0), abs=1e-6)
     assert channel.position is None
     assert position.channel is None
     for center in (channel, position):
-        assert center.pooled == pytest.approx(np.asarray(collection.pooled).mean(axis=0, dtype="f8"), abs=1e-6)
-    assert collection.center("none").pooled is None
+        assert center.pooled == pytest.approx(np.asarray(collection.features.pooled).mean(axis=0, dtype="f8"), abs=1e-6)
+    assert collection.features.center("none").pooled is None
     with pytest.raises(UnknownNameError, match="unknown centring 'global'; choose one of channel, position, none"):
-        collection.center("global")
+        collection.features.center("global")
 
 
 def test_rows_can_be_taken_in_any_order(collection):
     everything = collection.tokens(collection.ids)
     order = np.array([5, 0, 3, 3, 6])
     assert np.array_equal(collection.tokens(collection.ids[order]), everything[order])
-    assert np.array_equal(collection.pooled[order], np.asarray(collection.pooled)[order])
-    assert np.array_equal(collection.pooled[2], np.asarray(collection.pooled)[2])
-    assert np.array_equal(collection.means[-2:], np.asarray(collection.means)[-2:])
+    assert np.array_equal(collection.features.pooled[order], np.asarray(collection.features.pooled)[order])
+    assert np.array_equal(collection.features.pooled[2], np.asarray(collection.features.pooled)[2])
+    assert np.array_equal(collection.features.means[-2:], np.asarray(collection.features.means)[-2:])
     assert collection.tokens([]).shape == (0, 9, 12)
-    assert collection.pooled.shape == (len(collection.pooled), 12)
-
-
-def test_streaming_gives_every_image_once(collection):
-    seen = {}
-    for ids, tokens in collection.iter_tokens(batch=3):
-        assert len(ids) <= 3
-        seen.update(zip(ids.tolist(), tokens, strict=True))
-    assert sorted(seen) == collection.ids.tolist()
-    assert np.array_equal(np.stack([seen[id_] for id_ in collection.ids.tolist()]), collection.tokens(collection.ids))
+    assert collection.features.pooled.shape == (len(collection.features.pooled), 12)
 
 
 def test_a_source_gives_the_features_of_its_candidates(collection):
@@ -84,9 +79,9 @@ def test_a_source_gives_the_features_of_its_candidates(collection):
     assert source.ids.tolist() == chosen.tolist()
     assert source.shape == (9, 12)
     assert np.array_equal(source.read(np.array([2, 0])), collection.tokens(chosen[[2, 0]]))
-    assert np.array_equal(source.pooled, collection.pooled[[4, 1, 2]])
-    assert np.array_equal(source.means, collection.means[[4, 1, 2]])
-    assert np.array_equal(source.norms, collection.norms[[4, 1, 2]])
+    assert np.array_equal(source.pooled, collection.features.pooled[[4, 1, 2]])
+    assert np.array_equal(source.means, collection.features.means[[4, 1, 2]])
+    assert np.array_equal(source.norms, collection.features.norms[[4, 1, 2]])
 
 
 def test_images_are_found_by_path_and_by_content(collection, photos, monkeypatch):
@@ -110,7 +105,7 @@ def test_an_unknown_id_is_named(collection):
 
 
 def test_the_shortlist_is_the_cosine_of_centred_pooled_embeddings(collection):
-    pooled = np.asarray(collection.pooled).astype("f8")
+    pooled = np.asarray(collection.features.pooled).astype("f8")
     centred = pooled - pooled.mean(axis=0)
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     cosines = unit @ unit.T
@@ -123,7 +118,7 @@ def test_the_shortlist_is_the_cosine_of_centred_pooled_embeddings(collection):
 
 @pytest.mark.parametrize("harm", ["missing", "damaged", "stale"])
 def test_without_a_sound_shortlist_file_the_answer_is_the_same(harm, collection, photos, tiny_backbone):
-    expected = collection.shortlist(np.asarray(collection.pooled), 7)
+    expected = collection.shortlist(np.asarray(collection.features.pooled), 7)
     path = collection.path / "shortlist.faiss"
     raw = path.read_bytes()
     if harm == "missing":
@@ -135,7 +130,7 @@ def test_without_a_sound_shortlist_file_the_answer_is_the_same(harm, collection,
         remove(collection.path, [photos / "4.png"])
         path.write_bytes(raw)
     with open_collection(collection.path) as again:
-        found = again.shortlist(np.asarray(again.pooled), 7)
+        found = again.shortlist(np.asarray(again.features.pooled), 7)
         assert np.array_equal(found.ids, expected.ids)
         assert np.array_equal(found.scores, expected.scores)
 
@@ -151,7 +146,7 @@ def test_a_damaged_row_is_refused_and_others_are_not(collection):
     with pytest.raises(IndexCorruptError, match=rf"row {row} of tokens does not have its checksum; run semret verify"):
         collection.tokens(with_row)
     assert collection.tokens(collection.ids[:1]).shape == (1, 9, 12)
-    assert collection.pooled[2].shape == (12,)
+    assert collection.features.pooled[2].shape == (12,)
 
 
 def test_paths_are_shown_as_they_were_given(tmp_path, photos, tiny_backbone, monkeypatch):
@@ -199,8 +194,20 @@ def test_reading_loads_no_heavy_package(tiny_index):
 
     code = (
         "import sys\nfrom semret.index.collection import open_collection\n"
-        "c = open_collection(sys.argv[1]); c.tokens(c.ids); c.center('channel'); c.shortlist(c.pooled[0][None], 3)\n"
+        "c = open_collection(sys.argv[1]); c.tokens(c.ids); c.features.center('channel')\n"
+        "c.shortlist(c.features.pooled[0][None], 3)\n"
         "print([name for name in ('torch', 'faiss', 'h5py', 'numba', 'PIL') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tiny_index)], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_segments_stay_while_a_source_of_a_dropped_collection_is_in_use(tmp_path, photos, tiny_backbone):
+    index = tmp_path / ".semret"
+    sync(index, [photos], tiny_backbone)
+    source = open_collection(index).source([1, 2])
+    gc.collect()
+    remove(index, [photos / "0.png"])
+    compact(index)
+    assert source.read(np.array([1, 0])).shape == (2, 9, 12)
+    assert source.pooled.shape == (2, 12)

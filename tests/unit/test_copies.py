@@ -146,7 +146,7 @@ def test_sentences_fold_copies_too(engine, photos):
 
     class Reader:
         def embed_text(self, sentences):
-            return np.stack([engine.collection.pooled[row] for _ in sentences])
+            return np.stack([engine.collection.features.pooled[row] for _ in sentences])
 
     engine._backbone = Reader()
     result = engine.query_text("zero", k=7)

@@ -8,7 +8,7 @@ from semret.eval.experiments.cka_report import CkaSettings
 from semret.eval.experiments.correlation import CorrelationSettings
 from semret.eval.experiments.translation_report import TranslationSettings
 from semret.eval.protocol import PROTOCOLS, follow, list_deviations
-from semret.retrieval.matching import SOLVERS
+from semret.retrieval.matching.solvers import SOLVERS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,8 @@ from semret.eval.experiments.cost import Method, relative_qualities
 from semret.eval.experiments.costs import draw_growth, draw_trade_off, merge_methods, report_costs
 from semret.eval.experiments.measuring import measure
 from semret.eval.experiments.runtime import format_table, run_runtime
-from semret.retrieval.matching import SOLVERS, match
+from semret.retrieval.matching import match
+from semret.retrieval.matching.solvers import SOLVERS
 
 METHODS = [Method(solver="auction"), Method(solver="scipy"), Method(solver="batch-optimal", options={"window": 8})]
 

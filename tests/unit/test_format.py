@@ -8,8 +8,8 @@ import pytest
 
 from semret.index.care.verify import verify
 from semret.index.collection import open_collection
+from semret.index.store.shortlist_file import read_shortlist
 from semret.index.sync.sync import sync
-from semret.index.vectors import read_shortlist
 
 FIXTURE = Path(__file__).parents[1] / "data" / "format-1"
 
@@ -30,12 +30,12 @@ def test_format_1_is_read(index, tiny_backbone, draw_picture):
         names = [Path(path).name for path, _, _ in collection.files()]
         assert names == ["1.png", "2.png", "twin.png"]
         assert collection.tokens(collection.ids).astype("f4") == pytest.approx(features.tokens, rel=1e-3, abs=1e-3)
-        assert np.asarray(collection.pooled) == pytest.approx(features.pooled, rel=1e-5, abs=1e-6)
+        assert np.asarray(collection.features.pooled) == pytest.approx(features.pooled, rel=1e-5, abs=1e-6)
         assert [(Path(path).name, reason.split(" (")[0]) for path, reason in collection.skipped] == [
             ("broken.jpg", "is no picture in a supported format")
         ]
         assert read_shortlist(index / "shortlist.faiss", (3, 12), collection.mark) is not None
-        assert collection.shortlist(collection.pooled[0][None], 2).ids.tolist() == [[2, 4]]
+        assert collection.shortlist(collection.features.pooled[0][None], 2).ids.tolist() == [[2, 4]]
 
 
 def test_format_1_is_sound(index):

@@ -8,9 +8,11 @@ import pytest
 
 from semret.errors import ArgumentError, IndexNotFoundError
 from semret.index.collection import open_collection
-from semret.index.location import ENVIRONMENT, Root, absolute, default_index_path, find_index
+from semret.index.location import ENVIRONMENT, default_index_path, find_index
 from semret.index.pictures.find import find_images
+from semret.index.store.root import Root
 from semret.index.sync.sync import sync
+from semret.paths import absolute
 
 
 def make_index(folder):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.matching import EFFORTS, SOLVERS, AuctionBatch, match, match_batch, upper_bounds
+from semret.retrieval.matching import match, match_batch, upper_bounds
+from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
+from semret.retrieval.matching.solvers import SOLVERS
 
 EXACT = [name for name, solver in SOLVERS.items() if solver.exact]
 APPROXIMATE = [name for name, solver in SOLVERS.items() if not solver.exact]

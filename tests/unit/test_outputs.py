@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from semret import build
 from semret.cli import app
-from semret.commands.query import read_candidates
+from semret.commands.candidates import read_candidates
 from semret.errors import ArgumentError
 from semret.index.care.transfer import export_index
 from semret.outputs import require_distinct

@@ -8,16 +8,10 @@ import pytest
 
 from semret.errors import IndexCorruptError, StorageError
 from semret.index.store import durable
+from semret.index.store.layout import Rows, checksum, columns, row_checksums, segment_path
 from semret.index.store.manifest import Manifest
-from semret.index.store.segments import (
-    Rows,
-    SegmentReader,
-    checksum,
-    columns,
-    row_checksums,
-    segment_path,
-    write_segment,
-)
+from semret.index.store.reading import SegmentReader
+from semret.index.store.segments import write_segment
 
 
 @pytest.fixture(params=["float16", "float32"])

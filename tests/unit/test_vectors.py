@@ -6,7 +6,8 @@ import pytest
 
 from semret.errors import ArgumentError, ShapeError
 from semret.index import vectors
-from semret.index.vectors import VectorIndex, normalise, read_shortlist, write_shortlist
+from semret.index.store.shortlist_file import read_shortlist, write_shortlist
+from semret.index.vectors import VectorIndex, normalise
 
 MARK = bytes(range(32))
 

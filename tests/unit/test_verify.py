@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 
 from semret.errors import IncompatibleIndexError, IndexLockedError, IndexNotFoundError
+from semret.index.care.remains import read_remains
 from semret.index.care.repair import repair
-from semret.index.care.salvage import read_remains
 from semret.index.care.soundness import check_segment, examine_rows
 from semret.index.care.verify import Report, find_damaged_index, verify
 from semret.index.collection import Collection
 from semret.index.store.catalog import Catalog
+from semret.index.store.layout import Rows, checksum
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import read_manifest
-from semret.index.store.segments import Rows, SegmentReader, checksum, write_segment
+from semret.index.store.reading import SegmentReader
+from semret.index.store.segments import write_segment
 
 
 def details(report: Report) -> list[tuple[str, str]]:
@@ -129,7 +131,7 @@ def rows(tiny_index):
     with Collection(tiny_index) as collection:
         everything = np.arange(6)
         reader = SegmentReader(tiny_index, collection.segments[1], collection.manifest)
-        read = {name: collection.read(name, everything) for name in ("tokens", "pooled", "means")}
+        read = {name: collection.features.read(name, everything) for name in ("tokens", "pooled", "means")}
         whole = {name: reader.whole(name) for name in ("norms", "ids", "sha256", "sizes")}
         return Rows(**read, **whole), collection.manifest
 
@@ -230,3 +232,13 @@ def test_undecodable_bytes_in_the_tables_definitions_are_damage_like_any_other(t
     ((kind, _),) = details(verify(tiny_index))
     assert kind == "catalog"
     assert repair(tiny_index)[1].sound
+
+
+def test_a_segment_under_a_second_name_is_not_another_one(tiny_index):
+    names = [path.name for path in sorted((tiny_index / "segments").glob("*.h5"))]
+    (tiny_index / "segments" / f"0{names[0]}").write_bytes((tiny_index / "segments" / names[0]).read_bytes())
+    (tiny_index / "catalog.sqlite").write_bytes(b"nothing of a catalog" * 100)
+    actions, report = repair(tiny_index)
+    assert report.sound
+    assert any("rebuilt catalog.sqlite" in action for action in actions)
+    assert len(list((tiny_index / "segments").glob("*.h5"))) == len(names) + 1

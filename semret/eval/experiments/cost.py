@@ -11,7 +11,7 @@ import numpy as np
 
 from semret.arrays import Float64Array, IndexVector
 from semret.eval.report.values import finite
-from semret.retrieval.matching import SOLVERS
+from semret.retrieval.matching.solvers import SOLVERS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,9 @@ from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector, r
 from semret.errors import ArgumentError, ShapeError
 from semret.eval.experiments.cost import Cost, Measured, Method, summarise
 from semret.progress import Progress
-from semret.retrieval.matching import SOLVERS, Norms, match_batch
+from semret.retrieval.matching import match_batch
+from semret.retrieval.matching.approximate import Norms
+from semret.retrieval.matching.solvers import SOLVERS
 from semret.retrieval.similarity.kernels import CENTERINGS, check_name
 from semret.retrieval.similarity.products import float_affinities
 

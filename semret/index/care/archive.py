@@ -1,7 +1,7 @@
-"""The tar file that an index is taken to another machine in, read so strictly that nothing in it can surprise.
+"""Reading and writing the tar file of an export; whatever semret does not write there is refused.
 
-tarfile understands every dialect there is: links, devices, sparse files, names of any length kept in memory. An export
-holds regular files under a few short names, so this takes nothing else. Headers are written and decoded by tarfile.
+tarfile reads links, devices, sparse files, and names of any length kept in memory. An export holds regular files under
+a few short names, so nothing else is taken. Headers are written and decoded by tarfile.
 """
 
 from __future__ import annotations
@@ -26,14 +26,24 @@ _EXTENDED = re.compile(rb"(\d{1,4}) (mtime|size)=([0-9.]{1,40})\n")
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive, to be read before the next one is asked for."""
+    """One file of an archive; it can be read until the next one is taken."""
 
     name: str
     size: int
     stream: io.FileIO
 
     def chunks(self) -> Iterator[bytes]:
-        """Give its content in pieces; raises TarError if it is cut off."""
+        """Give its content in pieces.
+
+        Yields
+        ------
+        bytes
+
+        Raises
+        ------
+        tarfile.TarError
+            If it is cut off.
+        """
         left = self.size
         while left:
             chunk = self.stream.read(min(left, _CHUNK))
@@ -50,6 +60,10 @@ def read_members(stream: io.FileIO) -> Iterator[Member]:
     ----------
     stream : FileIO
         At the start of the archive.
+
+    Yields
+    ------
+    Member
 
     Raises
     ------
@@ -74,7 +88,7 @@ def _read_head(stream: io.FileIO, total: int, position: int) -> tuple[tarfile.Ta
     position += _BLOCK
     if head is not None and head.type == tarfile.XHDTYPE:
         if not 0 <= head.size <= _EXTENDED_BYTES:
-            raise tarfile.TarError(f"a header of {head.size} bytes is none of an export")
+            raise tarfile.TarError(f"a header has {head.size} bytes, expected at most {_EXTENDED_BYTES}")
         sizes = _read_extended(stream.read(head.size))
         position += -(-head.size // _BLOCK) * _BLOCK
         stream.seek(position)
@@ -126,6 +140,17 @@ def _require_padding(stream: io.FileIO, total: int) -> None:
 def add_member(out: BinaryIO, name: str, size: int, chunks: Iterator[bytes]) -> None:
     """Append a file to an archive that is being written.
 
+    Parameters
+    ----------
+    out : binary stream
+        The archive.
+    name : str
+        With forward slashes.
+    size : int
+        Bytes.
+    chunks : iterator of bytes
+        The content.
+
     Raises
     ------
     IndexCorruptError
@@ -148,13 +173,41 @@ def add_member(out: BinaryIO, name: str, size: int, chunks: Iterator[bytes]) -> 
 
 
 def end_archive(out: BinaryIO) -> None:
-    """Write the end of an archive."""
+    """Write the end of an archive.
+
+    Parameters
+    ----------
+    out : binary stream
+        The archive.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
     out.write(bytes(2 * _BLOCK))
     out.write(bytes(-out.tell() % tarfile.RECORDSIZE))
 
 
 def write_to(target: Path, chunks: Iterator[bytes]) -> io.BufferedWriter:
-    """Write a new file from its pieces and return it, still open."""
+    """Write a new file from its pieces.
+
+    Parameters
+    ----------
+    target : Path
+        It must not exist.
+    chunks : iterator of bytes
+
+    Returns
+    -------
+    io.BufferedWriter
+        Flushed, and still open.
+
+    Raises
+    ------
+    OSError
+        If the file exists or cannot be written; also what `chunks` raises.
+    """
     stream = target.open("xb")
     try:
         for chunk in chunks:

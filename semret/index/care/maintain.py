@@ -1,4 +1,4 @@
-"""Take images out of an index, and rewrite its segments without what is no longer wanted."""
+"""Take images out of an index, and rewrite its segments without the rows that no image uses."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from semret.errors import ArgumentError
-from semret.index.location import PathLike, absolute, lies_in
-from semret.index.store.segments import SEGMENT_BYTES, SEGMENT_ROWS, Rows, Segment, SegmentReader
-from semret.index.sync.report import directory_bytes
+from semret.index.store.layout import SEGMENT_BYTES, SEGMENT_ROWS, Segment, directory_bytes
+from semret.index.store.reading import SegmentReader
+from semret.index.store.root import lies_in
 from semret.index.writer import IndexWriter
+from semret.paths import PathLike, absolute
 from semret.progress import Progress
 
 _PORTION = 16
@@ -30,7 +31,12 @@ class RemoveReport:
     images: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain strings and numbers."""
+        """Return the fields by name, as plain strings and numbers.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
@@ -46,7 +52,12 @@ class CompactReport:
     dropped: int
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain strings and numbers."""
+        """Return the fields by name, as plain strings and numbers.
+
+        Returns
+        -------
+        dict
+        """
         return asdict(self)
 
 
@@ -63,10 +74,18 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
     paths : sequence of path
         Images, and folders with everything below; they need not exist any more.
 
+    Returns
+    -------
+    RemoveReport
+
     Raises
     ------
     ArgumentError
         If nothing in the index is at or below one of `paths`; then nothing is removed.
+    IndexNotFoundError, IndexLockedError, IndexCorruptError
+        As `IndexWriter`.
+    StorageError
+        If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
         catalog, root = writer.catalog, writer.root
@@ -91,7 +110,7 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
 
 
 def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
-    """Rewrite segments that hold rows no image wants, and join small ones.
+    """Rewrite segments that hold rows that no image uses, and join small ones.
 
     Ids, paths and features stay as they are, bit for bit; readers go on with what they opened. Every new segment is a
     commit of its own, so an interruption costs at most one.
@@ -102,6 +121,17 @@ def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
         Index directory.
     progress : callable, optional
         Called with the number of rows moved and their total.
+
+    Returns
+    -------
+    CompactReport
+
+    Raises
+    ------
+    IndexNotFoundError, IndexLockedError, IndexCorruptError
+        As `IndexWriter`; the last also if a row that is moved is damaged.
+    StorageError
+        If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
         before = writer.catalog.segments()
@@ -160,8 +190,8 @@ def _move(writer: IndexWriter, segments: dict[int, Segment], rows: list[tuple[in
     for number, row, _ in rows:
         groups[number].append(row)
     parts = [
-        copy_rows(
-            SegmentReader(writer.index, segments[number], writer.manifest), np.array(inner[start : start + _PORTION])
+        SegmentReader(writer.index, segments[number], writer.manifest).take_rows(
+            np.array(inner[start : start + _PORTION])
         )
         for number, inner in groups.items()
         for start in range(0, len(inner), _PORTION)
@@ -172,10 +202,3 @@ def _move(writer: IndexWriter, segments: dict[int, Segment], rows: list[tuple[in
         moved = [(segment.number, place, sha) for place, (_, _, sha) in enumerate(rows)]
         writer.catalog.change_many("UPDATE contents SET segment = ?, row = ? WHERE sha256 = ?", moved)
         writer.retire_unused()
-
-
-def copy_rows(reader: SegmentReader, rows: Any) -> Rows:
-    """Return rows of a segment, checked, as they go into another."""
-    read = {name: reader.take(name, rows) for name in ("tokens", "pooled", "means")}
-    kept = {name: reader.whole(name)[rows] for name in ("norms", "ids", "sha256", "sizes")}
-    return Rows(**read, **kept)

@@ -15,18 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
-from semret.index.care.salvage import DAMAGED_SUFFIX, rebuild_catalog, set_aside
+from semret.index.care.remains import DAMAGED_SUFFIX, set_aside
+from semret.index.care.salvage import rebuild_catalog
 from semret.index.care.soundness import Defect, check_segment, examine_rows
 from semret.index.care.verify import Report, read_catalog, rows_by_segment, verify
-from semret.index.location import absolute
 from semret.index.store import durable
-from semret.index.store.catalog import Catalog, read_digest
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_digest import read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
+from semret.index.store.layout import Rows, Segment, segment_path
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.store.segments import Rows, Segment, SegmentReader, columns, segment_path
-from semret.index.vectors import SHORTLIST_NAME
+from semret.index.store.reading import SegmentReader
+from semret.index.store.shortlist_file import SHORTLIST_NAME
 from semret.index.writer import IndexWriter
+from semret.paths import absolute
 from semret.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -80,7 +83,7 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
 
 
 def _repair_companions(index: Path, actions: list[str]) -> None:
-    """Take away what lies beside the catalog and would have SQLite do what no writer of semret asked for."""
+    """Rename files beside the catalog that semret did not write, and that SQLite would act on."""
     strange = [name for name in STRANGE_NAMES if os.path.lexists(index / name)]
     try:
         check_journal(index / JOURNAL_NAME)
@@ -93,7 +96,7 @@ def _repair_companions(index: Path, actions: list[str]) -> None:
 
 
 def _repair_digest(index: Path, actions: list[str]) -> None:
-    """Take away a checksum of the catalog that is itself damaged; opening the catalog makes it anew."""
+    """Delete a damaged file with the checksum of the catalog; opening the catalog for writing makes a new one."""
     try:
         read_digest(index / DIGEST_NAME)
     except IndexCorruptError:
@@ -123,12 +126,15 @@ def _repair_catalog(index: Path, actions: list[str]) -> None:
     images, contents = rebuild_catalog(index, manifest)
     actions.append(
         f"rebuilt {CATALOG_NAME}: {images} images and the features of {contents} contents kept; "
-        f"the damaged one is {CATALOG_NAME}.damaged"
+        f"the damaged one is {CATALOG_NAME}{DAMAGED_SUFFIX}"
     )
 
 
 def _manifest(index: Path) -> Manifest | None:
-    """Return the manifest if it is sound. One of a newer format got past `verify` only by being damaged."""
+    """Return the manifest if it is sound.
+
+    `verify` refuses an index of a newer format; where a manifest still claims to be of one, that is damage.
+    """
     try:
         return read_manifest(index)
     except (IndexCorruptError, IndexNotFoundError, IncompatibleIndexError):
@@ -182,28 +188,15 @@ def _replace_segment(writer: IndexWriter, segment: Segment, wanted: dict[int, by
 
 
 def _read_sound(writer: IndexWriter, segment: Segment, wanted: dict[int, bytes]) -> Rows | None:
-    """Return the rows of a segment that are wanted and sound; None if there is none, or the file gives none away."""
+    """Return the rows of a segment that are wanted and sound; None if there are none, or the file cannot be read."""
     try:
         reader = SegmentReader(writer.index, segment, writer.manifest)
-        sound = examine_rows(reader, writer.manifest).sound
-        small = {name: reader.whole(name) for name in ("norms", "ids", "sha256", "sizes")}
+        sound, hashes = examine_rows(reader, writer.manifest).sound, reader.whole("sha256")
+        known = [row for row in sorted(wanted) if 0 <= row < len(sound)]
+        rows = [row for row in known if sound[row] and hashes[row].tobytes() == wanted[row]]
+        return reader.take_rows(np.array(rows, dtype=np.intp)) if rows else None
     except IndexCorruptError:
         return None
-    rows = np.array(
-        [
-            row
-            for row in sorted(wanted)
-            if 0 <= row < len(sound) and sound[row] and small["sha256"][row].tobytes() == wanted[row]
-        ],
-        dtype=np.intp,
-    )
-    if not rows.size:
-        return None
-    layout = columns(writer.manifest, len(rows))
-    read = {name: np.empty(layout[name].shape, dtype=layout[name].dtype) for name in ("tokens", "pooled", "means")}
-    for name, out in read.items():
-        reader.read(name, rows, out)
-    return Rows(**read, **{name: values[rows] for name, values in small.items()})
 
 
 def _repair_shortlist(writer: IndexWriter, report: Report, actions: list[str]) -> None:

@@ -6,79 +6,41 @@ so that the next ``semret index`` reads every file again, which costs no embeddi
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import shutil
-import sqlite3
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from semret.errors import IndexCorruptError, SemretError
-from semret.index.care.soundness import digest_file, examine_rows
-from semret.index.location import Root
+from semret.errors import IndexCorruptError
+from semret.index.care.remains import Remains, read_remains, set_aside
+from semret.index.care.soundness import digest_segment, examine_rows
 from semret.index.store import durable
-from semret.index.store.catalog import Catalog, read_digest
-from semret.index.store.catalog_file import (
-    CATALOG_NAME,
-    DIGEST_NAME,
-    JOURNAL_NAME,
-    MOST_BYTES,
-    STRANGE_NAMES,
-    check_journal,
-    write_chunks,
-)
-from semret.index.store.entries import LONGEST_PATH, MOST
-from semret.index.store.guarded_sqlite import GuardedConnection, open_guarded
-from semret.index.store.manifest import Manifest
-from semret.index.store.members import open_member
-from semret.index.store.schema import SCHEMA
-from semret.index.store.segments import (
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES
+from semret.index.store.entries import MOST
+from semret.index.store.layout import (
     CHECKED_ROWS,
-    FOLDER,
     SEGMENT_BYTES,
     Rows,
     Segment,
-    SegmentReader,
     checksum,
     columns,
+    segment_numbers,
     segment_path,
-    write_segment,
 )
-
-DAMAGED_SUFFIX = ".damaged"
-"""Ending under which the catalog that was replaced is kept."""
+from semret.index.store.manifest import Manifest
+from semret.index.store.members import open_member
+from semret.index.store.reading import SegmentReader
+from semret.index.store.root import Root
+from semret.index.store.segments import write_segment
 
 _WORKSHOP = "repair"
-_SEGMENT_NAME = re.compile(r"(\d{6,18})\.h5")
-_TABLES = {
-    b"meta": SCHEMA["meta"].encode(),
-    b"images": SCHEMA["images"].encode(),
-    b"sqlite_sequence": b"CREATE TABLE sqlite_sequence(name,seq)",
-}
-_MANY = 10**9
 _GUESSES = 8
 _BATCHES = 64
-# The second is what Python makes of a message of SQLite that quotes damaged text.
-_UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
-_HEADER_BYTES = 24
-
-
-@dataclass
-class Remains:
-    """What could be read of a damaged catalog; none of it is sure."""
-
-    generation: int = 0
-    root: str | None = None
-    style: str = "absolute"
-    images: list[tuple[int, bytes, int, bytes]] = field(default_factory=list)
-    last_id: int = 0
-    last_segment: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +54,12 @@ def rebuild_catalog(index: Path, manifest: Manifest) -> tuple[int, int]:
     """Replace the catalog of an index by one made anew; the caller holds the writer's lock.
 
     The old one is kept as ``catalog.sqlite.damaged``.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    manifest : Manifest
 
     Returns
     -------
@@ -134,119 +102,10 @@ def _exchange(index: Path, workshop: Path) -> None:
     durable.checkpoint("repair:durable")
 
 
-def set_aside(path: Path) -> None:
-    """Rename a file, or whatever stands in its place, out of the way; that it is missing is no matter."""
-    if os.path.lexists(path):
-        path.replace(path.with_name(path.name + DAMAGED_SUFFIX))
-
-
-def read_remains(index: Path) -> Remains:
-    """Read what a damaged catalog still gives away, from a copy of it."""
-    remains = Remains()
-    with contextlib.suppress(SemretError):
-        found = read_digest(index / DIGEST_NAME)
-        remains.generation = found[0] if found else 0
-    with tempfile.TemporaryDirectory(prefix="semret-") as folder, contextlib.suppress(*_UNREADABLE):
-        copy = _copy_catalog(index, Path(folder))
-        if copy is not None:
-            _restore_header(copy)
-            with contextlib.closing(open_guarded(copy, "rw")) as db:
-                _read_tables(db, remains, copy.stat().st_size)
-    return remains
-
-
-def _copy_catalog(index: Path, folder: Path) -> Path | None:
-    """Copy a damaged catalog, and its journal unless that is none of semret's; None if there is nothing to copy."""
-    copy = folder / CATALOG_NAME
-    for source in (index / CATALOG_NAME, index / (CATALOG_NAME + DAMAGED_SUFFIX)):
-        if _copy_member(source, copy):
-            break
-    else:
-        return None
-    with contextlib.suppress(IndexCorruptError):
-        check_journal(index / JOURNAL_NAME)
-        _copy_member(index / JOURNAL_NAME, copy.with_name(JOURNAL_NAME))
-        check_journal(copy.with_name(JOURNAL_NAME))
-        return copy
-    durable.discard(copy.with_name(JOURNAL_NAME))
-    return copy
-
-
-def _copy_member(source: Path, target: Path) -> bool:
-    """Copy a file of the index; return whether it was there, and was a file of a possible length."""
-    with durable.storage(f"copy {source} to a temporary folder"):
-        try:
-            with open_member(source, most=MOST_BYTES) as stream:
-                write_chunks(target, iter(lambda: stream.read(2**20), b""))
-        except (FileNotFoundError, IndexCorruptError):
-            return False
-    return True
-
-
-def _restore_header(copy: Path) -> None:
-    """Write the part of the file's header that is the same in every catalog: magic, page size, versions."""
-    with contextlib.closing(sqlite3.connect(":memory:")) as db:
-        db.execute("CREATE TABLE any_table (x)")
-        header = db.serialize()[:_HEADER_BYTES]
-    with copy.open("r+b") as stream:
-        stream.write(header)
-
-
-def _read_tables(db: GuardedConnection, remains: Remains, size: int) -> None:
-    db.text_factory = bytes
-    for name, sql in _readable(db, size, "SELECT name, sql FROM sqlite_schema"):
-        if not isinstance(name, bytes) or sql != _TABLES.get(name.lower(), sql):
-            # A view, or a table made to be read at a price: nothing in it is ours.
-            return
-    meta = dict(_readable(db, size, "SELECT key, value FROM meta"))
-    generation = meta.get(b"generation")
-    if isinstance(generation, bytes) and re.fullmatch(rb"\d{1,15}", generation):
-        remains.generation = max(remains.generation, int(generation))
-    root, style = meta.get(b"root"), meta.get(b"style")
-    remains.root = root.decode("utf-8", "surrogateescape") if isinstance(root, bytes) and b"\0" not in root else None
-    remains.style = "relative" if style == b"relative" else "absolute"
-    known: dict[int, tuple[int, bytes, int, bytes]] = {}
-    for order in ("ASC", "DESC"):
-        # What lies behind a damaged page is reached from the other end.
-        for row in _readable(db, size, f"SELECT id, path, size, sha256 FROM images ORDER BY id {order}"):
-            if _is_image(row):
-                known[row[0]] = row
-    remains.images = [known[id_] for id_ in sorted(known)]
-    for name, last in _readable(db, size, "SELECT name, seq FROM sqlite_sequence"):
-        if isinstance(last, int) and 0 <= last < MOST:
-            if name == b"images":
-                remains.last_id = last
-            elif name == b"segments":
-                remains.last_segment = min(last, _MANY)
-
-
-def _readable(db: GuardedConnection, size: int, statement: str) -> Iterator[tuple[Any, ...]]:
-    """Give the rows of a query until the damage."""
-    with contextlib.suppress(*_UNREADABLE):
-        db.allow(size)
-        yield from db.execute(statement)
-
-
-def _is_image(row: tuple[Any, ...]) -> bool:
-    id_, path, size, sha256 = row
-    return (
-        isinstance(id_, int)
-        and 0 < id_ < MOST
-        and isinstance(path, bytes)
-        and 0 < len(path) <= LONGEST_PATH
-        and b"\0" not in path
-        and isinstance(size, int)
-        and -1 <= size < MOST
-        and isinstance(sha256, bytes)
-        and len(sha256) == 32
-    )
-
-
 def _find_segments(index: Path, manifest: Manifest, workshop: Path) -> Iterator[tuple[Segment, SegmentReader, Any]]:
     """Give the segments on disk that have their rows intact, the newest first, with which rows are sound."""
     plans: dict[int, Segment] = {}
-    numbers = [int(match[1]) for file in (index / FOLDER).glob("*.h5") if (match := _SEGMENT_NAME.fullmatch(file.name))]
-    for number in sorted(numbers, reverse=True):
+    for number in sorted(segment_numbers(index), reverse=True):
         segment = _describe(index, number, manifest, workshop, plans)
         if segment is None:
             continue
@@ -268,7 +127,7 @@ def _describe(
     were wrong, no row would have its checksum.
     """
     try:
-        digest, size = digest_file(segment_path(index, number), most=_most_bytes(manifest))
+        digest, size = digest_segment(segment_path(index, number), most=_most_bytes(manifest))
     except (OSError, IndexCorruptError):
         return None
     fixed, each = _bytes(manifest, 0), _bytes(manifest, 1) - _bytes(manifest, 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -12,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.errors import IndexCorruptError
+from semret.index.store.layout import CHECKED_ROWS, Segment, columns, segment_path
 from semret.index.store.manifest import Manifest
-from semret.index.store.members import open_member, require_folder
-from semret.index.store.segments import CHECKED_ROWS, Segment, SegmentReader, columns, segment_path
+from semret.index.store.members import REPAIR, digest_of, require_folder
+from semret.index.store.reading import SegmentReader
 
-BY_REPAIR = "run semret verify --repair, then semret index"
 BY_INDEX = "run semret index"
 
-_CHUNK = 2**20
 _BLOCK_BYTES = 2**24
 _TOLERANCE = 1e-3
 _SUMS = {"position_sum": "tokens", "channel_sum": "means", "pooled_sum": "pooled"}
@@ -47,24 +45,52 @@ class Defect:
     remedy: str
 
 
+def finding(error: Exception) -> str:
+    """Return what an error about a file of an index found, without its advice: a defect has a remedy of its own.
+
+    Parameters
+    ----------
+    error : Exception
+        Its message is ``FINDING; ADVICE``.
+
+    Returns
+    -------
+    str
+    """
+    return str(error).split(";")[0]
+
+
 def check_segment(index: Path, segment: Segment, manifest: Manifest, contents: dict[int, bytes]) -> list[Defect]:
     """Check one segment: its digest, and all that its rows must satisfy.
 
-    `contents` gives the SHA-256 of the picture that each row in use must belong to.
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    segment : Segment
+        As the catalog has it.
+    manifest : Manifest
+    contents : dict of int to bytes
+        For each row in use the SHA-256 of the picture that it must belong to.
+
+    Returns
+    -------
+    list of Defect
+        One at most; none for a sound segment.
     """
     path = segment_path(index, segment.number)
     found = []
     try:
-        # A file of another length is not read: it may be longer than anybody can wait for.
+        # A file of another length is not read: it may be so long that reading takes hours.
         size = path.lstat().st_size
         if S_ISREG(path.lstat().st_mode) and size != segment.bytes:
             found.append(f"it has {size} bytes instead of {segment.bytes}")
-        elif digest_file(path, most=segment.bytes)[0] != segment.sha256:
+        elif digest_segment(path, most=segment.bytes)[0] != segment.sha256:
             found.append("it does not have its SHA-256")
     except OSError as error:
-        return [Defect("segment", str(path), f"it cannot be read: {error.strerror or error}", BY_REPAIR)]
+        return [Defect("segment", str(path), f"it cannot be read: {error.strerror or error}", REPAIR)]
     except IndexCorruptError as error:
-        return [Defect("segment", str(path), str(error).removeprefix(f"{path} ").split(";")[0], BY_REPAIR)]
+        return [Defect("segment", str(path), finding(error).removeprefix(f"{path} "), REPAIR)]
     try:
         reader = SegmentReader(index, segment, manifest)
         examined = examine_rows(reader, manifest)
@@ -79,8 +105,8 @@ def check_segment(index: Path, segment: Segment, manifest: Manifest, contents: d
         ]
         found += [f"row {row} is of another picture" for row in strangers]
     except IndexCorruptError as error:
-        found = found or [str(error).split(";")[0]]
-    return [Defect("segment", str(path), "; ".join(found), BY_REPAIR)] if found else []
+        found = found or [finding(error)]
+    return [Defect("segment", str(path), "; ".join(found), REPAIR)] if found else []
 
 
 @dataclass(frozen=True)
@@ -101,6 +127,15 @@ class Examined:
 
 def examine_rows(reader: SegmentReader, manifest: Manifest) -> Examined:
     """Read every row of a segment and compare it with what is stored about it.
+
+    Parameters
+    ----------
+    reader : SegmentReader
+    manifest : Manifest
+
+    Returns
+    -------
+    Examined
 
     Raises
     ------
@@ -163,20 +198,26 @@ def _are_consistent(found: dict[str, NDArray[np.floating[Any]]], norms: NDArray[
     return np.asarray(sound, dtype=bool)
 
 
-def digest_file(path: Path, *, most: int) -> tuple[str, int]:
+def digest_segment(path: Path, *, most: int) -> tuple[str, int]:
     """Return the SHA-256 (hexadecimal) and the size of a segment's file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    most : int
+        Bytes beyond which it is refused.
+
+    Returns
+    -------
+    (str, int)
 
     Raises
     ------
     IndexCorruptError
-        If it lies elsewhere, is no regular file, or has more than `most` bytes.
+        If it or its folder lies elsewhere, if it is no regular file, or has more than `most` bytes.
     OSError
         If it is missing or cannot be read.
     """
-    digest, size = hashlib.sha256(), 0
     require_folder(path.parent)
-    with open_member(path, most=most) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+    return digest_of(path, most=most)

@@ -16,20 +16,24 @@ from typing import BinaryIO
 from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError, StorageError
 from semret.foreign import UnfitFileError, open_regular
 from semret.index.care.archive import add_member, end_archive, read_members, write_to
+from semret.index.care.soundness import finding
 from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.indexed_pictures import require_no_source
-from semret.index.location import PathLike, Root, absolute
 from semret.index.store import durable
-from semret.index.store.catalog import DIGEST_BYTES, Catalog, digest_line
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_digest import DIGEST_BYTES, digest_line
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
+from semret.index.store.layout import FOLDER, segment_name
 from semret.index.store.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
-from semret.index.store.segments import FOLDER, SegmentReader
+from semret.index.store.reading import SegmentReader
+from semret.index.store.root import Root
 from semret.index.writer import IndexWriter, require_index
+from semret.paths import PathLike, absolute
 from semret.progress import Progress
 
 _LIMITS = {MANIFEST_NAME: MANIFEST_BYTES, CATALOG_NAME: MOST_BYTES, DIGEST_NAME: DIGEST_BYTES}
-"""Files that every archive holds, before the segments that the catalog names, and what they may have of bytes."""
+"""Files that every archive holds, before the segments that the catalog names, and how many bytes these may have."""
 
 
 def export_index(index: Path, target: PathLike, *, progress: Progress | None = None) -> Path:
@@ -95,8 +99,9 @@ def _write_archive(index: Path, out: BinaryIO, progress: Progress | None) -> Non
     line = digest_line(generation, digest.hexdigest())
     add_member(out, DIGEST_NAME, len(line), iter([line]))
     for done, (number, segment) in enumerate(sorted(segments.items()), start=1):
-        name = f"{FOLDER}/{number:06d}.h5"
-        add_member(out, name, segment.bytes, SegmentReader(index, segment, read_manifest(index)).chunks())
+        add_member(
+            out, segment_name(number), segment.bytes, SegmentReader(index, segment, read_manifest(index)).chunks()
+        )
         if progress is not None:
             progress(done, len(segments))
     end_archive(out)
@@ -178,7 +183,7 @@ def _readable(path: Path, partial: Path) -> Iterator[None]:
     except IncompatibleIndexError as error:
         raise IncompatibleIndexError(str(error).replace(str(partial), str(path))) from error
     except (tarfile.TarError, EOFError, ValueError, IndexCorruptError, IndexNotFoundError) as error:
-        reason = str(error).replace(f"{partial}{os.sep}", "").split(";")[0]
+        reason = finding(error).replace(f"{partial}{os.sep}", "")
         raise IndexCorruptError(f"{path} is no export of semret, or damaged ({reason}); export it again") from error
 
 
@@ -216,11 +221,11 @@ def _extract(stream: io.FileIO, partial: Path, progress: Progress | None) -> Non
 def _segment_sizes(partial: Path) -> dict[str, int]:
     """Return the segments that the extracted catalog names, and their sizes; only these are taken."""
     with Catalog(partial) as catalog:
-        return {f"{FOLDER}/{number:06d}.h5": segment.bytes for number, segment in catalog.segments().items()}
+        return {segment_name(number): segment.bytes for number, segment in catalog.segments().items()}
 
 
 def _settle(partial: Path, index: Path, root: PathLike | None) -> None:
-    """Refuse what `verify` condemns, and set the root for where the index will lie."""
+    """Refuse an index in which `verify` finds a defect, and set the root for where it will lie."""
     for defect in verify(partial).defects:
         raise IndexCorruptError(f"{defect.object}: {defect.detail}".replace(";", ","))
     with IndexWriter(partial) as writer:

@@ -1,7 +1,7 @@
 """Check an index: every byte against its checksum, every file against the catalog, and say what is wrong.
 
 What a killed writer leaves (temporary files, a segment that the catalog does not know, a shortlist of an earlier state)
-is no damage: the next writer clears it away. Segments are read by offset as everywhere; no HDF5 library sees them.
+is not damage: the next writer clears it away. Segments are read by offset as everywhere, without an HDF5 library.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from semret.errors import (
     StorageError,
 )
 from semret.foreign import UnfitFileError
-from semret.index.care.soundness import BY_INDEX, BY_REPAIR, Defect, check_segment
+from semret.index.care.soundness import BY_INDEX, Defect, check_segment, finding
 from semret.index.collection import Collection
-from semret.index.location import Root, absolute, default_index_path, find_index
+from semret.index.location import default_index_path, find_index
 from semret.index.pictures.files import hash_file, reason_of
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
+from semret.index.store.layout import Segment
 from semret.index.store.lock import ReaderLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.store.segments import Segment
-from semret.index.vectors import SHORTLIST_NAME, examine_shortlist, read_shortlist
+from semret.index.store.members import REPAIR
+from semret.index.store.root import Root
+from semret.index.store.shortlist_file import SHORTLIST_NAME, examine_shortlist, read_shortlist
+from semret.paths import absolute
 from semret.progress import Progress
 
 
@@ -52,7 +55,7 @@ class Report:
 
 @dataclass
 class Content:
-    """What is read of a catalog for a check: its tables as values, so that no lock is held meanwhile."""
+    """What is read of a catalog for a check. It is read at once, so that no lock is held during the check."""
 
     manifest: str
     root: Root
@@ -111,6 +114,16 @@ def verify(path: str | os.PathLike[str], *, files: bool = False, progress: Progr
 def find_damaged_index(start: str | os.PathLike[str] | None = None) -> Path:
     """Return the directory of an index as `find_index` does, also if it has lost its manifest.
 
+    Parameters
+    ----------
+    start : path, optional
+        As for `find_index`.
+
+    Returns
+    -------
+    Path
+        Absolute.
+
     Raises
     ------
     IndexNotFoundError
@@ -146,7 +159,25 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
 
 
 def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
-    """Read the catalog if it is sound; else add its defects, and give nothing."""
+    """Read the catalog if it can be read.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    defects : list of Defect
+        What is wrong with the catalog is added to it.
+
+    Returns
+    -------
+    Content or None
+        None if the catalog cannot be read.
+
+    Raises
+    ------
+    StorageError
+        If it may not be read.
+    """
     path = str(index / CATALOG_NAME)
     try:
         with Catalog(index) as catalog, catalog.reading():
@@ -164,14 +195,14 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
             problems += _check_references(content)
     except (IndexCorruptError, UnicodeDecodeError) as error:
         # The second is what Python makes of a message of SQLite that quotes damaged text.
-        defects.append(Defect("catalog", path, str(error).split(";")[0], BY_REPAIR))
+        defects.append(Defect("catalog", path, finding(error), REPAIR))
         return None
-    defects += [Defect("catalog", path, problem, BY_REPAIR) for problem in problems]
+    defects += [Defect("catalog", path, problem, REPAIR) for problem in problems]
     return content
 
 
 def _check_references(content: Content) -> Iterator[str]:
-    """Tell which entries of a catalog lead nowhere, or to the same place."""
+    """Describe the entries of a catalog that refer to what does not exist, or to what another entry refers to."""
     taken: set[tuple[int, int]] = set()
     known = set()
     for sha256, number, row in content.contents:
@@ -190,30 +221,40 @@ def _check_references(content: Content) -> Iterator[str]:
 
 
 def _check_manifest(index: Path, content: Content | None, defects: list[Defect]) -> Manifest | None:
-    """Return the manifest that the catalog vouches for; add a defect if the file is not that one."""
+    """Return the manifest that the catalog holds, else the one in the file; add what is wrong with either."""
     path = index / MANIFEST_NAME
     try:
         found = read_manifest(index)
     except (IndexCorruptError, IndexNotFoundError, IncompatibleIndexError) as error:
         if isinstance(error, IncompatibleIndexError) and content is None:
             raise
-        # A manifest of a newer format beside a sound catalog of this one is no newer index.
-        defects.append(Defect("manifest", str(path), str(error).split(";")[0], BY_REPAIR))
+        # A manifest of a newer format beside a sound catalog of this one is a damaged one.
+        defects.append(Defect("manifest", str(path), finding(error), REPAIR))
         found = None
     if content is None:
         return found
     try:
         recorded = parse_manifest(content.manifest.encode(), path)
     except IndexCorruptError as error:
-        defects.append(Defect("catalog", str(index / CATALOG_NAME), f"its manifest: {error}".split(";")[0], BY_REPAIR))
+        defects.append(Defect("catalog", str(index / CATALOG_NAME), f"its manifest: {finding(error)}", REPAIR))
         return found
     if found is not None and found != recorded:
-        defects.append(Defect("manifest", str(path), "it is not the manifest in the catalog", BY_REPAIR))
+        defects.append(Defect("manifest", str(path), "it is not the manifest in the catalog", REPAIR))
     return recorded
 
 
 def rows_by_segment(content: Content) -> dict[int, dict[int, bytes]]:
-    """Return which content each row of each segment must have."""
+    """Return which content each row of each segment must have.
+
+    Parameters
+    ----------
+    content : Content
+
+    Returns
+    -------
+    dict of int to dict of int to bytes
+        For each segment, by row the SHA-256 of the picture that it must belong to.
+    """
     found: dict[int, dict[int, bytes]] = {}
     for sha256, number, row in content.contents:
         found.setdefault(number, {})[row] = sha256
@@ -233,17 +274,17 @@ def _check_shortlist(index: Path, most: int) -> list[Defect]:
         try:
             state = examine_shortlist(path, dimension, most)
         except UnfitFileError as error:
-            return [Defect("shortlist", str(path), f"it {error.strerror}", BY_REPAIR)]
+            return [Defect("shortlist", str(path), f"it {error.strerror}", REPAIR)]
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
         if state is None:
-            return [Defect("shortlist", str(path), "it is truncated or does not have its checksum", BY_REPAIR)]
+            return [Defect("shortlist", str(path), "it is truncated or does not have its checksum", REPAIR)]
         if state[0] != collection.mark:
             return []
         vectors = read_shortlist(path, (len(collection), dimension), collection.mark)
-        if vectors is not None and np.array_equal(vectors, collection.make_vectors()):
+        if vectors is not None and np.array_equal(vectors, collection.features.unit_pooled()):
             return []
-    return [Defect("shortlist", str(path), "it is not made of the pooled embeddings in the segments", BY_REPAIR)]
+    return [Defect("shortlist", str(path), "it is not made of the pooled embeddings in the segments", REPAIR)]
 
 
 def _check_files(content: Content, done: int, progress: Progress | None) -> Iterator[Defect]:

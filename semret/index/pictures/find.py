@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from semret.errors import ImageSearchError
-from semret.index.location import absolute
 from semret.index.pictures.files import refusal_of, system_reason
 from semret.index.pictures.kinds import unread_kind
+from semret.paths import absolute
 
 _READ = "jpg jpeg jpe jfif pjpeg pjp mpo png apng webp bmp tif tiff gif heic heif hif avif"
 

@@ -1,4 +1,4 @@
-"""The files of the catalog, before SQLite sees them: what they are, how long, and what they would make SQLite do.
+"""Checks on the files of the catalog before SQLite opens them: their kind, their length, what they make SQLite do.
 
 SQLite follows links, waits for pipes, and undoes whatever a journal beside its file says, down to deleting the file
 that the journal names as another one of several. So nothing is given to SQLite that semret itself could not have
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from semret.errors import IndexCorruptError, StorageError
 from semret.index.store import durable
-from semret.index.store.members import open_member
+from semret.index.store.members import REPAIR, damaged, open_member
 
 CATALOG_NAME = "catalog.sqlite"
 DIGEST_NAME = "catalog.sha256"
@@ -27,7 +27,6 @@ STRANGE_NAMES = (CATALOG_NAME + "-wal", CATALOG_NAME + "-shm")
 MOST_BYTES = 2**32
 """No catalog is longer: that of ten million pictures takes about half of it."""
 
-_REPAIR = "run semret verify --repair"
 _CHUNK = 2**20
 _SMALLEST = 512
 _VERSIONS = slice(18, 20)
@@ -98,7 +97,7 @@ class CatalogFile:
         try:
             self._stream = _kept.open(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise IndexCorruptError(f"{path} is missing; {_REPAIR}") from error
+            raise IndexCorruptError(f"{path} is missing; {REPAIR}") from error
         except OSError as error:
             raise StorageError(durable.describe(error, f"read {path}")) from error
         try:
@@ -110,11 +109,9 @@ class CatalogFile:
     def _check(self, writable: bool) -> None:
         head = self._read(0, 100)
         if self.size < _SMALLEST:
-            raise IndexCorruptError(f"{self._path} is damaged: it is cut off; {_REPAIR}")
+            raise damaged(self._path, "it is cut off")
         if head.startswith(_MAGIC) and head[_VERSIONS] != _ROLLBACK:
-            raise IndexCorruptError(
-                f"{self._path} is damaged: it asks for a write-ahead log, which semret never uses; {_REPAIR}"
-            )
+            raise damaged(self._path, "it asks for a write-ahead log, which semret never uses")
         if writable and os.fstat(self._stream.fileno()).st_nlink > 1:
             raise IndexCorruptError(
                 f"{self._path} has another name elsewhere (a hard link), which would change with it; "
@@ -135,7 +132,12 @@ class CatalogFile:
             return False
 
     def chunks(self) -> Iterator[bytes]:
-        """Give its content, in pieces."""
+        """Give its content, in pieces.
+
+        Yields
+        ------
+        bytes
+        """
         position = 0
         while chunk := self._read(position, _CHUNK):
             yield chunk
@@ -149,12 +151,12 @@ class CatalogFile:
             return self._stream.read(size)
 
     def close(self) -> None:
-        """Give it back; it may not be used any more."""
+        """Close the file, unless another user in this process still has it open."""
         _kept.leave()
 
 
 def check_companions(path: Path) -> None:
-    """Refuse what lies beside a catalog and is not what semret leaves there.
+    """Refuse files beside a catalog that semret does not write, and that SQLite would act on.
 
     Parameters
     ----------
@@ -164,22 +166,32 @@ def check_companions(path: Path) -> None:
     Raises
     ------
     IndexCorruptError
-        If there is a write-ahead log, or a journal that is no regular file, that makes SQLite delete a file, or that
-        makes the catalog longer than any.
+        If there is a write-ahead log; or a journal that is not a regular file, makes SQLite delete a file, or makes
+        the catalog longer than any can be.
     StorageError
         If the journal may not be read.
     """
     for name in STRANGE_NAMES:
         if os.path.lexists(path.with_name(name)):
-            raise IndexCorruptError(f"{path.with_name(name)} is no part of an index; take it away, or {_REPAIR}")
+            raise IndexCorruptError(f"{path.with_name(name)} is no part of an index; take it away, or {REPAIR}")
     check_journal(path.with_name(JOURNAL_NAME))
 
 
 def check_journal(path: Path) -> None:
-    """Refuse a journal that no writer of semret can have left; that there is none is the rule. See `check_companions`.
+    """Refuse a journal that no writer of semret can have left. Most catalogs have no journal.
 
     A transaction over one file never names another. A journal that does (its last bytes say so) would have SQLite
-    delete that one when it undoes the transaction.
+    delete that other file when it undoes the transaction.
+
+    Parameters
+    ----------
+    path : Path
+        The journal.
+
+    Raises
+    ------
+    IndexCorruptError, StorageError
+        See `check_companions`.
     """
     try:
         with open_member(path, most=2 * MOST_BYTES) as stream:
@@ -193,19 +205,27 @@ def check_journal(path: Path) -> None:
         raise StorageError(durable.describe(error, f"read {path}")) from error
     if size >= 2 * len(_JOURNAL_MAGIC) and tail == _JOURNAL_MAGIC:
         raise IndexCorruptError(
-            f"{path} would have another file deleted, so semret did not write it; take it away, or {_REPAIR}"
+            f"{path} would have another file deleted, so semret did not write it; take it away, or {REPAIR}"
         )
     if len(head) == _JOURNAL_HEAD.size and head.startswith(_JOURNAL_MAGIC):
         _, _, _, pages, _, page = _JOURNAL_HEAD.unpack(head)
         if pages * page > MOST_BYTES:
             raise IndexCorruptError(
                 f"{path} would make the catalog {pages * page} bytes long, expected at most {MOST_BYTES}; "
-                f"take it away, or {_REPAIR}"
+                f"take it away, or {REPAIR}"
             )
 
 
 def copy_with_journal(file: CatalogFile, journal: Path, folder: Path) -> Path | None:
     """Copy a catalog and the journal of an interrupted commit to a folder, where the commit can be undone.
+
+    Parameters
+    ----------
+    file : CatalogFile
+        The catalog.
+    journal : Path
+    folder : Path
+        Where to put the copies.
 
     Returns
     -------
@@ -236,7 +256,18 @@ def copy_with_journal(file: CatalogFile, journal: Path, folder: Path) -> Path | 
 
 
 def write_chunks(path: Path, chunks: Iterator[bytes]) -> None:
-    """Write a file from its pieces; an existing one is replaced. Raises OSError."""
+    """Write a file from its pieces; an existing one is replaced.
+
+    Parameters
+    ----------
+    path : Path
+    chunks : iterator of bytes
+
+    Raises
+    ------
+    OSError
+        If the disk is full, read-only, or refuses access.
+    """
     with path.open("wb") as stream:
         for chunk in chunks:
             stream.write(chunk)

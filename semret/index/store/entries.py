@@ -1,6 +1,6 @@
-"""What each entry of a catalog must be: SQLite holds nobody to the types of its columns, and a catalog may be crafted.
+"""What each entry of a catalog must be. SQLite does not enforce the types of columns, and a catalog may be crafted.
 
-Whoever opens a catalog has every entry checked, so that nothing behind needs to ask again.
+Every entry is checked when a catalog is opened, so that the code that uses them need not check again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from semret.index.store.segments import Segment
+from semret.index.store.layout import Segment
 
 MOST = 2**62
 """Ids, numbers, sizes and times are smaller; so what is computed with them stays within 64 bits."""
@@ -47,16 +47,25 @@ CONDITIONS = {
 def read_segment(row: tuple[Any, ...]) -> Segment:
     """Return a segment as an entry of ``segments`` describes it.
 
+    Parameters
+    ----------
+    row : tuple
+        Number, rows, bytes, SHA-256, offsets and sums.
+
+    Returns
+    -------
+    Segment
+
     Raises
     ------
     ValueError, TypeError, AttributeError, RecursionError
-        If it describes none.
+        If it describes no segment.
     """
     number, rows, size, sha256, offsets, sums = row
     if not all(type(value) is int and 0 < value < MOST for value in (number, rows, size)):
         raise ValueError("a number is out of range")
     if not re.fullmatch(r"[0-9a-f]{0,64}", sha256):
-        raise ValueError("a digest is none")
+        raise ValueError("a digest is not hexadecimal")
     maps = [_read_numbers(text) for text in (offsets, sums)]
     return Segment(number=number, rows=rows, bytes=size, sha256=sha256, offsets=maps[0], sums=maps[1])
 

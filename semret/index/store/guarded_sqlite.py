@@ -1,4 +1,4 @@
-"""SQLite, opened so that a crafted file can neither run anything nor keep it busy without end."""
+"""SQLite, opened so that a crafted file can neither make it run code nor keep it busy without end."""
 
 from __future__ import annotations
 
@@ -7,27 +7,35 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from semret.errors import IndexCorruptError, StorageError
+from semret.errors import StorageError
+from semret.index.store.members import damaged
 
 _WAIT = 60.0
 _LONGEST = 2**22
 _STEP = 100_000
 _READING, _CHANGING, _EACH_BYTE = 2 * 10**7, 2 * 10**9, 200
-_REPAIR = "run semret verify --repair"
 _FULL_CODES = ("SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM", "SQLITE_IOERR")
 
 
 class GuardedConnection(sqlite3.Connection):
-    """A connection whose statements end.
+    """A connection that interrupts statements which run too long.
 
-    Pages of a crafted file may refer to one another so that a file of some kilobytes has more rows than anybody can
-    count. A statement is interrupted after more steps than a file of its size can need.
+    Pages of a crafted file may refer to one another, so that a file of some kilobytes has billions of rows. A statement
+    is interrupted after more steps than a file of its size can need.
     """
 
     _left = 0
 
     def allow(self, size: int, *, changes: bool = False) -> None:
-        """Begin a statement over a file of `size` bytes."""
+        """Set how long the next statement may take, by the size of the file that it is about.
+
+        Parameters
+        ----------
+        size : int
+            Bytes of the file.
+        changes : bool
+            Whether it changes the file; then it may take a hundred times as long.
+        """
         steps = (_CHANGING if changes else _READING) + _EACH_BYTE * size
         self._left = steps // _STEP
 
@@ -37,7 +45,23 @@ class GuardedConnection(sqlite3.Connection):
 
 
 def open_guarded(path: Path, mode: str) -> GuardedConnection:
-    """Open a file as ``ro`` or ``rw``, which undoes an interrupted commit. Raises sqlite3.Error."""
+    """Open a file of SQLite, which may come from somebody else.
+
+    Parameters
+    ----------
+    path : Path
+    mode : {"ro", "rw"}
+        For reading alone; or for writing too, which undoes an interrupted commit.
+
+    Returns
+    -------
+    GuardedConnection
+
+    Raises
+    ------
+    sqlite3.Error
+        If it cannot be opened, or is not a file of SQLite.
+    """
     db = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
@@ -63,18 +87,45 @@ def open_guarded(path: Path, mode: str) -> GuardedConnection:
 
 
 def _text(raw: bytes) -> str:
-    # As Python does with file names: the folder of an index may have one that is no UTF-8.
+    # As Python does with file names: the folder of an index may have one that is not UTF-8.
     return raw.decode("utf-8", "surrogateescape")
 
 
 def text_bytes(text: str) -> bytes:
-    """Return what to store for a text that may be a path; it has to be cast to TEXT."""
+    """Return what to store for a text that may be a path; it has to be cast to TEXT.
+
+    Parameters
+    ----------
+    text : str
+        May hold undecodable bytes as surrogate escapes.
+
+    Returns
+    -------
+    bytes
+    """
     return text.encode("utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager
 def sqlite_reported(path: Path) -> Iterator[None]:
-    """Turn what SQLite raises into a StorageError or an IndexCorruptError with the remedy."""
+    """Turn what SQLite raises inside a ``with`` block into an error that names the file and the remedy.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    StorageError
+        If the disk is full, read-only, or refuses access.
+    IndexCorruptError
+        If the file is damaged, or would keep SQLite busy without end.
+    """
     try:
         yield
     except sqlite3.Error as error:
@@ -85,7 +136,7 @@ def sqlite_reported(path: Path) -> Iterator[None]:
                 "make room or give access, and run the command again"
             ) from error
         reason = "its pages refer to one another without end" if name == "SQLITE_INTERRUPT" else error
-        raise IndexCorruptError(f"{path} is damaged: {reason}; {_REPAIR}") from error
+        raise damaged(path, reason) from error
     except UnicodeDecodeError as error:
         # SQLite's own message quotes damaged text, and sqlite3 cannot decode it.
-        raise IndexCorruptError(f"{path} is damaged: its text is no UTF-8; {_REPAIR}") from error
+        raise damaged(path, "its text is not UTF-8") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array
+from semret.index.store.lock import LOCK_NAME
 from semret.index.store.manifest import Manifest
 
 SEGMENT_ROWS = 256
@@ -20,7 +23,7 @@ SEGMENT_BYTES = 2**27
 """Bytes of tokens after which a segment is closed though it has fewer rows."""
 
 FOLDER = "segments"
-REPAIR = "run semret verify --repair, then semret index"
+_SEGMENT_FILE = re.compile(r"\d{6,18}\.h5")
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,23 @@ class Column:
 
 
 def columns(manifest: Manifest, rows: int) -> dict[str, Column]:
-    """Return the datasets of a segment with this many rows, in the order of the file.
+    """Return the datasets of a segment, in the order of the file.
 
     ``tokens`` (n, S, C); ``pooled`` (n, D); ``means`` (n, C), of the tokens as stored; ``norms`` (n,), Frobenius, of
     the tokens as stored; ``ids`` (n,), the id under which each row was first indexed; ``sha256`` (n, 32), of the image
     file; ``sizes`` (n, 2), width and height of the picture; ``position_sum`` (S, C) and ``channel_sum`` (C,), of
     tokens and token means over all rows; ``pooled_sum`` (D,); ``checksums`` (n, 3), of the row of tokens, pooled and
     means.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    rows : int
+        n, from 0.
+
+    Returns
+    -------
+    dict of str to Column
     """
     positions, channels = manifest.token_shape
     dimension = manifest.identity.pooled_dim
@@ -109,13 +122,86 @@ class Rows:
         return len(self.ids)
 
 
+def segment_name(number: int) -> str:
+    """Return the file of a segment as it is named in an index directory and in an export, with forward slashes.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+
+    Returns
+    -------
+    str
+    """
+    return f"{FOLDER}/{number:06d}.h5"
+
+
 def segment_path(index: Path, number: int) -> Path:
-    """Return the file of a segment."""
-    return index / FOLDER / f"{number:06d}.h5"
+    """Return the file of a segment.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+    number : int
+        From 1.
+
+    Returns
+    -------
+    Path
+    """
+    return index / segment_name(number)
+
+
+def segment_numbers(index: Path) -> Iterator[int]:
+    """Give the numbers of the segments whose files lie in an index directory, whether its catalog knows them or not.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+
+    Yields
+    ------
+    int
+        In no particular order; each number once.
+    """
+    for file in (index / FOLDER).glob("*.h5"):
+        # One number has one name: 0000001.h5 is not segment 1.
+        if _SEGMENT_FILE.fullmatch(file.name) and segment_path(index, int(file.stem)) == file:
+            yield int(file.stem)
+
+
+def directory_bytes(folder: Path) -> int:
+    """Return how large an index is.
+
+    Parameters
+    ----------
+    folder : Path
+        Index directory.
+
+    Returns
+    -------
+    int
+        Bytes of all files in it and below, without the lock.
+    """
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != LOCK_NAME)
 
 
 def checksum(array: NDArray[Any]) -> int:
-    """Return the sum of an array's bytes taken as 64-bit words, modulo 2^64: changes with any single byte."""
+    """Return the sum of an array's bytes taken as 64-bit words, modulo 2^64. It changes with any single byte.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any shape and dtype.
+
+    Returns
+    -------
+    int
+        0 for an empty array.
+    """
     raw = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
     whole = len(raw) - len(raw) % 8
     tail = int.from_bytes(raw[whole:].tobytes(), "little")
@@ -123,7 +209,17 @@ def checksum(array: NDArray[Any]) -> int:
 
 
 def row_checksums(array: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return the `checksum` of each row, (n,)."""
+    """Return the `checksum` of each row, (n,).
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...)
+        Of any dtype.
+
+    Returns
+    -------
+    ndarray of shape (n,), uint64
+    """
     flat = np.ascontiguousarray(array).reshape(len(array), math.prod(array.shape[1:])).view(np.uint8)
     if flat.shape[1] % 8:
         return np.array([checksum(row) for row in flat], dtype=np.uint64)

@@ -1,4 +1,4 @@
-"""One writer and any number of readers.
+"""Locks: an index has one writer at a time, and any number of readers.
 
 Both locks belong to the operating system: they end with the process that holds them, however it ends, so a lock file
 left behind by a killed process means nothing and is recognised as stale.
@@ -32,8 +32,8 @@ _LONGEST_NAME = 200
 class WriterLock:
     """The right to write to an index, for the length of a ``with`` block.
 
-    It is held only while the path of the lock leads to the file that is locked: whoever gives an index up that was
-    never made removes the lock file, and nobody else may hold on to that one.
+    A writer that gives up an index before it was made removes the lock file. Another one may just have opened that
+    file; so a lock counts only while the lock's path still leads to the file that is locked.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class WriterLock:
                 self._descriptor = descriptor
                 self._sign(descriptor)
                 return
-            # Its holder has removed it in the meantime: it is the lock of nothing.
+            # Its holder has removed it in the meantime, so locking it keeps nobody out.
             os.close(descriptor)
         raise IndexLockedError(
             f"{self._path.parent} is being made and given up by others; wait until they have finished"
@@ -104,12 +104,12 @@ class WriterLock:
         return descriptor
 
     def _give_up(self) -> None:
-        """Leave no trace of a lock that could not be had, and take nobody else's away."""
+        """Remove the folder and the lock file if they were made here, but not those of another writer."""
         with contextlib.suppress(OSError):
             if self.made_folder and self._descriptor is not None:
                 self._path.unlink()
             if self.made_folder:
-                # Which does nothing as long as there is anything in it.
+                # This fails as long as there is anything in it.
                 self._path.parent.rmdir()
         if self._descriptor is not None:
             os.close(self._descriptor)
@@ -137,10 +137,21 @@ class WriterLock:
 
 
 class ReaderLock:
-    """The promise that no segment this reader may want is deleted while it is held.
+    """A lock that keeps the segments of an index from being deleted while it is held.
 
     It is a shared lock on the manifest, which is never rewritten. Where it cannot be had (Windows, some network file
     systems) readers go without: segments out of use are then kept for a day.
+
+    Parameters
+    ----------
+    manifest : Path
+
+    Raises
+    ------
+    IndexCorruptError
+        If the manifest is not a regular file.
+    OSError
+        If it is missing or cannot be opened.
     """
 
     def __init__(self, manifest: Path) -> None:
@@ -159,9 +170,13 @@ class ReaderLock:
 
 
 class NoReaders:
-    """Keeps readers from starting while it is held; `held` tells whether there were none.
+    """A lock that keeps readers from starting, for the length of a ``with`` block, which says whether there were none.
 
     Readers that want to start wait, so it is held only while files are unlinked.
+
+    Parameters
+    ----------
+    manifest : Path
     """
 
     def __init__(self, manifest: Path) -> None:
@@ -185,7 +200,12 @@ class NoReaders:
 
 
 def locks_are_shared() -> bool:
-    """Tell whether this system can tell readers from writers."""
+    """Tell whether this system has locks that many readers can hold at once.
+
+    Returns
+    -------
+    bool
+    """
     return os.name == "posix"
 
 
@@ -217,7 +237,7 @@ def _try_lock_windows(descriptor: int) -> bool:
 
 
 def _check_lock_file(path: Path) -> None:
-    """Refuse what would be emptied or written to in place of a lock file; that there is none is no matter."""
+    """Refuse what would be emptied or written to in place of a lock file; it may be missing."""
     try:
         found = path.lstat()
     except FileNotFoundError:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from semret._version import __version__
-from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
+from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError, cut_text
 from semret.index.backbones.spec import Identity, Preprocessing
-from semret.index.store.members import read_member
+from semret.index.store.members import REPAIR, damaged, read_member
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -24,7 +24,6 @@ DTYPES = ("float16", "float32")
 """How tokens may be stored."""
 
 MANIFEST_BYTES = 2**20
-_REPAIR = "restore it from a copy, or run semret verify --repair"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +67,27 @@ class Manifest:
         return positions * channels * np.dtype(self.dtype).itemsize
 
     def as_bytes(self) -> bytes:
-        """Return the one way to write this manifest down; a file that differs by a byte is damaged."""
+        """Return the manifest as it is written; there is one way only, so a file that differs by a byte is damaged.
+
+        Returns
+        -------
+        bytes
+            JSON in ASCII.
+        """
         return (json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
 
 
 def read_manifest(index: Path) -> Manifest:
     """Read the manifest of an index directory.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+
+    Returns
+    -------
+    Manifest
 
     Raises
     ------
@@ -90,28 +104,44 @@ def read_manifest(index: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IndexNotFoundError(f"{index} is no index: it holds no {MANIFEST_NAME}") from error
     except OSError as error:
-        raise IndexCorruptError(f"{path} cannot be read: {error.strerror}; check access, or {_REPAIR}") from error
+        raise IndexCorruptError(f"{path} cannot be read: {error.strerror}; check access, or {REPAIR}") from error
     return parse_manifest(raw, path)
 
 
 def parse_manifest(raw: bytes, path: Path) -> Manifest:
-    """Read a manifest from its bytes; `path` is for messages. Raises as `read_manifest`."""
+    """Read a manifest from its bytes.
+
+    Parameters
+    ----------
+    raw : bytes
+    path : Path
+        Its file, for messages.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    IndexCorruptError, IncompatibleIndexError
+        As `read_manifest`.
+    """
     try:
         document = json.loads(raw.decode("ascii"))
         _refuse_other_formats(document, path)
         manifest = _build(document)
         intact = manifest.as_bytes() == raw
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
-        raise IndexCorruptError(f"{path} is damaged ({_short(error)}); {_REPAIR}") from error
+        raise IndexCorruptError(f"{path} is damaged ({cut_text(error)}); {REPAIR}") from error
     if not intact:
-        raise IndexCorruptError(f"{path} is damaged: it is not what semret writes; {_REPAIR}")
+        raise damaged(path, "it is not what semret writes")
     return manifest
 
 
 def _refuse_other_formats(document: Any, path: Path) -> None:
     found = document["format_version"]
     if type(found) is not int:
-        raise TypeError("its format version is no number")
+        raise TypeError("its format version is not a number")
     if found > FORMAT_VERSION:
         raise IncompatibleIndexError(
             f"{path.parent} has index format {found}, this semret {__version__} reads up to {FORMAT_VERSION}; "
@@ -146,11 +176,18 @@ def _check_numbers(manifest: Manifest) -> None:
     if manifest.token_bytes > 2**31:
         raise ValueError("an image would take more than 2 GiB")
     if not re.fullmatch(r"[0-9a-f]{64}", identity.weights_sha256):
-        raise ValueError("the digest of the weights is none")
+        raise ValueError("the digest of the weights is not 64 hexadecimal digits")
 
 
 def check_compatible(manifest: Manifest, identity: Identity) -> None:
     """Refuse a backbone that is not the one an index was made with.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Of the index.
+    identity : Identity
+        Of the backbone.
 
     Raises
     ------
@@ -184,7 +221,3 @@ def _plain(value: Any) -> str:
         return "x".join(map(str, value))
     text = str(value)
     return text if len(text) <= 40 else f"{text[:12]}..."
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from semret.errors import IndexCorruptError
 from semret.index.store.layout import (
     CHECKED_ROWS,
-    REPAIR,
     Column,
+    Rows,
     Segment,
     checksum,
     columns,
@@ -28,7 +28,7 @@ from semret.index.store.layout import (
     segment_path,
 )
 from semret.index.store.manifest import Manifest
-from semret.index.store.members import open_member, require_folder
+from semret.index.store.members import REPAIR, damaged, open_member, require_folder
 
 _CHUNK = 2**20
 
@@ -42,6 +42,11 @@ class SegmentReader:
     segment : Segment
         As the catalog has it; checked against the file, for neither is trusted.
     manifest : Manifest
+
+    Raises
+    ------
+    IndexCorruptError
+        If the catalog places a dataset outside the file.
     """
 
     def __init__(self, index: Path, segment: Segment, manifest: Manifest) -> None:
@@ -52,10 +57,20 @@ class SegmentReader:
         for name, column in self._columns.items():
             offset = segment.offsets.get(name, -1)
             if offset < 0 or offset + column.bytes > segment.bytes:
-                raise self._damaged(f"the catalog places {name} outside the file")
+                raise damaged(self.path, f"the catalog places {name} outside the file")
 
     def whole(self, name: str) -> NDArray[Any]:
         """Return a small dataset, checked, and keep it.
+
+        Parameters
+        ----------
+        name : str
+            Any but ``tokens``, ``pooled`` and ``means``; see `semret.index.store.layout.columns`.
+
+        Returns
+        -------
+        ndarray
+            The same one at every call.
 
         Raises
         ------
@@ -69,12 +84,20 @@ class SegmentReader:
                 values = np.empty(column.shape, dtype=column.dtype)
                 self._fill(stream, self.segment.offsets[name], values)
             if checksum(values) != self.segment.sums.get(name):
-                raise self._damaged(f"{name} does not have its checksum")
+                raise damaged(self.path, f"{name} does not have its checksum")
             self._kept[name] = values
         return self._kept[name]
 
     def read(self, name: str, rows: NDArray[np.intp], out: NDArray[Any]) -> None:
         """Fill `out` with rows of ``tokens``, ``pooled`` or ``means``, reading and checking only these.
+
+        Parameters
+        ----------
+        name : {"tokens", "pooled", "means"}
+        rows : ndarray of shape (n,), intp
+            In any order.
+        out : ndarray of shape (n, ...)
+            Contiguous, in the stored dtype; what is in it is replaced.
 
         Raises
         ------
@@ -89,17 +112,65 @@ class SegmentReader:
                 self._fill(stream, self.segment.offsets[name] + int(rows[start]) * stride, out[start:stop])
         wrong = np.flatnonzero(row_checksums(out) != expected)
         if wrong.size:
-            raise self._damaged(f"row {int(rows[wrong[0]])} of {name} does not have its checksum")
+            raise damaged(self.path, f"row {int(rows[wrong[0]])} of {name} does not have its checksum")
 
     def take(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Return what `read` fills."""
+        """Return rows of ``tokens``, ``pooled`` or ``means``, reading and checking only these.
+
+        Parameters
+        ----------
+        name : {"tokens", "pooled", "means"}
+        rows : ndarray of shape (n,), intp
+            In any order.
+
+        Returns
+        -------
+        ndarray of shape (n, ...), in the stored dtype
+
+        Raises
+        ------
+        IndexCorruptError
+            As `read`.
+        """
         column = self._columns[name]
         out = np.empty((len(rows), *column.shape[1:]), dtype=column.dtype)
         self.read(name, rows, out)
         return out
 
+    def take_rows(self, rows: NDArray[np.intp]) -> Rows:
+        """Return rows as they go into another segment.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), intp
+            In any order.
+
+        Returns
+        -------
+        Rows
+            Of length n.
+
+        Raises
+        ------
+        IndexCorruptError
+            As `read`.
+        """
+        read = {name: self.take(name, rows) for name in CHECKED_ROWS}
+        kept = {name: self.whole(name)[rows] for name in ("norms", "ids", "sha256", "sizes")}
+        return Rows(**read, **kept)
+
     def chunks(self) -> Iterator[bytes]:
-        """Give the whole file as it is, in pieces, unchecked but for its size."""
+        """Give the whole file as it is, in pieces, unchecked but for its size.
+
+        Yields
+        ------
+        bytes
+
+        Raises
+        ------
+        IndexCorruptError
+            If the file is missing, or does not have its size.
+        """
         with self._open() as stream:
             piece = np.empty(_CHUNK, dtype=np.uint8)
             for start in range(0, self.segment.bytes, _CHUNK):
@@ -112,7 +183,7 @@ class SegmentReader:
             require_folder(self.path.parent)
             stream = open_member(self.path)
         except FileNotFoundError as error:
-            raise self._damaged("the file is missing") from error
+            raise damaged(self.path, "the file is missing") from error
         except OSError as error:
             raise IndexCorruptError(
                 f"{self.path} cannot be read: {error.strerror}; check access, or {REPAIR}"
@@ -120,7 +191,7 @@ class SegmentReader:
         size = os.fstat(stream.fileno()).st_size
         if size != self.segment.bytes:
             stream.close()
-            raise self._damaged(f"it has {size} bytes instead of {self.segment.bytes}")
+            raise damaged(self.path, f"it has {size} bytes instead of {self.segment.bytes}")
         return stream
 
     def _fill(self, stream: io.FileIO, offset: int, out: NDArray[Any]) -> None:
@@ -131,13 +202,10 @@ class SegmentReader:
             while done < len(view):
                 count = stream.readinto(view[done:])
                 if not count:
-                    raise self._damaged("it ends too early")
+                    raise damaged(self.path, "it ends too early")
                 done += count
         except OSError as error:
-            raise self._damaged(error.strerror or str(error)) from error
-
-    def _damaged(self, what: str) -> IndexCorruptError:
-        return IndexCorruptError(f"{self.path} is damaged: {what}; {REPAIR}")
+            raise damaged(self.path, error.strerror or str(error)) from error
 
 
 def _runs(rows: NDArray[np.intp]) -> list[tuple[int, int]]:

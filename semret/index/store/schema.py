@@ -43,5 +43,18 @@ def has_schema(db: sqlite3.Connection) -> bool:
     """Tell whether a file holds these tables, what SQLite keeps beside them, and nothing else.
 
     Only the text of the schema is read: no view, virtual table or expression in it is used.
+
+    Parameters
+    ----------
+    db : sqlite3.Connection
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    sqlite3.Error
+        If the file cannot be read.
     """
     return tuple(sorted(db.execute(f"{_ENTRIES} LIMIT {len(_expected()) + 1}"), key=repr)) == _expected()

@@ -1,7 +1,6 @@
-"""Immutable segments: one HDF5 file with the features of up to some hundred images.
+"""Writing segments: one HDF5 file with the features of up to some hundred images, which never changes again.
 
-What is in one is in `semret.index.store.layout`, how rows are read in `semret.index.store.reading`; the names that
-others need are here too.
+What is in one is in `semret.index.store.layout`, how it is read in `semret.index.store.reading`.
 """
 
 from __future__ import annotations
@@ -17,10 +16,6 @@ from numpy.typing import NDArray
 from semret.index.store import durable
 from semret.index.store.layout import (
     CHECKED_ROWS,
-    FOLDER,
-    REPAIR,
-    SEGMENT_BYTES,
-    SEGMENT_ROWS,
     Column,
     Rows,
     Segment,
@@ -30,30 +25,17 @@ from semret.index.store.layout import (
     segment_path,
 )
 from semret.index.store.manifest import Manifest
-from semret.index.store.reading import SegmentReader
-
-__all__ = [
-    "CHECKED_ROWS",
-    "FOLDER",
-    "REPAIR",
-    "SEGMENT_BYTES",
-    "SEGMENT_ROWS",
-    "Column",
-    "Rows",
-    "Segment",
-    "SegmentReader",
-    "checksum",
-    "columns",
-    "row_checksums",
-    "segment_path",
-    "write_segment",
-]
+from semret.index.store.members import digest_of
 
 _ALIGNMENT = 4096
 
 
 class _Guarded(io.RawIOBase):
-    """The file that HDF5 writes to. Keeps the first error to itself, for HDF5 cannot recover from one."""
+    """The file that HDF5 writes to.
+
+    HDF5 cannot recover from an error of the disk. So the first one is kept in `error`, and every write after it is
+    reported as done; the writer of the segment looks at `error` afterwards.
+    """
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -101,8 +83,18 @@ def write_segment(index: Path, number: int, manifest: Manifest, parts: Sequence[
 
     Parameters
     ----------
+    index : Path
+        Index directory.
+    number : int
+        A number that no segment ever had.
+    manifest : Manifest
     parts : sequence of Rows
         In the order of the rows; at least one row in all.
+
+    Returns
+    -------
+    Segment
+        What the catalog is to know of it.
 
     Raises
     ------
@@ -120,7 +112,7 @@ def write_segment(index: Path, number: int, manifest: Manifest, parts: Sequence[
                 if guarded.error is not None:
                     raise guarded.error
                 durable.flush_file(raw.fileno())
-            digest, size = durable.digest_of(durable.temporary(path))
+            digest, size = digest_of(durable.temporary(path))
             durable.put_in_place(path, "segment")
     except BaseException:
         durable.discard(durable.temporary(path))

@@ -6,11 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from semret.index.collection import default_index_path
-from semret.index.location import PathLike
+from semret.index.location import default_index_path
 from semret.index.model_choice import ModelChoice
 from semret.index.sync.report import SyncOptions, SyncReport
 from semret.index.sync.sync import sync
+from semret.paths import PathLike
 from semret.progress import Progress
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semret.index.location import lies_in
 from semret.index.pictures.find import FoundImage
 from semret.index.store import durable
-from semret.index.store.segments import SEGMENT_BYTES, Rows
+from semret.index.store.layout import SEGMENT_BYTES, Rows
+from semret.index.store.root import lies_in
 from semret.index.sync.loading import Loaded
 from semret.index.sync.rows import DECODER
 from semret.index.sync.survey import Survey, find_vanished

@@ -12,14 +12,15 @@ import numpy as np
 
 from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone, Features
-from semret.index.location import PathLike, default_index_path
+from semret.index.location import default_index_path
 from semret.index.pictures.find import FoundImage
+from semret.index.store.layout import SEGMENT_ROWS, columns
 from semret.index.store.manifest import DTYPES, Manifest, check_compatible
-from semret.index.store.segments import SEGMENT_ROWS, columns
 from semret.index.sync.loading import Loaded, Loader, load_files
 from semret.index.sync.pipeline import Embedder
 from semret.index.sync.plan import make_plan
 from semret.index.sync.report import BATCH_SIZE
+from semret.paths import PathLike
 
 _CATALOG_BYTES = 400
 """Bytes that an image takes in the catalog, measured."""

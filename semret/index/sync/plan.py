@@ -10,13 +10,13 @@ from pathlib import Path
 
 from semret.errors import ImageDecodeError
 from semret.index.collection import open_collection
-from semret.index.location import PathLike
 from semret.index.pictures.files import hash_file
 from semret.index.pictures.find import FoundImage
 from semret.index.store.catalog import Catalog
 from semret.index.store.manifest import MANIFEST_NAME, Manifest
 from semret.index.sync.rows import DECODER
 from semret.index.sync.survey import Survey, find_vanished, look
+from semret.paths import PathLike
 
 
 @dataclass

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from semret.errors import ArgumentError
-from semret.index.location import PathLike
-from semret.index.store.lock import LOCK_NAME
+from semret.index.store.layout import SEGMENT_ROWS
 from semret.index.store.manifest import DTYPES
-from semret.index.store.segments import SEGMENT_ROWS
+from semret.paths import PathLike
 
 BATCH_SIZE = 8
 """Pictures in the network at one time, unless the caller wants another number."""
@@ -131,19 +129,3 @@ class SyncOptions:
     def threads(self) -> int:
         """Number of loading threads."""
         return self.workers or min(8, os.cpu_count() or 1)
-
-
-def directory_bytes(folder: Path) -> int:
-    """Return the bytes of all files of an index, without the lock.
-
-    Parameters
-    ----------
-    folder : Path
-        Index directory.
-
-    Returns
-    -------
-    int
-        0 for an empty folder.
-    """
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.name != LOCK_NAME)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from semret._version import __version__
 from semret.errors import BackboneError
 from semret.index.backbones.spec import Features
+from semret.index.store.layout import Rows
 from semret.index.store.manifest import Manifest
-from semret.index.store.segments import Rows
 from semret.index.sync.loading import Loaded
 
 DECODER = f"semret {__version__}, rules 2, Pillow {PIL.__version__}, pillow-heif {version('pillow-heif')}"

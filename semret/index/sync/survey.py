@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from semret.errors import ImageSearchError
-from semret.index.location import PathLike, absolute, lies_in
 from semret.index.pictures.find import FoundImage, LeftOut, SkippedPath, find_images
+from semret.index.store.root import lies_in
+from semret.paths import PathLike, absolute
 
 
 @dataclass

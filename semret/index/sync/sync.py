@@ -21,18 +21,19 @@ from typing import NamedTuple
 
 from semret.errors import ImageSearchError, IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features, Identity
-from semret.index.collection import default_index_path
-from semret.index.location import PathLike, Root
+from semret.index.location import default_index_path
 from semret.index.pictures.find import FoundImage
+from semret.index.store.layout import Rows, directory_bytes
 from semret.index.store.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
-from semret.index.store.segments import Rows
+from semret.index.store.root import Root
 from semret.index.sync.changes import Changes
 from semret.index.sync.loading import Loaded, Loader, load_files
 from semret.index.sync.pipeline import Embedded, Embedder, Lazy
-from semret.index.sync.report import SyncOptions, SyncReport, directory_bytes
+from semret.index.sync.report import SyncOptions, SyncReport
 from semret.index.sync.rows import make_rows
 from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
+from semret.paths import PathLike
 from semret.progress import Progress, waiting_for
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from semret.arrays import IdVector
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
-from semret.index.location import PathLike, find_index
+from semret.index.location import find_index
 from semret.index.store.manifest import check_compatible
+from semret.paths import PathLike
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.lookup import Candidate, Lookup
@@ -250,7 +251,7 @@ class SearchEngine:
         if stored is not None:
             row = self.collection.rows([stored])[0]
             tokens = self.collection.tokens([stored])[0]
-            return seen._replace(tokens=tokens, pooled=np.asarray(self.collection.pooled[row]))
+            return seen._replace(tokens=tokens, pooled=np.asarray(self.collection.features.pooled[row]))
         # Large photos are decoded at a reduced size, as they are when indexed.
         picture = pixels(image, self.collection.manifest.identity.preprocessing.size)
         backbone = self.backbone()
@@ -267,7 +268,7 @@ class SearchEngine:
             kernel=options.kernel,
             invariance=options.invariance,
             solver=options.solver,
-            center=self.collection.center(options.center),
+            center=self.collection.features.center(options.center),
         )
 
     def _answer(

@@ -27,7 +27,7 @@ CENTERINGS = ("channel", "position", "none")
 
 def check_modes(kernel: str, invariance: str, center: str = "none", solver: str = "auction") -> None:
     """Raise UnknownNameError unless all four are known names; the message offers close matches."""
-    from semret.retrieval.matching import SOLVERS
+    from semret.retrieval.matching.solvers import SOLVERS
 
     check_name("kernel", kernel, KERNELS)
     check_name("invariance", invariance, INVARIANCES)

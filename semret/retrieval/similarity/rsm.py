@@ -210,7 +210,7 @@ class _Comparison:
         threads: int | None,
         options: dict[str, Any],
     ) -> None:
-        from semret.retrieval.matching import SOLVERS
+        from semret.retrieval.matching.solvers import SOLVERS
 
         self.kernels, self.invariance, self.solver = kernels, invariance, solver
         self.sigma, self.threads, self.options = sigma, threads, options

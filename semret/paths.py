@@ -1,0 +1,64 @@
+"""Paths made absolute, as the system understands them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from semret.errors import ArgumentError
+
+PathLike = str | os.PathLike[str]
+
+
+def absolute(path: PathLike) -> Path:
+    """Return a path from the root, without ``.`` and ``..``; links are kept as they are.
+
+    What follows a link to a folder and ``..`` lies beside what the link leads to, as everywhere in the system.
+
+    Parameters
+    ----------
+    path : path
+        Absolute, or relative to the current directory; it need not exist.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ArgumentError
+        If the path is relative, and the current directory has been deleted.
+    """
+    try:
+        return Path(tidy(str(Path(path).absolute())))
+    except FileNotFoundError as error:
+        raise ArgumentError(
+            f"the current folder does not exist any more, and {os.fspath(path)!r} is relative to it; "
+            "change to another folder, or give absolute paths"
+        ) from error
+
+
+def tidy(path: str) -> str:
+    """Return an absolute path without ``.``, ``..`` and doubled separators.
+
+    What ``..`` behind a link to a folder leads to is found as the system finds it.
+
+    Parameters
+    ----------
+    path : str
+        Absolute.
+
+    Returns
+    -------
+    str
+    """
+    if os.name == "nt" or f"{os.sep}.." not in path:
+        return os.path.normpath(path)
+    whole = os.sep
+    for part in Path(path).parts[1:]:
+        if part == "..":
+            # Only here does it matter where a link leads: its target's parent, not its own.
+            whole = os.path.dirname(os.path.realpath(whole) if os.path.islink(whole) else whole)  # noqa: PTH114, PTH120
+        else:
+            whole = os.path.join(whole, part)  # noqa: PTH118
+    return whole
