@@ -38,6 +38,10 @@ def drawn(monkeypatch, tmp_path):
         assert box.y1 < height + 0.02
         titles = [axes.title.get_window_extent(renderer) for axes in figure.axes if axes.title.get_text()]
         assert not any(one.overlaps(other) for one, other in itertools.combinations(titles, 2))
+        for axes in figure.axes:
+            level = [label for label in axes.get_xticklabels() if label.get_text() and not label.get_rotation()]
+            boxes = [label.get_window_extent(renderer) for label in level if label.get_visible()]
+            assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
         for legend in figure.legends:
             box = legend.get_window_extent(renderer)
             assert not any(box.overlaps(axes.get_window_extent(renderer)) for axes in figure.axes)
@@ -88,8 +92,8 @@ def test_ticks_are_names_of_layers(drawn):
     layers = [f"vision_model.encoder.layers.{number}.mlp" for number in range(24)]
     figure = drawn(
         curves(
+            {"": {"a": np.linspace(0.9, 0.91, 24).tolist()}},
             range(24),
-            {"a": np.linspace(0.9, 0.91, 24).tolist()},
             x_label="layer",
             y_label="CKA",
             title="t",
@@ -107,7 +111,7 @@ def test_panels_of_curves_share_axes_and_draw_intervals(drawn):
     series = {kernel: [(0.5, 0.4, 0.6), (0.9, 0.8, 1.0)] for kernel in ("cosine", "linear", "rbf")}
     panels = {f"efficientnet-lite0@192x320, database of {size}": series for size in (300, 600, 900, 1200)}
     figure = drawn(
-        curve_panels(panels, [10, 100], x_label="x", y_label="y", title="t", log_x=True, lines={"chance": 0.5})
+        curves(panels, [10, 100], x_label="x", y_label="y", title="t", log_x=True, lines={"chance": 0.5})
     )
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
     assert all(len(axes.collections) == 3 for axes in figure.axes[:4])
@@ -193,6 +197,16 @@ def test_costs_are_drawn_with_plain_ticks(drawn):
     figure = drawn(growth([49, 1024], times, x_label="S", y_label="ms", title="t"))
     assert texts(figure.axes[0].xaxis) == ["49", "1,024"]
     assert not any("$" in text for text in texts(figure.axes[0].yaxis))
+
+
+def test_times_over_many_decades_have_ticks_with_room_between_them(drawn):
+    points = {
+        "identity": Point(0.0002, 50.0, (0.0001, 0.0004), (40.0, 60.0)),
+        "scipy": Point(9000.0, 100.0, (8000.0, 12_000.0), (100.0, 100.0)),
+    }
+    panels = {f"layer {number}": points for number in range(3)}
+    figure = drawn(trade_off(panels, x_label="x", y_label="y", title="t"))
+    assert 3 <= len([text for text in texts(figure.axes[0].xaxis) if text]) <= 5
 
 
 def test_long_names_are_shortened_in_the_middle():

@@ -61,9 +61,8 @@ def trade_off(
                 if place + columns >= len(panels):
                     axes.set_xlabel(x_label)
                 axes.grid(alpha=0.3)
-            plain_logarithm(
-                grid[0].xaxis, [end for points in panels.values() for p in points.values() for end in p.x_ends]
-            )
+            ends = [end for points in panels.values() for p in points.values() for end in p.x_ends]
+            plain_logarithm(grid[0].xaxis, ends, most=5)
             label_outside(figure, grid[0])
 
     return draw

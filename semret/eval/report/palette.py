@@ -231,14 +231,16 @@ def shorten(text: str, most: int = 26) -> str:
     return f"{text[: keep // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - (keep - keep // 2) :]}"
 
 
-def plain_logarithm(axis: Any, values: Iterable[float]) -> None:
+def plain_logarithm(axis: Any, values: Iterable[float], *, most: int = 8) -> None:
     """Make an axis logarithmic with plain numbers: 0.2, 5, 1,000 instead of powers of ten.
 
     Parameters
     ----------
     axis : matplotlib Axis
     values : iterable of float
-        What is drawn along it; the axis reaches a little beyond. At most about eight ticks.
+        What is drawn along it; the axis reaches a little beyond.
+    most : int
+        Ticks that have room.
     """
     # Here, for matplotlib is loaded where something is drawn, by `load_matplotlib`.
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
@@ -247,18 +249,18 @@ def plain_logarithm(axis: Any, values: Iterable[float]) -> None:
     low, high = min(positive) / 1.3, max(positive) * 1.3
     (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
     (axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim)(low, high)
-    axis.set_major_locator(FixedLocator(list(_plain_ticks(low, high))))
+    axis.set_major_locator(FixedLocator(_plain_ticks(low, high, most)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
 
 
-def _plain_ticks(low: float, high: float) -> list[float]:
+def _plain_ticks(low: float, high: float, most: int) -> list[float]:
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks: list[float] = []
-    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 5), (1, 3), (1,)):
+    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 5), (1, 3)):
         ticks = [float(f"{step}e{decade}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= 8:
-            break
-    return ticks
+        if len(ticks) <= most:
+            return ticks
+    powers = [float(f"1e{decade}") for decade in decades if low <= float(f"1e{decade}") <= high]
+    return powers[:: -(-len(powers) // most)]
