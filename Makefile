@@ -22,9 +22,11 @@ lint: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/generate_cli.py
 
-# Measures every solver on this machine and writes the table into the README; takes some minutes, best when idle.
+# Measures solvers and indexing on this machine and writes what it found into the README, the solvers' rows also into
+# benchmarks/solvers.json, which is kept with it; takes some minutes, on a machine that does nothing else.
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/solvers.py --readme README.md --out benchmarks/solvers.json
+	$(BIN)/python benchmarks/indexing.py --readme README.md
 
 # Builds sdist and wheel into dist/, checks them, and installs and uses both in a clean environment.
 dist: $(VENV)/.installed-dev

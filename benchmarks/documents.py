@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+
+from semret.eval.reports import machine
 
 
 def put_between_markers(document: Path, script: str, text: str) -> None:
@@ -20,9 +21,10 @@ def put_between_markers(document: Path, script: str, text: str) -> None:
 
 def conditions(*packages: str) -> dict[str, str]:
     """Return what a measurement depends on: processor, cores, and releases of packages."""
+    found = machine()
     return {
-        "processor": processor_name(),
-        "cores": str(os.cpu_count()),
+        "processor": found["processor"],
+        "cores": str(found["cpus"]),
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
     }
@@ -32,11 +34,3 @@ def as_sentence(found: dict[str, str]) -> str:
     """Return `conditions` in words."""
     packages = ", ".join(f"{name} {release}" for name, release in found.items() if name not in ("processor", "cores"))
     return f"{found['processor']}, {found['cores']} cores; {packages}"
-
-
-def processor_name() -> str:
-    """Return the processor's name as the system tells it."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

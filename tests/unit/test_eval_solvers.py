@@ -8,11 +8,11 @@ from PIL import Image
 
 from semret.errors import ArgumentError, DatasetError, ShapeError, UnknownNameError
 from semret.eval.experiments import approximation, runtime
-from semret.eval.experiments.approximation import measure_layers, run_approximation
+from semret.eval.experiments.approximation import run_approximation
 from semret.eval.experiments.cost import Method, relative_qualities
 from semret.eval.experiments.costs import draw_growth, draw_trade_off, merge_methods, report_costs
 from semret.eval.experiments.measuring import measure
-from semret.eval.experiments.runtime import format_table, run_runtime
+from semret.eval.experiments.runtime import run_runtime
 from semret.retrieval.matching import match
 from semret.retrieval.matching.solvers import SOLVERS
 
@@ -76,20 +76,6 @@ def test_what_cannot_be_measured_is_refused():
         measure(random_maps(), label="x", methods=METHODS, center="chanel")
     with pytest.raises(UnknownNameError, match="center 'middle'"):
         run_runtime(sides=[64], center="middle")
-
-
-def test_the_table_has_a_row_for_each_method_and_a_column_for_each_label():
-    costs = measure_layers({"first": random_maps(), "second": random_maps(positions=12)}, methods=METHODS)
-    lines = format_table(costs).splitlines()
-    assert lines[0] == "| method | first, S=30 | second, S=12 |"
-    assert [line.split(" | ")[0] for line in lines[2:]] == [
-        "| auction",
-        "| scipy",
-        "| batch-optimal 8",
-        "| *the affinity itself*",
-    ]
-    assert "100.0 %" in lines[2]
-    assert "(1.0x)" in lines[3]
 
 
 def test_a_folder_without_pictures_is_named(tmp_path):

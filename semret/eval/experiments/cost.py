@@ -90,6 +90,11 @@ class Cost:
     pairs: int
     intervals: Mapping[str, tuple[float, float]]
 
+    @property
+    def measurement(self) -> tuple[str, ...]:
+        """What tells measurements apart: methods that are the same on these maps were measured once and share it."""
+        return self.label, self.method.split(" ")[0], *map(str, (self.milliseconds, self.quality, self.distance))
+
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name; NaN becomes None.
 

@@ -5,24 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from semret.eval.experiments.cost import Cost
-from semret.eval.experiments.runtime import Study, percent
+from semret.eval.experiments.runtime import Study
 from semret.eval.report.cost_plots import Point, growth, trade_off
 from semret.eval.report.document import Report, Table
 from semret.eval.report.drawing import Draw
-
-PAPER_TABLE_5: dict[tuple[str, int], str] = {
-    ("ortools", 256): "4.26 ms", ("ortools", 1024): "69.6 ms", ("ortools", 4096): "1.52 s",
-    ("scipy", 256): "5.10 ms", ("scipy", 1024): "148 ms", ("scipy", 4096): "8.75 s",
-    ("identity", 256): "68.9 %", ("identity", 1024): "67.0 %", ("identity", 4096): "57.9 %",
-    ("batch-optimal 128", 256): "97.6 %, 2.41 ms", ("batch-optimal 128", 1024): "94.5 %, 9.08 ms",
-    ("batch-optimal 128", 4096): "92.8 %, 43.4 ms", ("batch-optimal 256", 256): "100 %, 4.56 ms",
-    ("batch-optimal 256", 1024): "96.8 %, 16.9 ms", ("batch-optimal 256", 4096): "95.0 %, 95.9 ms",
-    ("batch-optimal 512", 256): "100 %, 4.57 ms", ("batch-optimal 512", 1024): "98.6 %, 37.1 ms",
-    ("batch-optimal 512", 4096): "96.8 %, 171 ms", ("batch-optimal 1024", 256): "100 %, 4.57 ms",
-    ("batch-optimal 1024", 1024): "100 %, 79.5 ms", ("batch-optimal 1024", 4096): "98.2 %, 391 ms",
-}  # fmt: skip
-"""The paper's Table 5: one core, ResNet101 on Tiny-ImageNet."""
-
+from semret.eval.report.paper import TABLE_5
 
 _PAPER_TITLE = "Table 5 of the paper: ResNet101 on Tiny-ImageNet, one core of another machine"
 
@@ -90,12 +77,16 @@ def _enter(report: Report, cost: Cost, model: str) -> None:
         )  # fmt: skip
 
 
+def percent(share: float) -> str:
+    """Return a share as a percentage, a dash where there is none."""
+    return "-" if share != share else f"{100 * share:.1f} %"
+
+
 def _rows(costs: list[Cost]) -> list[list[str]]:
     """Return the rows of one size or layer; methods that are the same there, and were measured once, share a row."""
-    merged: dict[tuple[Any, ...], list[Cost]] = {}
+    merged: dict[tuple[str, ...], list[Cost]] = {}
     for cost in costs:
-        key = cost.method.split(" ")[0], cost.milliseconds, str(cost.quality), str(cost.distance)
-        merged.setdefault(key, []).append(cost)
+        merged.setdefault(cost.measurement, []).append(cost)
     rows = [_row(same[0], _join([cost.method for cost in same])) for same in merged.values()]
     first = costs[0]
     product = f"{first.affinity_milliseconds:.3f}"
@@ -119,7 +110,7 @@ def _row(cost: Cost, method: str) -> list[str]:
 
 
 def _paper_rows(sizes: set[int]) -> list[list[str]]:
-    known = [[str(size), method, value] for (method, size), value in PAPER_TABLE_5.items() if size in sizes]
+    known = [[str(size), method, value] for (method, size), value in TABLE_5.items() if size in sizes]
     return sorted(known, key=lambda row: int(row[0]))
 
 
@@ -163,10 +154,9 @@ def merge_methods(costs: list[Cost]) -> dict[str, str]:
     dict from str to str
         The first of equal methods to the name for all of them.
     """
-    alike: dict[tuple[Any, ...], list[str]] = {}
+    alike: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     for method in _unique(cost.method for cost in costs):
-        found = [(c.label, c.milliseconds, c.quality, c.distance) for c in costs if c.method == method]
-        alike.setdefault((method.split(" ")[0], str(found)), []).append(method)
+        alike.setdefault(tuple(cost.measurement for cost in costs if cost.method == method), []).append(method)
     return {methods[0]: _join(methods) for methods in alike.values()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,53 +105,3 @@ def run_runtime(
                 progress(done + 1, len(sides))
         dataset = describe_pictures(images, paths)
     return Study(costs=costs, dataset=dataset, models=models, seconds=seconds)
-
-
-def format_table(costs: Iterable[Cost]) -> str:
-    """Write costs as a Markdown table.
-
-    Parameters
-    ----------
-    costs : iterable of Cost
-
-    Returns
-    -------
-    str
-        A row for each method, a column for each label, quality and time in each cell.
-    """
-    rows = list(costs)
-    labels = list(dict.fromkeys(cost.label for cost in rows))
-    cells = {(cost.method, cost.label): cost for cost in rows}
-    heads = [f"{label}, S={next(cost.positions for cost in rows if cost.label == label):,}" for label in labels]
-    lines = [f"| method | {' | '.join(heads)} |", f"|---|{'---|' * len(labels)}"]
-    for name in dict.fromkeys(cost.method for cost in rows):
-        line = [_cell(cells.get((name, label))) for label in labels]
-        lines.append(f"| {name} | {' | '.join(line)} |")
-    products = [next(cost.affinity_milliseconds for cost in rows if cost.label == label) for label in labels]
-    lines.append(f"| *the affinity itself* | {' | '.join(_duration(value) for value in products)} |")
-    return "\n".join(lines)
-
-
-def _cell(cost: Cost | None) -> str:
-    if cost is None:
-        return ""
-    speedup = "" if cost.speedup != cost.speedup else f" ({cost.speedup:,.{0 if cost.speedup >= 10 else 1}f}x)"
-    return f"{percent(cost.quality)} {_duration(cost.milliseconds)}{speedup}"
-
-
-def percent(share: float) -> str:
-    """Write a share as a percentage; NaN becomes a dash.
-
-    Parameters
-    ----------
-    share : float
-
-    Returns
-    -------
-    str
-    """
-    return "-" if share != share else f"{100 * share:.1f} %"
-
-
-def _duration(milliseconds: float) -> str:
-    return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1000 else f"{milliseconds:.3g} ms"
