@@ -11,7 +11,7 @@ from semret.eval.report import palette
 from semret.eval.report.cost_plots import Point, growth, pareto_front, trade_off
 from semret.eval.report.distribution_plots import histograms, scatters
 from semret.eval.report.palette import assign_styles, plain_logarithm, shorten, style_of
-from semret.eval.report.plots import bars, curve_panels, curves, heat_maps
+from semret.eval.report.plots import bars, curves, heat_maps
 
 
 @pytest.fixture

@@ -139,6 +139,15 @@ def test_the_distance_from_the_optimum_needs_no_positive_optimum():
     np.testing.assert_allclose(shares, [[1], [0.75], [0.5]])
 
 
+def test_a_method_that_falls_below_zero_leaves_no_shares():
+    # Greedy takes .99 and is left with -100: -9,901 % of an optimum that the identity has; no distance is known.
+    shares, distances = relative_qualities(np.array([[1.89], [-99.01]]), np.array([1.89]), np.array([1.89]))
+    assert np.isnan(shares).all()
+    assert distances[0, 0] == 0
+    shares, _ = relative_qualities(np.array([[1.89], [-1.5]]), np.array([1.89]), np.array([1.0]))
+    np.testing.assert_allclose(shares, [[1], [-1.5 / 1.89]])
+
+
 def test_a_pair_whose_identity_is_optimal_has_distance_0_or_none():
     _, distances = relative_qualities(np.array([[2.0], [1.0]]), np.array([2.0]), np.array([2.0]))
     assert distances[0, 0] == 0

@@ -61,9 +61,9 @@ class Cost:
     quartiles : (float, float)
         The first and third quartile of the times.
     quality : float
-        Mean share of the optimal value that was found; 1 is the optimum. NaN where a share means nothing: for some pair
-        the identity's value lies further below zero than the optimum above it.
-    distance : float
+            Mean share of the optimal value that was found; 1 is the optimum. NaN where a share says nothing: for some pair
+        the value of the identity, or of a method, lies further below zero than the optimum above it.
+        distance : float
         Mean distance from the optimum in units of the identity's, ``(optimum - found) / (optimum - identity)``; 0 is
         the optimum, 1 as good as the identity. Adding a constant to all affinities does not change it.
     speedup : float
@@ -199,7 +199,7 @@ def relative_qualities(
     missing, room = optima - values, optima - identities
     solved = missing <= 1e-5 * scale
     shares = np.divide(values, optima, out=np.ones_like(values), where=optima != 0)
-    if (identities < -optima).any() or (optima < 0).any():
+    if (np.minimum(values.min(axis=0), identities) < -optima).any() or (optima < 0).any():
         shares = np.full_like(values, np.nan)
     possible = room > 1e-6 * scale
     distances = np.divide(missing, room, out=np.where(solved, 0.0, np.nan), where=possible)

@@ -136,8 +136,8 @@ def notes_of(costs: list[Cost], center: str) -> list[str]:
     ]
     if any(cost.quality != cost.quality for cost in costs):
         notes.append(
-            "The share of the optimum is left out where, for some pair, the identity lies further below zero than the "
-            "optimum above it: shares of numbers around zero say nothing."
+            "The share of the optimum is left out where, for some pair, the identity or a method lies further below "
+            "zero than the optimum above it: shares of numbers around zero say nothing."
         )
     return notes
 
