@@ -110,9 +110,7 @@ def test_ticks_are_names_of_layers(drawn):
 def test_panels_of_curves_share_axes_and_draw_intervals(drawn):
     series = {kernel: [(0.5, 0.4, 0.6), (0.9, 0.8, 1.0)] for kernel in ("cosine", "linear", "rbf")}
     panels = {f"efficientnet-lite0@192x320, database of {size}": series for size in (300, 600, 900, 1200)}
-    figure = drawn(
-        curves(panels, [10, 100], x_label="x", y_label="y", title="t", log_x=True, lines={"chance": 0.5})
-    )
+    figure = drawn(curves(panels, [10, 100], x_label="x", y_label="y", title="t", log_x=True, lines={"chance": 0.5}))
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
     assert all(len(axes.collections) == 3 for axes in figure.axes[:4])
     assert len(figure.legends) == 1

@@ -61,9 +61,9 @@ class Cost:
     quartiles : (float, float)
         The first and third quartile of the times.
     quality : float
-            Mean share of the optimal value that was found; 1 is the optimum. NaN where a share says nothing: for some pair
+        Mean share of the optimal value that was found; 1 is the optimum. NaN where a share says nothing: for some pair
         the value of the identity, or of a method, lies further below zero than the optimum above it.
-        distance : float
+    distance : float
         Mean distance from the optimum in units of the identity's, ``(optimum - found) / (optimum - identity)``; 0 is
         the optimum, 1 as good as the identity. Adding a constant to all affinities does not change it.
     speedup : float
