@@ -69,6 +69,23 @@ def spreadsheet_cell(text: str) -> str:
     return f"'{shown}" if text.startswith(_FORMULA) else shown
 
 
+def amount(count: int, noun: str) -> str:
+    """Return how many there are of something, as people write it.
+
+    Parameters
+    ----------
+    count : int
+    noun : str
+        In the singular; an s makes its plural.
+
+    Returns
+    -------
+    str
+        ``1 image``, ``2 images``.
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def _shown(character: str) -> str:
     hidden = character == "\\" or character in _INVISIBLE or ord(character) in _VARIATIONS
     if not hidden and (character.isprintable() or unicodedata.category(character) == "Zs"):

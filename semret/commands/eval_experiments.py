@@ -53,7 +53,9 @@ def translation(
     model: OneModelOption = "efficientnet-lite0",
     pairs: Annotated[int, typer.Option("--pairs", help="Pictures in a batch, two crops each.")] = 10,
     batches: Annotated[int, typer.Option("--batches", help="Batches.")] = 4,
-    shift: Annotated[float, typer.Option("--shift", help="Distance of the crops as a share of their side.")] = 1 / 3,
+    shift: Annotated[
+        float, typer.Option("--shift", help="Distance of the crops as a share of their side.", show_default="1/3")
+    ] = 1 / 3,
     kernel: Annotated[str, typer.Option("--kernel", help="cosine, linear or rbf.")] = "rbf",
     center: Annotated[
         str, typer.Option("--center", help="Mean of the batch to subtract: none, channel, position.")

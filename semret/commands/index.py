@@ -24,6 +24,7 @@ from semret.commands.output import (
 )
 from semret.commands.process import stopped_by_interrupt
 from semret.errors import SemretError
+from semret.names import amount
 
 
 class Storage(StrEnum):
@@ -198,10 +199,13 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
     fields = [
         ("index", summary.index),
         ("model", f"{summary.model}, input {summary.input_size[0]}x{summary.input_size[1]}"),
-        ("images", f"{summary.images} ({summary.contents} different), {summary.skipped} files skipped"),
+        ("images", f"{summary.images} ({summary.contents} different), {amount(summary.skipped, 'file')} skipped"),
         ("stored", f"{positions}, {summary.dtype}; pooled {summary.pooled_dim}"),
         ("size", f"{readable(summary.bytes)}, {readable(summary.bytes_per_image)} per image"),
-        ("segments", f"{summary.segments} with {summary.rows} images, {summary.dead_rows} not wanted any more"),
+        (
+            "segments",
+            f"{summary.segments} with {amount(summary.rows, 'image')}, {summary.dead_rows} not wanted any more",
+        ),
         ("root", summary.root),
         ("created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"),
     ]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from semret.commands.output import ReportFormat, duration, printable, readable, say, write_json
+from semret.commands.output import ReportFormat, duration, printable, readable, say, write_json, write_phrases
+from semret.names import amount
 
 if TYPE_CHECKING:
     from semret.index.model_choice import ModelChoice
@@ -30,8 +31,10 @@ def show_report(report: SyncReport, format_: ReportFormat) -> None:
         write_json(report.as_json())
         return
     tell_exceptions(report)
-    typer.echo(f"{report.images} images in {printable(report.index)}: {counted(report)}")
-    speed = f"{report.embedded} embedded in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)"
+    write_phrases(counted(report), head=f"{amount(report.images, 'image')} in {printable(report.index)}:")
+    speed = "nothing had to be embedded"
+    if report.embedded:
+        speed = f"{report.embedded} embedded in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s)"
     typer.echo(f"{speed}; {readable(report.bytes)}, {readable(report.bytes_per_image)} per image")
 
 
@@ -65,8 +68,8 @@ def show_estimate(
         write_json(found.as_json())
         return
     tell_exceptions(found)
-    typer.echo(f"{found.images} images, {found.to_embed} of them to embed, into {printable(found.index)}")
-    typer.echo(f"{counted(found)}; nothing was written")
+    typer.echo(f"{amount(found.images, 'image')}, {found.to_embed} to embed, into {printable(found.index)}")
+    write_phrases(f"{counted(found)}; nothing was written")
     if found.seconds is None:
         typer.echo("none of the pictures tried could be read, so how long it takes is not known")
     elif found.to_embed:
@@ -89,7 +92,7 @@ def tell_exceptions(report: SyncReport | Estimate) -> None:
         say(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all")
     for path, images in report.kept_in[:SHOWN]:
         say(
-            f"semret: kept {images} {'image' if images == 1 else 'images'} of {printable(path)}, "
+            f"semret: kept {amount(images, 'image')} of {printable(path)}, "
             "which is missing or empty; --prune removes what is kept"
         )
     if len(report.kept_in) > SHOWN:

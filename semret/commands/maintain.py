@@ -9,6 +9,7 @@ import typer
 
 from semret.commands.options import IndexOption, ReportOption
 from semret.commands.output import ReportFormat, printable, progress_bar, readable, reported, write_json
+from semret.names import amount
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,7 @@ def remove(
     if format_ is ReportFormat.json:
         write_json(report.as_json())
     else:
-        typer.echo(f"{report.removed} removed, {report.images} images left in {printable(report.index)}")
+        typer.echo(f"{report.removed} removed, {amount(report.images, 'image')} left in {printable(report.index)}")
 
 
 def compact(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:
@@ -54,8 +55,8 @@ def compact(index: IndexOption = None, format_: ReportOption = ReportFormat.tabl
         return
     saved = report.bytes_before - report.bytes
     typer.echo(
-        f"{report.segments_before} segments became {report.segments}, {report.dropped} rows dropped, "
-        f"{readable(report.bytes)} ({readable(saved)} less)"
+        f"{amount(report.segments_before, 'segment')} became {report.segments}, "
+        f"{amount(report.dropped, 'row')} dropped, {readable(report.bytes)} ({readable(saved)} less)"
     )
 
 

@@ -7,6 +7,8 @@ import csv
 import io
 import json
 import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -228,6 +230,20 @@ def write_fields(fields: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in cells) + 2
     for name, value in cells:
         typer.echo(f"{name:{width}}{value}")
+
+
+def write_phrases(text: str, *, head: str = "") -> None:
+    """Print `head` and `text` in one line; in a terminal that is too narrow, `text` goes on below after a comma."""
+    parts = [*([head] if head else []), *re.split(r"(?<=[,;]) ", text)]
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    line = parts[0]
+    for part in parts[1:]:
+        if len(line) + 1 + len(part) > room:
+            typer.echo(line)
+            line = part
+        else:
+            line += f" {part}"
+    typer.echo(line)
 
 
 @contextlib.contextmanager

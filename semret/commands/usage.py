@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -32,6 +33,19 @@ class Command(TyperCommand):
         """
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options without typer's names of types where those say nothing."""
+        write_dl = formatter.write_dl
+
+        def write(rows: Any, **layout: Any) -> None:
+            write_dl([(_plain(name), text) for name, text in rows], **layout)
+
+        formatter.write_dl = write
+        try:
+            super().format_options(ctx, formatter)
+        finally:
+            formatter.write_dl = write_dl
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; in a current folder that was deleted, only if no path depends on it.
 
@@ -56,6 +70,12 @@ class Command(TyperCommand):
             # Without a current folder some libraries, MKL's loader among them, end the process.
             os.chdir(os.sep)
         return super().invoke(ctx)
+
+
+def _plain(name: str) -> str:
+    """Return the left column of an argument or option: ``--kernel <cosine|rbf>``, not ``<list[cosine|rbf]>``."""
+    name = re.sub(r"<list\[(.*)\]>$", r"<\1>", name).replace("<Path>", "<path>")
+    return name if name.startswith("-") else re.sub(r" <(path|str)>$", "", name)
 
 
 def _check_absolute(parameters: dict[str, Any]) -> None:

@@ -178,7 +178,7 @@ def test_remove_and_compact(semret, photos):
     assert semret("remove", "photos/1.png").stdout.startswith("1 removed, 5 images left in ")
     report = json.loads(semret("compact", "--format", "json").stdout)
     assert (report["segments_before"], report["segments"], report["dropped"]) == (1, 1, 1)
-    assert semret("compact").stdout.startswith("1 segments became 1, 0 rows dropped, ")
+    assert semret("compact").stdout.startswith("1 segment became 1, 0 rows dropped, ")
 
 
 def test_remove_finds_the_index_above_the_picture(semret, photos, tmp_path, monkeypatch):

@@ -175,6 +175,15 @@ def test_usage_is_written_as_manuals_write_it(command, usage):
     assert shown.stdout.splitlines()[0] == f"Usage: semret {command} [OPTIONS] {usage}"
 
 
+def test_help_names_no_types_of_python():
+    shown = {command: CliRunner().invoke(app, [*command.split(), "-h"]).stdout for command in ("index", "query", "rsm")}
+    assert "\n  PATH  Pictures, and folders of pictures.  [required]\n" in shown["index"]
+    assert "\n  IMAGE  Pictures to search with" in shown["query"]
+    assert "\n  --text <str> " in shown["query"]
+    assert "\n  --kernel <cosine|linear|rbf> " in shown["rsm"]
+    assert not any("list[" in text for text in shown.values())
+
+
 @pytest.mark.parametrize("command", ["index x", "query x", "rerank --query x --candidates y", "eval cka"])
 @pytest.mark.parametrize("device", ["gpu", "cuda0", "cuda:", ""])
 def test_what_is_no_device_is_refused_before_anything_is_done(command, device):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, SupportsIndex, overload
 
+from semret.names import amount
+
 
 @dataclass(frozen=True)
 class Hit:
@@ -90,7 +92,7 @@ class Stats:
 
     def __str__(self) -> str:
         """Return the counts and what they prove, as one line."""
-        parts = [f"{self.database} images searched", f"{self.shortlist} candidates"]
+        parts = [f"{amount(self.database, 'image')} searched", amount(self.shortlist, "candidate")]
         if self.solved or self.pruned:
             parts.append(f"{self.solved} matched, {self.pruned} ruled out by a bound")
         proven = _PROVEN[self.candidates]
@@ -144,11 +146,10 @@ class SearchResult:
         stats, found = self.stats, []
         if stats.wanted is not None and stats.wanted > len(self):
             folded = " (copies of a picture count once)" if any(len(hit.paths) > 1 for hit in self.hits) else ""
-            found.append(f"{stats.wanted} hits were asked for, there are {len(self)}{folded}")
+            found.append(f"{stats.wanted} hits were asked for, there {_be(len(self))} {len(self)}{folded}")
         if stats.shortlist_wanted is not None and stats.shortlist_wanted > stats.shortlist:
-            found.append(
-                f"a shortlist of {stats.shortlist_wanted} was asked for, there are {stats.shortlist} candidates"
-            )
+            there = f"there {_be(stats.shortlist)} {amount(stats.shortlist, 'candidate')}"
+            found.append(f"a shortlist of {stats.shortlist_wanted} was asked for, {there}")
         return found
 
     @property
@@ -158,7 +159,9 @@ class SearchResult:
             return None
         ranks = [str(hit.rank) for hit in self.hits if hit.in_shortlist is False]
         which = (
-            f"{len(ranks)} of the {len(self)} hits: rank {', '.join(ranks)}" if ranks else f"none of {len(self)} hits"
+            f"{len(ranks)} of the {amount(len(self), 'hit')}: rank {', '.join(ranks)}"
+            if ranks
+            else f"none of the {amount(len(self), 'hit')}"
         )
         return f"a shortlist of {self.stats.shortlist_tried} would have missed {which}"
 
@@ -172,6 +175,10 @@ class SearchResult:
         """Return the JSON object of ``semret query --format json``."""
         stats = {**asdict(self.stats), "exact": self.stats.exact}
         return {"query": self.query, "hits": [asdict(hit) for hit in self.hits], "stats": stats}
+
+
+def _be(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _copies(hit: Hit) -> str:
