@@ -77,7 +77,7 @@ def test_strict_makes_a_skip_a_failure(semret, photos):
 def test_dry_run_writes_nothing(semret, photos, tmp_path):
     done = semret("index", "photos", "--dry-run")
     assert done.exit_code == 0
-    assert done.stdout.startswith(f"6 images, 6 of them to embed, into {tmp_path / '.semret'}\n")
+    assert done.stdout.startswith(f"6 images, 6 to embed, into {tmp_path / '.semret'}\n")
     assert "nothing was written" in done.stdout
     assert not (tmp_path / ".semret").exists()
     found = json.loads(semret("index", "photos", "--dry-run", "--format", "json").stdout)

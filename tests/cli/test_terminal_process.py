@@ -146,6 +146,7 @@ def test_without_a_current_folder_absolute_paths_work(tmp_path, photos, tiny_ind
     for arguments, name in (
         (["info"], "the index"),
         (["query", "1.png", *at], "1.png"),
+        (["rerank", "--query", "1.png", "--candidates", "-", *at], "1.png"),
         (["index", "photos", *at], "photos"),
         (["export", "x.tar", *at], "x.tar"),
         (["rsm", "f.npy", "-o", tmp_path / "x.npy"], "f.npy"),

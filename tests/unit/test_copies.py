@@ -124,7 +124,7 @@ def test_exhaustive_search_marks_what_the_shortlist_misses(engine, photos):
         assert full.stats.shortlist_recall == sum(hit.in_shortlist for hit in full) / 4
         assert (full.stats.candidates, full.stats.shortlist_tried) == ("all", 4)
         missed = [str(hit.rank) for hit in full if not hit.in_shortlist]
-        assert full.missed.endswith(f"rank {', '.join(missed)}" if missed else "none of 4 hits")
+        assert full.missed.endswith(f"rank {', '.join(missed)}" if missed else "none of the 4 hits")
         assert [hit.in_shortlist for hit in short] == [None] * 4
         assert short.missed is None
 

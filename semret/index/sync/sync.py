@@ -241,7 +241,9 @@ class _Intake:
         if self._changes is not None:
             return self._changes
         if stopped:
-            raise ImageSearchError("stopped before the first picture was embedded; there is no index yet")
+            raise ImageSearchError(
+                "stopped before the first picture was embedded; there is no index yet, run the same command again"
+            )
         first = self._waiting[0]
         raise ImageSearchError(
             f"none of the {len(self._waiting)} files found is a usable picture; the first, {first.path}: {first.reason}"
