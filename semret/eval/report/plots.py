@@ -275,5 +275,5 @@ def _write_values(axes: Any, matrix: Float64Array, scale: dict[str, Any]) -> Non
     middle = (scale["vmin"] + scale["vmax"]) / 2
     for (row, column), value in np.ndenumerate(matrix):
         dark = value < middle if scale["cmap"] == "viridis" else abs(value) > 0.6 * scale["vmax"]
-        text = f"{value:z+.2f}" if scale["cmap"] == "PuOr" else f"{value:z.2f}"
+        text = f"{value:+z.2f}" if scale["cmap"] == "PuOr" else f"{value:z.2f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
