@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-from semret.eval.reports import machine
+from semret.eval.report.environment import machine
 
 
 def put_between_markers(document: Path, script: str, text: str) -> None:

@@ -6,11 +6,19 @@ faiss. ``semret.open`` is `open_index` by a shorter name, which ``from semret im
 
 from __future__ import annotations
 
-import importlib
-import logging
-from typing import TYPE_CHECKING, Any
+import sys
 
-from semret._version import __version__
+# While Python looks for what ``-m`` names, the current folder comes first: logging.py among somebody's pictures would
+# be taken for Python's own.
+_current = sys.path.pop(0) if sys.argv[:1] == ["-m"] and not sys.flags.safe_path else None
+import importlib  # noqa: E402
+import logging  # noqa: E402
+from typing import TYPE_CHECKING, Any  # noqa: E402
+
+if _current is not None:
+    sys.path.insert(0, _current)
+
+from semret._version import __version__  # noqa: E402
 
 if TYPE_CHECKING:
     from semret.errors import SemretError as SemretError

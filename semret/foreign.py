@@ -2,21 +2,29 @@
 
 A name in an index, a list or a model folder may lead to a pipe without a writer, to an endless device, or to a file
 of twenty gigabytes. Every file that this run did not write itself is opened here.
+
+The current folder may be a folder of pictures that came from anybody, too. Libraries that take files from it unasked
+are kept from seeing one (`hidden`) or the whole of it (`apart`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import io
 import os
 import stat
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from semret.paths import PathLike
+
+T = TypeVar("T")
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -108,7 +116,8 @@ def hidden(name: str) -> Iterator[None]:
     """Hide a file of this name in the current folder from `os.path`, for all threads, during a ``with`` block.
 
     Some libraries read settings from the current folder when they are imported, and that folder may hold pictures and
-    files from anybody. Changing the current folder meanwhile would disturb the other threads, which share it.
+    files from anybody. Changing the current folder meanwhile would disturb the other threads, which share it. See
+    `apart` for what is looked for by others than Python.
 
     Parameters
     ----------
@@ -126,6 +135,70 @@ def hidden(name: str) -> Iterator[None]:
             yield
         finally:
             os.path.exists, os.path.isfile = exists, isfile
+
+
+_CLONE_FS = 0x200
+"""The current folder, in the words of Linux's ``unshare``."""
+
+
+def apart(call: Callable[[], T], *, names: Iterable[str] = ()) -> T:
+    """Call a function on a thread that has another current folder, ``/``, while all others keep theirs.
+
+    For libraries that look for something by a bare name: the linker of the system for shared libraries, which are then
+    run, and loaders of models for a folder that is called like the model.
+
+    Parameters
+    ----------
+    call : callable
+        Takes nothing.
+    names : iterable of str
+        What it may look for. Where a thread cannot have a current folder of its own (systems other than Linux, and
+        containers that forbid ``unshare``), the current folder is searched for these instead.
+
+    Returns
+    -------
+    object
+        What `call` returns.
+
+    Raises
+    ------
+    UnfitFileError
+        If one of `names` lies in the current folder, and could not be kept from `call`.
+    Exception
+        Whatever `call` raises.
+    """
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            if not _moved_apart():
+                _refuse(names)
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, name="semret-apart").start()
+    return outcome.result()
+
+
+def _moved_apart() -> bool:
+    """Give the calling thread a current folder of its own, ``/``; tell whether that could be done."""
+    if sys.platform != "linux":
+        return False
+    try:
+        if ctypes.CDLL(None).unshare(_CLONE_FS):
+            return False
+    except (OSError, AttributeError):
+        return False
+    os.chdir("/")
+    return True
+
+
+def _refuse(names: Iterable[str]) -> None:
+    for name in names:
+        if os.path.lexists(name):
+            what = "in the current folder could be taken for part of a library; change to another folder"
+            raise UnfitFileError(errno.EPERM, what, name)
 
 
 def _check(found: os.stat_result, path: PathLike, most: int | None) -> None:

@@ -78,13 +78,21 @@ def _plain(name: str) -> str:
     return name if name.startswith("-") else re.sub(r" <(path|str)>$", "", name)
 
 
+def _is_relative(name: str) -> bool:
+    """Tell whether what a command was given is looked up from the current folder: no address, and not ``-``."""
+    # In here, for a command's help should not wait for what reads pictures.
+    from semret.index.pictures.sources import STANDARD_INPUT, is_address
+
+    return name != STANDARD_INPUT and not is_address(name) and not Path(name).is_absolute()
+
+
 def _check_absolute(parameters: dict[str, Any]) -> None:
     """Refuse paths that are relative to the current folder, which was deleted."""
     missing = ["the index"] if parameters.get("index", "") is None else []
     values = [value for given in parameters.values() for value in (given if isinstance(given, list) else [given])]
-    missing += [
-        str(value) for value in values if isinstance(value, Path) and str(value) != "-" and not value.is_absolute()
-    ]
+    missing += [str(value) for value in values if isinstance(value, Path) and _is_relative(str(value))]
+    pictures = [*(parameters.get("images") or []), *([parameters["query"]] if "query" in parameters else [])]
+    missing += filter(_is_relative, pictures)
     if missing:
         say(f"semret: the current folder was deleted: change to another, or name {missing[0]} by an absolute path")
         raise typer.Exit(1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from semret.retrieval.results import Hit, SearchResult, Stats
 
 from semret.names import amount
+from semret.retrieval.search.results import Hit, SearchResult, Stats
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 images"), (1, "1 image"), (2, "2 images")])

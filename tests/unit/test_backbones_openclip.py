@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import open_clip
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
 
 from semret.errors import BackboneError, WeightsNotFoundError
 from semret.index.backbones.registry import create_backbone
@@ -141,3 +144,22 @@ def test_unknown_names_are_refused(name: str, complaint: str) -> None:
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsNotFoundError, match=str(tmp_path)):
         create_backbone("clip", weights=tmp_path)
+
+
+def test_a_folder_called_like_a_text_tower_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from semret.index.backbones import openclip
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "a": 1}, unk_token="<unk>"))
+    transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>").save_pretrained("roberta-base")
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    transformers.RobertaConfig(vocab_size=2, **small).save_pretrained("roberta-base")
+    assert open_clip.get_tokenizer("roberta-ViT-B-32").tokenizer.vocab_size == 2
+    with pytest.raises(BackboneError, match="cannot build roberta-ViT-B-32"):
+        openclip.build("roberta-ViT-B-32")
+    tower = openclip.TextTower(torch.nn.Linear(1, 1), "roberta-ViT-B-32")
+    with pytest.raises(BackboneError, match="the tokenizer of roberta-ViT-B-32 cannot be had"):
+        tower(["a"])

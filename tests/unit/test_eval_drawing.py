@@ -81,24 +81,31 @@ def test_no_display_and_no_backend_of_the_user_is_asked(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_matplotlibrc_of_the_current_folder_changes_nothing(tmp_path):
+@pytest.mark.parametrize("kind", ["settings", "pipe", "device", "another encoding"])
+def test_a_matplotlibrc_of_the_current_folder_changes_nothing(tmp_path, kind):
     assert draw_elsewhere(tmp_path).returncode == 0
     plain = (tmp_path / "figure.png").read_bytes()
-    (tmp_path / "matplotlibrc").write_text(
-        "text.usetex: True\nfont.size: 30\nsavefig.dpi: 10\nfigure.facecolor: red\n", encoding="utf-8"
-    )
+    planted = tmp_path / "matplotlibrc"
+    if kind == "pipe":
+        os.mkfifo(planted)
+    elif kind == "device":
+        planted.symlink_to("/dev/zero")
+    elif kind == "another encoding":
+        planted.write_bytes(b"font.family: \xff\xfe\n")
+    else:
+        settings = "text.usetex: True\nfont.size: 30\nsavefig.dpi: 10\nfigure.facecolor: red\n"
+        planted.write_text(settings, encoding="utf-8")
     done = draw_elsewhere(tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "figure.png").read_bytes() == plain
 
 
-@pytest.mark.parametrize("hindrance", ["backend", "pipe", "encoding"])
+@pytest.mark.parametrize("hindrance", ["backend", "encoding"])
 def test_what_keeps_matplotlib_from_loading_is_said_in_one_line(tmp_path, hindrance):
-    environment = {"MPLBACKEND": "no-such"} if hindrance == "backend" else {}
-    if hindrance == "pipe":
-        os.mkfifo(tmp_path / "matplotlibrc")
-    elif hindrance == "encoding":
-        (tmp_path / "matplotlibrc").write_bytes(b"font.family: \xff\xfe\n")
+    environment = {"MPLBACKEND": "no-such"}
+    if hindrance == "encoding":
+        (tmp_path / "mine").write_bytes(b"font.family: \xff\xfe\n")
+        environment = {"MATPLOTLIBRC": str(tmp_path / "mine")}
     done = draw_elsewhere(
         tmp_path, environment,
         "from semret.errors import MissingDependencyError\nfrom semret.eval.report.drawing import load_matplotlib\n"

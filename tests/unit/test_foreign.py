@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from semret.foreign import UnfitFileError, open_regular, read_regular
+from semret import foreign
+from semret.foreign import UnfitFileError, apart, open_regular, read_regular
 
 
 def test_reads_a_regular_file_up_to_its_limit(tmp_path: Path) -> None:
@@ -57,3 +61,39 @@ def test_a_file_that_grows_without_telling_its_length_is_cut(tmp_path: Path) -> 
     # Files of /proc claim a length of nought.
     with pytest.raises(UnfitFileError, match="expected at most 10"):
         read_regular("/proc/self/maps", most=10)
+
+
+def test_what_is_called_apart_sees_another_current_folder_and_all_others_keep_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def look() -> tuple[str, bool]:
+        inside.set()
+        go_on.wait(10)
+        return str(Path.cwd()), os.path.lexists("planted")
+
+    (tmp_path / "planted").mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(apart, look)
+        inside.wait(10)
+        assert Path.cwd() == tmp_path
+        go_on.set()
+        folder, sees = asked.result()
+    assert (folder, sees) == (("/", False) if sys.platform == "linux" else (str(tmp_path), True))
+    assert Path.cwd() == tmp_path
+    with pytest.raises(KeyError, match="gone"):
+        apart(lambda: {}["gone"])
+
+
+def test_where_it_cannot_be_called_apart_planted_names_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(foreign, "_moved_apart", lambda: False)
+    assert apart(os.getcwd, names=["some/model"]) == str(tmp_path)
+    (tmp_path / "some").mkdir()
+    (tmp_path / "some" / "model").symlink_to("nowhere")
+    with pytest.raises(UnfitFileError, match="in the current folder could be taken for part of a library"):
+        apart(os.getcwd, names=["some/model"])

@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from semret.errors import MissingDependencyError, cut_text
-from semret.foreign import open_regular
+from semret.foreign import hidden
 
 Draw = Callable[[Path], None]
 """Draws a figure or a page into the file of this name."""
-
-_MOST_BYTES = 1 << 20
-"""A matplotlibrc is a few kilobytes."""
 
 _LONGEST = 300
 """Characters of an error of matplotlib's that are told."""
@@ -37,29 +34,17 @@ def load_matplotlib() -> Any:
         If it is not installed, or fails to load because of its settings or surroundings; the message names the cause.
     """
     if "matplotlib" not in sys.modules:
-        _look_at_settings()
         _need_a_folder()
     try:
-        import matplotlib
-        import matplotlib.backends.backend_agg
-        import matplotlib.figure
+        with hidden("matplotlibrc"):
+            import matplotlib
+            import matplotlib.backends.backend_agg
+            import matplotlib.figure
     except ImportError as error:
         raise MissingDependencyError(f"matplotlib cannot be imported ({error}); reinstall semret") from error
-    except Exception as error:  # an unknown MPLBACKEND, a matplotlibrc in another encoding, a full temporary folder
+    except Exception as error:  # an unknown MPLBACKEND, the user's matplotlibrc in another encoding, a full disk
         raise MissingDependencyError(f"matplotlib does not load: {cut_text(error, _LONGEST)}") from error
     return matplotlib
-
-
-def _look_at_settings() -> None:
-    """Refuse a matplotlibrc in the current folder, which matplotlib would read, if it is a pipe or far too long."""
-    try:
-        open_regular("matplotlibrc", most=_MOST_BYTES).close()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise MissingDependencyError(
-            f"matplotlib would read matplotlibrc in the current folder, which is {error.strerror}; remove it"
-        ) from error
 
 
 def _need_a_folder() -> None:

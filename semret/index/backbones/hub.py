@@ -218,15 +218,27 @@ def _another_revision(
 
 def _snapshots(repository: str) -> list[str]:
     """Return the commits of a repository that are cached, the latest first."""
-    from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repository, repo_type="model"), "snapshots")
+    cache = _cache()
+    if cache is None:
+        return []
+    folder = cache / repo_folder_name(repo_id=repository, repo_type="model") / "snapshots"
     try:
         found = [(-entry.stat().st_mtime_ns, entry.name) for entry in folder.iterdir()]
     except OSError:
         return []
     return [name for _, name in sorted(found)]
+
+
+def _cache() -> Path | None:
+    """Return the folder of the Hugging Face cache, or None where nobody knows the home folder that it would be in.
+
+    Its library then takes a folder named ``~`` in the current folder, which may be anybody's.
+    """
+    from huggingface_hub import constants
+
+    return None if constants.HF_HUB_CACHE.startswith("~") else Path(constants.HF_HUB_CACHE)
 
 
 def _snapshot(repository: str, revision: str | None, names: Sequence[str]) -> Checkpoint | None:
@@ -252,6 +264,8 @@ def _of_cache(file: Path) -> Checkpoint:
 def _cached(repository: str, name: str, revision: str | None) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
+    if _cache() is None:
+        return None
     file = try_to_load_from_cache(repository, name, revision=revision)
     return Path(file) if isinstance(file, str) else None
 
@@ -304,6 +318,8 @@ def _unreachable(repository: str) -> str:
     """
     from huggingface_hub import constants, get_session, hf_hub_url
 
+    if _cache() is None:
+        return "there is no home folder to keep a download in (set HF_HOME to a folder of yours)"
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
     try:
@@ -314,12 +330,12 @@ def _unreachable(repository: str) -> str:
 
 
 def _advice(repository: str, revision: str | None, backbone: str, reason: str) -> str:
-    from huggingface_hub import constants
-
+    cache = _cache()
+    where = f"not in {cache}, and {reason}" if cache else reason
     pin = f" --revision {revision}" if revision and revision != "main" else ""
     folder = repository.partition("/")[2]
     return (
-        f"no weights for {backbone} ({repository}): not in {constants.HF_HUB_CACHE}, and {reason}; "
+        f"no weights for {backbone} ({repository}): {where}; "
         f"on a machine with a network run: hf download {repository}{pin} --local-dir {folder}, "
         f"copy that folder here and give --weights {folder}; --model efficientnet-lite0 needs no download"
     )

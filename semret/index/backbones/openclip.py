@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from semret.errors import BackboneError, cut_text
+from semret.foreign import apart
 from semret.index.backbones.hub import Checkpoint, hub_checkpoint, local_checkpoint
 from semret.index.backbones.layers import Outputs, Wiring, find_blocks
 from semret.index.backbones.network import TorchBackbone
@@ -137,20 +138,32 @@ def build(architecture: str, tag: str = "", *, size: tuple[int, int] | None = No
     quick = bool(open_clip.get_pretrained_cfg(architecture, tag).get("quick_gelu", False)) if tag else False
     with _quiet():
         try:
-            network: nn.Module = open_clip.create_model(
+            network: nn.Module = _apart(
                 architecture,
-                pretrained=None,
-                device=device,
-                force_quick_gelu=quick,
-                force_image_size=size,
-                pretrained_hf=False,
-                pretrained_image=False,
+                lambda: open_clip.create_model(
+                    architecture,
+                    pretrained=None,
+                    device=device,
+                    force_quick_gelu=quick,
+                    force_image_size=size,
+                    pretrained_hf=False,
+                    pretrained_image=False,
+                ),
             )
         except Exception as error:  # among others whatever its own downloads of text towers raise
             reason = cut_text(error)
             hint = "; leave --size out" if size is not None else ""
             raise BackboneError(f"open_clip cannot build {architecture}: {reason}{hint}") from error
     return network
+
+
+def _apart(architecture: str, call: Callable[[], Any]) -> Any:
+    """Call a function of open_clip where no folder called like a text tower or tokenizer of its is taken for that."""
+    import open_clip
+
+    text = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {})
+    names = [text.get(key) for key in ("hf_model_name", "hf_tokenizer_name")]
+    return apart(call, names=[name for name in names if name])
 
 
 @contextlib.contextmanager
@@ -319,7 +332,7 @@ class TextTower:
 
         if self._tokenizer is None:
             try:
-                self._tokenizer = open_clip.get_tokenizer(self._architecture)
+                self._tokenizer = _apart(self._architecture, lambda: open_clip.get_tokenizer(self._architecture))
             except (OSError, ValueError, ImportError) as error:
                 reason = cut_text(error)
                 raise BackboneError(f"the tokenizer of {self._architecture} cannot be had: {reason}") from error

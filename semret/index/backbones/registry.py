@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from semret.errors import ArgumentError, UnknownNameError
 from semret.forked import settle_torch
+from semret.index.backbones.libraries import load_adapter
 from semret.index.backbones.spec import AUTOCASTS, Backbone, BackboneSpec, Family, Geometry, LoadOptions
 from semret.index.backbones.table import BACKBONES
 
@@ -157,5 +157,5 @@ def create_backbone(
         autocast=dtype,
     )
     settle_torch()
-    adapter = cast(Adapter, importlib.import_module(_ADAPTERS[spec.family]))
+    adapter = cast(Adapter, load_adapter(_ADAPTERS[spec.family]))
     return adapter.load(spec, options)
