@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
-Float16Array: TypeAlias = NDArray[np.float16]
 Float32Array: TypeAlias = NDArray[np.float32]
 Float64Array: TypeAlias = NDArray[np.float64]
 IndexVector: TypeAlias = NDArray[np.intp]

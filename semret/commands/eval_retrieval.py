@@ -247,7 +247,7 @@ def _settings(
     frame: str | None,
 ) -> RetrievalSettings:
     from semret.eval.experiments.retrieval_report import RetrievalSettings
-    from semret.retrieval.similarity.kernels import check_modes
+    from semret.retrieval.similarity.names import check_modes
 
     chosen = RetrievalSettings(
         kernels=names(kernels, "--kernels"),

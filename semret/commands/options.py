@@ -20,7 +20,7 @@ class ReportFormat(StrEnum):
 
 
 class Kernel(StrEnum):
-    """The names of `semret.retrieval.similarity.kernels.KERNELS`."""
+    """The names of `semret.retrieval.similarity.names.KERNELS`."""
 
     cosine = "cosine"
     linear = "linear"
@@ -28,7 +28,7 @@ class Kernel(StrEnum):
 
 
 class Invariance(StrEnum):
-    """The names of `semret.retrieval.similarity.kernels.INVARIANCES`."""
+    """The names of `semret.retrieval.similarity.names.INVARIANCES`."""
 
     permutation = "permutation"
     none = "none"
@@ -37,7 +37,7 @@ class Invariance(StrEnum):
 
 
 class Centering(StrEnum):
-    """The names of `semret.retrieval.similarity.kernels.CENTERINGS`."""
+    """The names of `semret.centers.CENTERINGS`."""
 
     channel = "channel"
     position = "position"

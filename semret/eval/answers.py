@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
+from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
+from semret.centers import Center, mean_map
 from semret.errors import ArgumentError
-from semret.eval.ranking import rank_rows, score_maxsim
+from semret.eval.ranking import rank_rows
 from semret.progress import Progress
 from semret.retrieval.search.candidates import Query, TokenSource
+from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.search.rerank import rerank_stream
-from semret.retrieval.similarity.kernels import check_modes, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.kernels import kernel_score, median_bandwidth, rbf
 from semret.retrieval.similarity.maps import Maps, prepare
+from semret.retrieval.similarity.maxsim import maxsim_scores
+from semret.retrieval.similarity.names import check_modes
 
 CHUNK_BYTES = 96 << 20
 """Tokens of the database held at once, as float32."""
 
 BLOCK_BYTES = 384 << 20
 """Tokens of the queries held at once, as float32; the database is read once for each block."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatabaseCenter:
-    """What is subtracted from queries and database: means of the database."""
-
-    channel: Float32Array | None = None
-    position: Float32Array | None = None
-    pooled: Float32Array | None = None
-
-    @property
-    def tokens(self) -> Float32Array | None:
-        """What is subtracted from token maps, (C,) or (S, C)."""
-        return self.channel if self.position is None else self.position
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +55,7 @@ class Answers:
     seconds: float = 0.0
 
 
-def measure_center(database: TokenSource, mode: str) -> DatabaseCenter:
+def measure_center(database: TokenSource, mode: str) -> Center:
     """Average the database: per channel, per position and channel, or not at all.
 
     Parameters
@@ -76,15 +66,15 @@ def measure_center(database: TokenSource, mode: str) -> DatabaseCenter:
         The paper's experiments use ``position``. Except for ``none``, pooled embeddings are centred too.
     """
     if mode == "none":
-        return DatabaseCenter()
-    pooled = np.asarray(database.pooled, dtype=np.float64).mean(axis=0).astype(np.float32)
+        return Center()
     if mode == "channel":
-        channel = np.asarray(database.means, dtype=np.float64).mean(axis=0).astype(np.float32)
-        return DatabaseCenter(channel=channel, pooled=pooled)
-    total = np.zeros(database.shape)
-    for rows in chunks(len(database.ids), database.shape, CHUNK_BYTES):
-        total += database.read(rows).sum(axis=0, dtype=np.float64)
-    return DatabaseCenter(position=(total / len(database.ids)).astype(np.float32), pooled=pooled)
+        # All maps have equally many tokens: the mean of their mean tokens is that of all tokens.
+        parts: Iterable[FloatArray] = [np.asarray(database.means)[:, None]]
+    else:
+        parts = (database.read(rows) for rows in chunks(len(database.ids), database.shape, CHUNK_BYTES))
+    mean = mean_map(parts, mode, "the database")
+    pooled = np.asarray(database.pooled, dtype=np.float64).mean(axis=0).astype(np.float32)
+    return Center(mode=mode, pooled=pooled, **{mode: None if mean is None else mean.astype(np.float32)})
 
 
 def find_answers(
@@ -171,7 +161,7 @@ class _Search:
         allowed: NDArray[np.bool_],
         k: int,
         kernels: list[str],
-        center: DatabaseCenter,
+        center: Center,
         threads: int | None,
     ) -> None:
         self.queries, self.database, self.allowed = queries, database, allowed
@@ -211,7 +201,7 @@ class _Search:
         for block, ones in self._blocks():
             for rows, manys in self._database_maps():
                 for offset, query in enumerate(block):
-                    for kernel, row in score_maxsim(ones[offset : offset + 1], manys, self.kernels).items():
+                    for kernel, row in maxsim_scores(ones[offset : offset + 1], manys, self.kernels).items():
                         scores[kernel][query, rows] = row
                 self._advance(len(block) * len(rows))
         if "rbf" not in scores:
@@ -240,17 +230,10 @@ class _Search:
                 Query(tokens=tokens, excluded=np.flatnonzero(~self.allowed[query]).astype(np.int64))
                 for query, tokens in zip(block, self.queries.read(block), strict=True)
             ]
+            options = RerankOptions(k=self.k, kernel=kernel, solver=solver, threads=self.threads, prune=prune)
+            progress = self._advance_by(len(block))
             ranked = rerank_stream(
-                questions,
-                self._stream(),
-                k=self.k,
-                kernel=kernel,
-                solver=solver,
-                center=self.center,
-                sigma=sigma,
-                threads=self.threads,
-                prune=prune,
-                progress=self._advance_by(len(block)),
+                questions, self._stream(), options, center=self.center, sigma=sigma, progress=progress
             )
             for query, answer in zip(block, ranked, strict=True):
                 rows[query, : len(answer.rows)] = answer.rows

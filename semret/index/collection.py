@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
+from semret.centers import CENTERINGS, Center
 from semret.errors import ArgumentError, IndexCorruptError, UnknownNameError
-from semret.index.features import Center, FeatureRows, StoredTokens
+from semret.index.features import FeatureRows, StoredTokens
 from semret.index.location import Root, absolute, default_index_path, find_index
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
@@ -32,7 +33,6 @@ from semret.index.vectors import (
 )
 
 __all__ = [
-    "Center",
     "Collection",
     "FeatureRows",
     "StoredTokens",
@@ -40,8 +40,6 @@ __all__ = [
     "find_index",
     "open_collection",
 ]
-
-CENTERS = ("channel", "position", "none")
 
 
 class Collection:
@@ -273,8 +271,8 @@ class Collection:
         UnknownNameError
             If there is no such mode.
         """
-        if mode not in CENTERS:
-            raise UnknownNameError(f"unknown centring {mode!r}; choose one of {', '.join(CENTERS)}")
+        if mode not in CENTERINGS:
+            raise UnknownNameError(f"unknown centring {mode!r}; choose one of {', '.join(CENTERINGS)}")
         if mode == "none" or not len(self):
             return Center(mode=mode)
         pooled = self._pooled_mean.astype(np.float32)

@@ -1,8 +1,7 @@
-"""What a collection gives out: its centre, its features row by row, and candidates for a rerank."""
+"""What a collection gives out: its features row by row, and candidates for a rerank."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,27 +13,6 @@ from semret.index.store.segments import columns
 
 if TYPE_CHECKING:
     from semret.index.collection import Collection
-
-
-@dataclass(frozen=True, kw_only=True)
-class Center:
-    """What is subtracted from tokens and pooled embeddings before they are compared.
-
-    Attributes
-    ----------
-    mode : {"channel", "position", "none"}
-    channel : ndarray of shape (C,), float32, or None
-        Mean over all images and positions; for mode ``channel``.
-    position : ndarray of shape (S, C), float32, or None
-        Mean over all images; for mode ``position``.
-    pooled : ndarray of shape (D,), float32, or None
-        Mean pooled embedding; None for mode ``none``.
-    """
-
-    mode: str
-    channel: Float32Array | None = None
-    position: Float32Array | None = None
-    pooled: Float32Array | None = None
 
 
 class FeatureRows:

@@ -7,6 +7,7 @@ import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
 from semret.retrieval.search.candidates import InMemoryTokens, Query
+from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.search.rerank import rerank
 
 TOKENS = np.array([[[3.0, 0.0], [0.0, 4.0]], [[1.0, 1.0], [1.0, 1.0]]])
@@ -37,13 +38,13 @@ def test_half_precision_is_summed_in_double():
 
 def test_ids_decide_ties_and_pooled_embeddings_may_be_given():
     source = InMemoryTokens(np.stack([TOKENS[0]] * 3), ids=[30, 10, 20], pooled=[[1.0], [2.0], [-1.0]])
-    assert rerank(Query(tokens=TOKENS[0]), source, k=3).rows.tolist() == [1, 2, 0]
+    assert rerank(Query(tokens=TOKENS[0]), source, RerankOptions(k=3)).rows.tolist() == [1, 2, 0]
     query = Query(tokens=TOKENS[0], pooled=np.array([1.0]))
-    assert rerank(query, source, k=3, kernel="linear", invariance="pooled").rows.tolist() == [1, 0, 2]
+    assert rerank(query, source, RerankOptions(k=3, kernel="linear", invariance="pooled")).rows.tolist() == [1, 0, 2]
 
 
 def test_no_candidates_have_no_best():
-    assert rerank(Query(tokens=TOKENS[0]), InMemoryTokens(TOKENS[:0]), k=3).rows.tolist() == []
+    assert rerank(Query(tokens=TOKENS[0]), InMemoryTokens(TOKENS[:0]), RerankOptions(k=3)).rows.tolist() == []
 
 
 def test_what_is_no_set_of_maps_is_refused():
@@ -64,4 +65,4 @@ def test_what_is_no_set_of_maps_is_refused():
 def test_values_that_are_not_finite_are_refused_by_the_rerank_that_reads_them():
     source = InMemoryTokens(np.array([[[np.nan, 1.0]], [[np.inf, 1.0]]]))
     with pytest.raises(NonFiniteError, match="the candidates' tokens"):
-        rerank(Query(tokens=np.ones((1, 2))), source, k=2)
+        rerank(Query(tokens=np.ones((1, 2))), source, RerankOptions(k=2))

@@ -22,7 +22,7 @@ from semret.eval.report.reports import Report, Table, file_name, show
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
-from semret.retrieval.similarity.kernels import check_modes
+from semret.retrieval.similarity.names import check_modes
 
 
 @dataclass(frozen=True, kw_only=True)

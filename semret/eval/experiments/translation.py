@@ -32,7 +32,7 @@ from semret.eval.separation import Separation, separate, split_pairs
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress
-from semret.retrieval.similarity.kernels import check_modes
+from semret.retrieval.similarity.names import check_modes
 
 INVARIANCES = ("none", "permutation")
 

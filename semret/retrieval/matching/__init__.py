@@ -6,7 +6,6 @@ its value is :math:`\sum_i A_{i,\pi(i)}` (equation 4 asks for the largest). Larg
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import numpy as np
@@ -135,7 +134,9 @@ def match_batch(
     ShapeError, NonFiniteError, UnknownNameError, ArgumentError
         See `match`.
     """
-    chosen = _solver(solver)
+    chosen = SOLVERS.get(solver)
+    if chosen is None:
+        raise UnknownNameError.among("solver", solver, list(SOLVERS))
     settings = chosen.settings(options)
     array = _checked(affinities)
     if chosen.name == "auction":
@@ -169,14 +170,6 @@ def upper_bounds(affinities: ArrayLike, *, effort: str, threads: int | None = No
         If the affinities or the effort are not as described.
     """
     return AuctionBatch(_checked(affinities), threads=threads).tighten(effort)
-
-
-def _solver(name: str) -> Solver:
-    if name in SOLVERS:
-        return SOLVERS[name]
-    close = difflib.get_close_matches(str(name), SOLVERS, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise UnknownNameError(f"solver {name!r} is unknown, expected one of {', '.join(SOLVERS)}{hint}")
 
 
 def _checked(affinities: ArrayLike) -> FloatArray:

@@ -7,6 +7,7 @@ the better part of one.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 from collections import deque
@@ -89,6 +90,30 @@ def _helpers() -> ThreadPoolExecutor:
 if hasattr(os, "register_at_fork"):
     # Threads do not come along into a child process.
     os.register_at_fork(after_in_child=_helpers.cache_clear)
+
+
+def in_threads(work: Callable[[int, int], None], items: int, threads: int | None) -> None:
+    """Call ``work(start, stop)`` for slices that together are ``range(items)``, on several threads at a time.
+
+    Parameters
+    ----------
+    work : callable
+        Called once for each slice; once with ``(0, items)`` on one thread, also where `items` is 0.
+    items : int
+    threads : int or None
+        None takes all processors.
+
+    Raises
+    ------
+    ArgumentError
+        If `threads` is below 1.
+    """
+    count = min(available_threads(threads), items)
+    if count <= 1:
+        work(0, items)
+        return
+    edges = np.linspace(0, items, min(4 * count, items) + 1).astype(int).tolist()
+    share_out(lambda part: work(*part), list(itertools.pairwise(edges)), count)
 
 
 def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: int, threads: int | None) -> bool:

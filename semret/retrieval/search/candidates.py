@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, as_array, require_ndim
+from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array, require_ndim
 from semret.errors import ShapeError
 
 
@@ -77,11 +77,12 @@ class InMemoryTokens:
     Two pictures of two tokens each; the second is the query with its tokens exchanged.
 
     >>> import numpy as np
+    >>> from semret.retrieval.search.options import RerankOptions
     >>> from semret.retrieval.search.rerank import rerank
     >>> source = InMemoryTokens(np.array([[[1.0, 1.0], [1.0, 1.0]], [[0.0, 2.0], [1.0, 0.0]]]), ids=[7, 9])
     >>> source.norms.tolist(), source.means.tolist()
     ([2.0, 2.23606797749979], [[1.0, 1.0], [0.5, 1.0]])
-    >>> found = rerank(Query(tokens=np.array([[1.0, 0.0], [0.0, 2.0]])), source, k=1)
+    >>> found = rerank(Query(tokens=np.array([[1.0, 0.0], [0.0, 2.0]])), source, RerankOptions(k=1))
     >>> source.ids[found.rows].tolist(), found.scores.tolist()
     ([9], [1.0])
     """
@@ -123,31 +124,6 @@ class InMemoryTokens:
         ndarray of shape (n, S, C)
         """
         return self.tokens[rows]
-
-
-class Center(Protocol):
-    """What is subtracted from the maps of queries and candidates alike."""
-
-    @property
-    def channel(self) -> Float32Array | None:
-        """One vector for all positions, (C,)."""
-
-    @property
-    def position(self) -> Float32Array | None:
-        """One vector for each position, (S, C)."""
-
-    @property
-    def pooled(self) -> Float32Array | None:
-        """What is subtracted from pooled embeddings, (D,)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoCenter:
-    """The centre that subtracts nothing."""
-
-    channel: None = None
-    position: None = None
-    pooled: None = None
 
 
 @dataclass(frozen=True, kw_only=True)

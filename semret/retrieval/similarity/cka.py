@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from semret.arrays import Float64Array, as_array, require_finite, require_ndim
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
-from semret.retrieval.similarity.kernels import check_name
+from semret.retrieval.similarity.names import check_name
 
 ESTIMATORS = ("biased", "unbiased")
 """Estimators of HSIC; the first is the default."""

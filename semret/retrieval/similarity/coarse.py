@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, Float64Array, FloatArray
 from semret.errors import NonFiniteError
 from semret.retrieval.native import Native
+from semret.retrieval.native.threads import in_threads
 from semret.retrieval.native.tiles import COLUMNS, ROWS
-from semret.retrieval.similarity.products import in_threads
 
 _KERNELS = "semret.retrieval.similarity.coarse_loops"
 _convert_many = Native(_KERNELS, "convert_many")

@@ -6,43 +6,12 @@ follow from three numbers: the matched inner product ``m`` and the squared Frobe
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from semret.arrays import Float64Array
-from semret.errors import ArgumentError, NonFiniteError, UnknownNameError
-
-KERNELS = ("cosine", "linear", "rbf")
-"""Names of the kernels; the first is the default."""
-
-INVARIANCES = ("permutation", "none", "maxsim", "pooled")
-"""What a comparison may disregard; the first, matched positions, is the default."""
-
-CENTERINGS = ("channel", "position", "none")
-"""What is subtracted from every map before it is compared; the first is the default of a search."""
-
-
-def check_modes(kernel: str, invariance: str, center: str = "none", solver: str = "auction") -> None:
-    """Raise UnknownNameError unless all four are known names; the message offers close matches."""
-    from semret.retrieval.matching import SOLVERS
-
-    check_name("kernel", kernel, KERNELS)
-    check_name("invariance", invariance, INVARIANCES)
-    check_name("center", center, CENTERINGS)
-    check_name("solver", solver, SOLVERS)
-
-
-def check_name(role: str, name: str, known: Iterable[str]) -> None:
-    """Raise UnknownNameError unless `name` is one of `known`."""
-    names = list(known)
-    if name in names:
-        return
-    close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise UnknownNameError(f"{role} {name!r} is unknown, expected one of {', '.join(names)}{hint}")
+from semret.errors import ArgumentError, NonFiniteError
+from semret.retrieval.similarity.names import KERNELS, check_name
 
 
 def kernel_score(

@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, require_finite, require_ndim
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
+from semret.retrieval.matching import match_batch
+from semret.retrieval.native.threads import in_threads
+from semret.retrieval.similarity.products import float_affinities, matched_product, squares
 
 AFFINITY_BYTES = 64 << 20
 """Affinities held at once while one map is compared with many."""
@@ -88,8 +91,6 @@ def prepare(
     NonFiniteError
         If a value is NaN or infinite, as given or once it is centred.
     """
-    from semret.retrieval.similarity.products import in_threads, squares
-
     tokens = as_array(tokens, name)
     require_ndim(tokens, 3, name, "(n, S, C)")
     if 0 in tokens.shape[1:]:
@@ -188,9 +189,6 @@ def match_maps(
     solver, threads, **options
         See `semret.retrieval.matching.match_batch`.
     """
-    from semret.retrieval.matching import match_batch
-    from semret.retrieval.similarity.products import matched_product
-
     matched, bounds = np.empty(len(candidates)), np.empty(len(candidates))
     assignments = np.empty((len(candidates), query.tokens.shape[1]), dtype=np.intp)
     exact = True
@@ -221,8 +219,6 @@ def affinities(
     The affinity is in units of `unit`, a power of two that is 1 unless the norms are so large or small that products
     would leave the range of float32.
     """
-    from semret.retrieval.similarity.products import float_affinities
-
     positions, other = query.tokens.shape[1], candidates.tokens.shape[1]
     step = max(1, AFFINITY_BYTES // (positions * other * query.tokens.itemsize))
     for start in range(0, len(candidates), step):

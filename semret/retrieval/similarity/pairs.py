@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, as_tokens
+from semret.arrays import Float64Array, IndexVector, as_tokens
 from semret.errors import ArgumentError, ShapeError
-from semret.retrieval.similarity.kernels import check_modes, checked_scores, kernel_score, median_bandwidth, rbf
-from semret.retrieval.similarity.maps import Maps, affinities, check_kernel, in_units_of_input, match_maps, prepare
+from semret.retrieval.similarity.kernels import checked_scores, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
+from semret.retrieval.similarity.maxsim import maxsim_scores
+from semret.retrieval.similarity.names import check_modes
+from semret.retrieval.similarity.products import matched_product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,58 +135,6 @@ def matched_similarity(
     )
 
 
-def similarities(
-    query: ArrayLike,
-    candidates: ArrayLike,
-    *,
-    kernel: str = "cosine",
-    invariance: str = "permutation",
-    solver: str = "auction",
-    center: ArrayLike | None = None,
-    sigma: float | None = None,
-    threads: int | None = None,
-    **options: Any,
-) -> Float64Array:
-    r"""Measure the similarity of one token map with each of many.
-
-    Parameters
-    ----------
-    query : array_like of shape (Sq, C)
-    candidates : array_like of shape (K, Sd, C)
-    sigma : float or None
-        By default :math:`\sigma^2` is the median, over the candidates, of the mean squared distance over all
-        matchings.
-    threads : int or None
-        Threads of the solver; None takes all.
-    kernel, invariance, solver, center, **options
-        See `matched_similarity`.
-
-    Returns
-    -------
-    ndarray of shape (K,), float64
-        Equal to `matched_similarity` of each pair (rbf: with this sigma). Empty for no candidates.
-
-    Raises
-    ------
-    ShapeError, NonFiniteError, UnknownNameError, ArgumentError
-        See `matched_similarity`.
-    """
-    check_modes(kernel, invariance, solver=solver)
-    one = prepare(as_tokens(query, "query")[None], center)
-    many = prepare(as_array(candidates, "candidates"), center, "candidates")
-    if len(many) == 0:
-        return np.zeros(0)
-    check_comparable(one, many, invariance)
-    check_kernel(kernel, one, many)
-    if kernel == "rbf" and sigma is None:
-        sigma = default_sigma(one, many, invariance)
-    if invariance == "permutation":
-        matched = match_maps(one, many, solver=solver, threads=threads, **options).matched
-        return matched_scores(one, many, matched, kernel=kernel, sigma=sigma)
-    _refuse_options(options, invariance)
-    return unmatched_scores(one, many, kernel=kernel, invariance=invariance, sigma=sigma)
-
-
 def check_comparable(a: Maps, b: Maps, invariance: str) -> None:
     """Raise ShapeError unless the maps agree in channels and, for invariance none, in positions."""
     check_shapes(a.tokens.shape[1:], b.tokens.shape[1:], invariance)
@@ -257,7 +208,7 @@ def unmatched_scores(
         return matched_scores(query, candidates, inner, kernel=kernel, sigma=sigma)
     if invariance == "pooled":
         return pooled_scores(query.means[0], candidates.means, kernel=kernel, sigma=sigma)
-    found = maxsim_scores(query, candidates, kernel)
+    found = maxsim_scores(query, candidates, [kernel])[kernel]
     if kernel == "linear":
         found = in_units_of_input(found, query.exponents, candidates.exponents)
     return checked_scores(rbf(found, sigma) if kernel == "rbf" else found, kernel)
@@ -265,7 +216,7 @@ def unmatched_scores(
 
 def _unmatched_product(query: Maps, other: Maps, invariance: str) -> float:
     if invariance == "maxsim":
-        inner = maxsim_scores(query, other, "linear")
+        inner = maxsim_scores(query, other, ["linear"])["linear"]
     else:
         inner = (position_products if invariance == "none" else pooled_products)(query, other)
     return float(in_units_of_input(inner, query.exponents, other.exponents)[0])
@@ -273,8 +224,6 @@ def _unmatched_product(query: Maps, other: Maps, invariance: str) -> float:
 
 def position_products(query: Maps, candidates: Maps) -> Float64Array:
     """Return the inner product of one map with each of many, position by position (equation 3), (n,)."""
-    from semret.retrieval.similarity.products import matched_product
-
     positions = np.arange(query.tokens.shape[1])
     return np.array([matched_product(query.tokens[0], tokens, positions) for tokens in candidates.tokens])
 
@@ -291,62 +240,3 @@ def pooled_scores(
     one, many = query.astype(np.float64), candidates.astype(np.float64)
     squares = np.einsum("d,d->", one, one), np.einsum("nd,nd->n", many, many)
     return kernel_score(kernel, np.einsum("nd,d->n", many, one), *squares, sigma=sigma)
-
-
-def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
-    """Late interaction of one map with many (n,), in the units of the maps; for rbf the squared distance itself.
-
-    The affinity chooses each token's best token; float64 products of the chosen pairs count.
-    """
-    from semret.retrieval.similarity.products import row_products
-
-    if kernel == "cosine":
-        query, candidates = _levelled(query), _levelled(candidates)
-    own = query.token_squares[0]
-    found = np.empty(len(candidates))
-    for rows, affinity, unit in affinities(query, candidates):
-        for row, products in enumerate(affinity, start=rows.start):
-            squares = candidates.token_squares[row]
-            best = _best_tokens(products, squares, unit, kernel)
-            dots = row_products(query.tokens[0], candidates.tokens[row], best)
-            if kernel == "cosine":
-                found[row] = kernel_score("cosine", dots, own, squares[best]).mean()
-            elif kernel == "rbf":
-                found[row] = np.maximum(own + squares[best] - 2 * dots, 0.0).sum()
-            else:
-                found[row] = dots.sum()
-    return found
-
-
-def _levelled(maps: Maps) -> Maps:
-    """Bring tokens of very different lengths to about one, by powers of two, on which no cosine depends.
-
-    Other maps stay as they are, bit for bit.
-    """
-    from semret.retrieval.similarity.products import squares
-
-    known = maps.token_squares
-    extreme = ~(known > known.max(axis=1, keepdims=True, initial=0.0) * 2.0**-100).all(axis=1)
-    if not extreme.any():
-        return maps
-    exponents = np.where(extreme[:, None], np.frexp(np.abs(maps.tokens).max(axis=2))[1], 0)
-    tokens: FloatArray = np.ldexp(maps.tokens, -exponents[:, :, None])
-    found = squares(tokens)
-    return replace(maps, tokens=tokens, token_squares=found, squared_norms=found.sum(axis=1))
-
-
-def _best_tokens(products: FloatArray, squares: Float64Array, unit: float, kernel: str) -> IndexVector:
-    """Return, for each row of `products` in units of `unit`, the first column of largest cosine, product or nearness.
-
-    `products` is overwritten.
-    """
-    if kernel == "cosine":
-        norms = np.sqrt(squares)
-        longest = float(norms.max(initial=0.0))
-        # Only proportions count. A token of norm 0 has products of 0 and stays there.
-        inverse = np.divide(longest, norms, out=np.zeros_like(norms), where=norms > longest * 1e-30)
-        products *= inverse.astype(products.dtype)
-    elif kernel == "rbf":
-        products *= 2
-        products -= (squares / unit).astype(products.dtype)
-    return np.asarray(products.argmax(axis=1))

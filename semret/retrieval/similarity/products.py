@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector
 from semret.retrieval.native import Native
-from semret.retrieval.native.threads import available_threads, share_out
+from semret.retrieval.native.threads import in_threads
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
 _KERNELS = "semret.retrieval.similarity.product_loops"
@@ -67,13 +65,3 @@ def float_affinities(one: Float32Array, many: Float32Array, *, threads: int | No
 
     in_threads(multiply, len(many), threads)
     return out
-
-
-def in_threads(work: Callable[[int, int], None], items: int, threads: int | None) -> None:
-    """Call ``work(start, stop)`` for slices of ``range(items)``, on several threads at a time."""
-    count = min(available_threads(threads), items)
-    if count <= 1:
-        work(0, items)
-        return
-    edges = np.linspace(0, items, min(4 * count, items) + 1).astype(int).tolist()
-    share_out(lambda part: work(*part), list(itertools.pairwise(edges)), count)
