@@ -36,7 +36,7 @@ from semret.retrieval.native.threads import rows_of, run_chunks
 EFFORTS = ("maxima", "sweep", "coarse", "fine")
 """What a bound may cost, cheapest first."""
 
-_bound_many = Native("semret.retrieval.matching.auction_loops", "bound_many")
+_bound_many = Native("semret.retrieval.matching.bound_loops", "bound_many")
 _auction_many = Native("semret.retrieval.matching.auction_loops", "auction_many")
 
 _EPSILONS = {"coarse": (0.02,), "fine": (0.02, 0.004)}

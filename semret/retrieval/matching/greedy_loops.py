@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from semret.arrays import Float64Array, FloatArray
-from semret.retrieval.matching.auction_loops import IntArray, compiled, key, row_max
+from semret.retrieval.matching.float_keys import IntArray, key, row_max
+from semret.retrieval.native.compiler import compiled
 
 
 @compiled

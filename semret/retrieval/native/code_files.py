@@ -22,7 +22,10 @@ _MAGIC = b"semret machine code 1\n"
 _RETRIEVAL = Path(__file__).parent.parent
 _SOURCES = (
     "matching/auction_loops.py",
+    "matching/bound_loops.py",
+    "matching/float_keys.py",
     "matching/greedy_loops.py",
+    "native/compiler.py",
     "native/emit.py",
     "native/scratch.py",
     "native/tile_products.py",

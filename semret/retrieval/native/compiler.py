@@ -8,6 +8,8 @@ takes it from here.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from semret.foreign import hidden
 
@@ -26,4 +28,24 @@ with hidden(_SETTINGS):
 # What is asked for from now on is a file below one that is no folder.
 numba.core.config._config_fname = os.path.join(__file__, _SETTINGS)  # noqa: PTH118 - Numba wants text
 
-__all__ = ["arrayobj", "cgutils", "cpu_target", "numba", "types"]
+__all__ = ["Function", "arrayobj", "cgutils", "compiled", "cpu_target", "numba", "types"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function as a part of machine code that stands alone: it may neither allocate nor raise.
+
+    Numba keeps none of it on disk, `semret.retrieval.native` does: it knows what to do where nothing can be kept.
+
+    Parameters
+    ----------
+    function : callable
+
+    Returns
+    -------
+    callable
+        Numba's dispatcher, to be called from compiled functions.
+    """
+    dispatcher: Function = numba.njit(nogil=True, error_model="numpy", _nrt=False)(function)
+    return dispatcher

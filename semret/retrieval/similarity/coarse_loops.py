@@ -10,15 +10,13 @@ import math
 
 import numpy as np
 
-from semret.retrieval.native.compiler import numba
+from semret.retrieval.native.compiler import compiled, numba
 from semret.retrieval.native.tile_products import multiply_tile
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
 _NORM = 46000.0
 _ROUNDING = 0.506
 _TINY = 1e-30
-
-_compiled = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _widen(row, values, bits):  # type: ignore[no-untyped-def]
@@ -57,7 +55,7 @@ def _squares(values):  # type: ignore[no-untyped-def]
     return total
 
 
-@_compiled
+@compiled
 def _convert(raw, center, integers, scales, values, bits, units):  # type: ignore[no-untyped-def]
     """Centre, scale and round one map; return its squared norm and the relative bound of all rounding."""
     positions, channels = raw.shape
@@ -92,7 +90,7 @@ def _convert(raw, center, integers, scales, values, bits, units):  # type: ignor
     return total, math.sqrt(error) / norm if norm > 0 else 0.0
 
 
-@_compiled
+@compiled
 def convert_many(raw, center, integers, scales, squared, errors, values, bits, units):  # type: ignore[no-untyped-def]
     """Round maps; write their squared norms and relative errors."""
     positions, channels = raw.shape[1:]
@@ -100,10 +98,10 @@ def convert_many(raw, center, integers, scales, squared, errors, values, bits, u
     if integers.shape[2] > channels:
         integers[:, :, channels] = 0
     for item in range(raw.shape[0]):
-        squared[item], errors[item] = _convert(raw[item], center, integers[item], scales[item], values, bits, units)
+        squared[item], errors[item] = _convert(raw[item], center, integers[item], scales[item], values, bits, units)  # type: ignore[no-untyped-call]
 
 
-@_compiled
+@compiled
 def _multiply_map(integers, scales, panels, column_scales, out, tile):  # type: ignore[no-untyped-def]
     rows, columns = out.shape
     pairs = panels.shape[1]
@@ -119,18 +117,18 @@ def _multiply_map(integers, scales, panels, column_scales, out, tile):  # type: 
                     target[column] = np.float32(tile[row, column]) * column_scales[left + column] * scale
 
 
-@_compiled
+@compiled
 def multiply_many(integers, scales, panels, column_scales, out, tile):  # type: ignore[no-untyped-def]
     """Multiply rounded maps with a query."""
     for item in range(out.shape[0]):
-        _multiply_map(integers[item], scales[item], panels, column_scales, out[item], tile)
+        _multiply_map(integers[item], scales[item], panels, column_scales, out[item], tile)  # type: ignore[no-untyped-call]
 
 
-@_compiled
+@compiled
 def fill(  # type: ignore[no-untyped-def]
     raw, center, panels, column_scales, out, squared, errors, values, bits, units, integers, scales, tile
 ):
     """Convert and multiply map by map, so that a map's integers stay in the cache."""
     for item in range(out.shape[0]):
-        squared[item], errors[item] = _convert(raw[item], center, integers, scales, values, bits, units)
-        _multiply_map(integers, scales, panels, column_scales, out[item], tile)
+        squared[item], errors[item] = _convert(raw[item], center, integers, scales, values, bits, units)  # type: ignore[no-untyped-call]
+        _multiply_map(integers, scales, panels, column_scales, out[item], tile)  # type: ignore[no-untyped-call]

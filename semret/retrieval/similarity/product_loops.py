@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from semret.retrieval.native.compiler import numba
+from semret.retrieval.native.compiler import compiled, numba
 from semret.retrieval.native.tile_products import multiply_float_tile
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
@@ -22,7 +22,7 @@ def row_products(a, b, pairs, out):  # type: ignore[no-untyped-def]  # numba com
         out[row] = total
 
 
-@numba.njit(nogil=True, error_model="numpy", _nrt=False)
+@compiled
 def multiply_floats(many, panels, out, tile, rest):  # type: ignore[no-untyped-def]
     """Multiply maps with the panels of one; `tile` and `rest` are scratch."""
     maps, rows, channels = many.shape
