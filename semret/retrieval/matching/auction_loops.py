@@ -81,7 +81,8 @@ def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: In
     """Keep the auction's pairs that are best at prices `v` (width,) in float64; the others wait. Return their number.
 
     Columns of no real row get the lowest price; all but as many as rows wait belong to idle bidders, number ``m`` and
-    above, who care for the price alone: they stand for columns that stay unmatched, and make the problem square.
+    above, whose affinity with every column is 0: they stand for columns that stay unmatched, and make the problem
+    square.
     """
     m = A.shape[0]
     mate[:m] = -1
@@ -151,7 +152,7 @@ def _augment(
                     distance[k] = x if x < old else old
                     before[k] = column if x < old else before[k]
                 if not idle_seen:
-                    # All idle bidders are alike: what the first one reaches, the others need not be asked for.
+                    # All idle bidders are alike: the others reach nothing that the first one does not.
                     idle_seen = True
                     for k in range(width):
                         if owner[k] >= m and k != column:
@@ -201,22 +202,29 @@ def auction_many(
     floats: Float64Array,
     integers: IntArray,
 ) -> bool:
-    """Run auction phases on each ``As[rows]`` (m, width) and finish by shortest paths if asked.
+    """Run auction phases on affinities, and finish by shortest paths if asked.
 
     Parameters
     ----------
-    As : (K, m, width), float32 or float64
-    n : real columns, at least m
-    rows : (any,), the affinities to work on
-    epsilons : phases to run, as shares of the range of an affinity; far from square, where prices cannot carry over,
-        only the last is
-    prices : (K, width), int32, in steps of range / LEVELS; where phases start, and left behind
-    finish : whether to solve to the optimum
-    assignments : (K, m), values : (K,)
+    As : array of shape (K, m, width), float32 or float64
+    n : int
+        Real columns, at least m.
+    rows : array of shape (any,)
+        The affinities to work on.
+    epsilons : array of shape (phases,), float64
+        Phases to run, as shares of the range of an affinity; far from square, where prices cannot carry over, only the
+        last is.
+    prices : array of shape (K, width), int32
+        In steps of range / LEVELS; where phases start, and left behind.
+    finish : bool
+        Whether to solve to the optimum.
+    assignments, values : array of shape (K, m), and (K,), float64
         Written if `finish`.
-    bounds, slack : (K,)
-        Upper bound, and what rounding may add to its difference from the optimum.
-    Q : (m, width), or (m + 1, width) if m < n, int32; floats : (4, width); integers : (5, width), int64
+    bounds, slack : array of shape (K,), float64
+        Written: upper bound, and what rounding may add to its difference from the optimum.
+    Q : array of shape (m, width), or (m + 1, width) if m < n, int32
+        Scratch.
+    floats, integers : array of shape (4, width), float64, and (5, width), int64
         Scratch.
 
     Returns
@@ -285,6 +293,15 @@ def _matched_sum(A: FloatArray, assignment: IntArray) -> float:
 
 @compiled
 def matched_sums(As: FloatArray, assignments: IntArray, values: Float64Array) -> None:
-    """Write into `values` (K,) what the assignments (K, m) match in each of `As` (K, m, n)."""
+    """Sum what assignments match, compensated, in float64.
+
+    Parameters
+    ----------
+    As : array of shape (K, m, n), float32 or float64
+    assignments : array of shape (K, m)
+        The column of each row; -1 adds nothing.
+    values : array of shape (K,), float64
+        Written.
+    """
     for t in range(As.shape[0]):
         values[t] = _matched_sum(As[t], assignments[t])

@@ -15,11 +15,24 @@ from semret.retrieval.native.compiler import compiled
 
 @compiled
 def dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
-    r"""Return an upper bound of every matching from prices `v` (width,), and the magnitude of what was summed.
+    r"""Bound every matching from above by prices of the columns, whatever they are.
 
     With ``m <= n``, a matching uses ``m`` columns, so its value is at most
     ``sum_i max_j(A_ij - v_j) + sum(v) - (n - m) min(v)``. Each term errs by half a unit in the last place, the
     compensated sums by one of their result: four units of the summed magnitudes cover both.
+
+    Parameters
+    ----------
+    A : array of shape (m, width), float32 or float64
+    n : int
+        Real columns, at least m.
+    v : array of shape (width,), float64
+        Prices; infinite beyond `n`.
+
+    Returns
+    -------
+    (float64, float64)
+        The bound, rounding included, and the sum of the magnitudes of all terms.
     """
     m = A.shape[0]
     lowest = least(v, n)
@@ -78,11 +91,28 @@ def bound_many(
     floats: Float64Array,
     integers: IntArray,
 ) -> bool:
-    """Bound each ``As[rows]`` (m, width), by row and column maxima, or also by one dual sweep.
+    """Bound affinities by row and column maxima, or also by one dual sweep.
 
-    `floats` (at least 1, width) and `integers` (at least 2, width) int64 are scratch.
+    Parameters
+    ----------
+    As : array of shape (K, m, width), float32 or float64
+    n : int
+        Real columns, at least m.
+    rows : array of shape (any,)
+        The affinities to bound.
+    sweep : bool
+        Whether to make the dual sweep too.
+    bounds : array of shape (K,), float64
+        Written at `rows`.
+    floats : array of shape (at least 1, width), float64
+        Scratch.
+    integers : array of shape (at least 2, width), int64
+        Scratch.
 
-    Return False, with `bounds` unfinished, if a value is not finite.
+    Returns
+    -------
+    bool
+        False, with `bounds` unfinished, if a value is not finite.
     """
     for t in rows:
         A = As[t]

@@ -1,4 +1,4 @@
-"""Numba, imported so that no file of the current folder has a say.
+"""Numba, imported so that no file of the current folder changes its settings.
 
 On import and before every compilation, Numba reads ``.numba_config.yaml`` from wherever the program was started: a
 folder of pictures may come from anybody. Settings are taken from the environment alone. Every module that needs Numba
@@ -25,7 +25,7 @@ with hidden(_SETTINGS):
     from numba.core.registry import cpu_target
     from numba.np import arrayobj
 
-# What is asked for from now on is a file below one that is no folder.
+# From now on Numba looks for its settings below a file, where none can be.
 numba.core.config._config_fname = os.path.join(__file__, _SETTINGS)  # noqa: PTH118 - Numba wants text
 
 __all__ = ["Function", "arrayobj", "cgutils", "compiled", "cpu_target", "numba", "types"]
@@ -36,7 +36,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(function: Function) -> Function:
     """Compile a function as a part of machine code that stands alone: it may neither allocate nor raise.
 
-    Numba keeps none of it on disk, `semret.retrieval.native` does: it knows what to do where nothing can be kept.
+    Numba keeps none of it on disk, `semret.retrieval.native` does, which also works where no file can be kept.
 
     Parameters
     ----------

@@ -36,7 +36,18 @@ class TokenSource(Protocol):
         """Pooled embeddings, (K, D)."""
 
     def read(self, rows: IndexVector) -> FloatArray:
-        """Return the stored tokens of these candidates, (n, S, C)."""
+        """Return the stored tokens of some candidates.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), intp
+            Places of candidates, from 0.
+
+        Returns
+        -------
+        ndarray of shape (n, S, C)
+            In this order; not centred.
+        """
 
 
 class InMemoryTokens:

@@ -355,7 +355,7 @@ def open_index(
         The index directory, or a folder in or above which one is found as git finds ``.git``. None starts from
         ``SEMRET_INDEX`` or the current directory.
     near : sequence of path
-        Pictures above which an index is looked for where there is none above the current directory either.
+        Pictures in whose folders and those above an index is looked for, if the current directory has none.
     weights, device
         See `SearchEngine`.
 

@@ -57,7 +57,7 @@ def rerank(
     Raises
     ------
     ArgumentError
-        If sigma is out of range, or invariance pooled is asked for without a pooled embedding.
+        If sigma is out of range, or invariance pooled is chosen and the query has no pooled embedding.
     ShapeError
         If query, candidates and centre do not fit each other.
     NonFiniteError
@@ -116,10 +116,12 @@ def rerank_stream(
     chunks : iterable of (ids, tokens)
         Ids (n,) int64 and tokens (n, S, C); only one chunk is held at a time. Rows of the results count candidates
         from the start of the stream.
+    options : RerankOptions
+        Invariance pooled needs no stream of tokens and is refused.
+    center : Center or None
+        See `rerank`.
     sigma : float, sequence of float, or None
         RBF bandwidth of all queries or of each; required by kernel rbf, for a stream's median is not known in advance.
-    options, center
-        See `rerank`; invariance pooled needs no stream of tokens and is refused.
     progress : callable or None
         Called with the number of candidates seen, and 0 for their unknown total.
 

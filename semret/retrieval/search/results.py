@@ -142,7 +142,7 @@ class SearchResult:
 
     @property
     def notes(self) -> list[str]:
-        """What the answer could not hold of what was asked for, in sentences; most often nothing."""
+        """In sentences, what was asked for and is not in the answer, as there is less; most often empty."""
         stats, found = self.stats, []
         if stats.wanted is not None and stats.wanted > len(self):
             folded = " (copies of a picture count once)" if any(len(hit.paths) > 1 for hit in self.hits) else ""

@@ -92,7 +92,23 @@ def _convert(raw, center, integers, scales, values, bits, units):  # type: ignor
 
 @compiled
 def convert_many(raw, center, integers, scales, squared, errors, values, bits, units):  # type: ignore[no-untyped-def]
-    """Round maps; write their squared norms and relative errors."""
+    """Centre maps and round them to integers.
+
+    Parameters
+    ----------
+    raw : array of shape (n, S, C), float32, or float16 as uint16
+    center : array of shape (1 or S, C), float32
+    integers : array of shape (n, padded S, padded C), int16
+        Written.
+    scales : array of shape (n, S), float32
+        Written: what a unit of each token is worth, relative to the norm of its map.
+    squared, errors : array of shape (n,), float64
+        Written: squared norms, and bounds of all rounding relative to the norm.
+    values, bits : array of shape (C,), float32, and the same memory as uint32
+        Scratch.
+    units : array of shape (S,), float64
+        Scratch.
+    """
     positions, channels = raw.shape[1:]
     integers[:, positions:] = 0
     if integers.shape[2] > channels:
@@ -119,7 +135,19 @@ def _multiply_map(integers, scales, panels, column_scales, out, tile):  # type: 
 
 @compiled
 def multiply_many(integers, scales, panels, column_scales, out, tile):  # type: ignore[no-untyped-def]
-    """Multiply rounded maps with a query."""
+    """Multiply rounded maps with a query.
+
+    Parameters
+    ----------
+    integers, scales : array of shape (n, padded S, padded C), int16, and (n, S), float32
+        The maps.
+    panels, column_scales : array of shape (panels, C/2, COLUMNS, 2), int16, and (Sq,), float32
+        The query.
+    out : array of shape (n, S, Sq), float32
+        Written.
+    tile : array of shape (ROWS, COLUMNS), int32
+        Scratch.
+    """
     for item in range(out.shape[0]):
         _multiply_map(integers[item], scales[item], panels, column_scales, out[item], tile)  # type: ignore[no-untyped-call]
 
@@ -128,7 +156,25 @@ def multiply_many(integers, scales, panels, column_scales, out, tile):  # type: 
 def fill(  # type: ignore[no-untyped-def]
     raw, center, panels, column_scales, out, squared, errors, values, bits, units, integers, scales, tile
 ):
-    """Convert and multiply map by map, so that a map's integers stay in the cache."""
+    """Convert and multiply map by map, so that a map's integers stay in the cache.
+
+    Parameters
+    ----------
+    raw : array of shape (n, S, C), float32, or float16 as uint16
+    center : array of shape (1 or S, C), float32
+    panels, column_scales : array of shape (panels, C/2, COLUMNS, 2), int16, and (Sq,), float32
+        The query.
+    out : array of shape (n, S, Sq), float32
+        Written: the products.
+    squared, errors : array of shape (n,), float64
+        Written, see `convert_many`.
+    values, bits : array of shape (C,), float32, and the same memory as uint32
+        Scratch.
+    units : array of shape (S,), float64
+        Scratch.
+    integers, scales, tile : array of shape (padded S, padded C), int16, (S,), float32, and (ROWS, COLUMNS), int32
+        Scratch.
+    """
     for item in range(out.shape[0]):
         squared[item], errors[item] = _convert(raw[item], center, integers, scales, values, bits, units)  # type: ignore[no-untyped-call]
         _multiply_map(integers, scales, panels, column_scales, out[item], tile)  # type: ignore[no-untyped-call]

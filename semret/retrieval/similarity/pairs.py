@@ -81,12 +81,14 @@ def matched_similarity(
         with a map of norm zero is 0.
     invariance : {"permutation", "none", "maxsim", "pooled"}
     solver : str
-        A name of `semret.retrieval.matching.SOLVERS`; `options` go to it.
+        A name of `semret.retrieval.matching.SOLVERS`.
     center : array_like of shape (C,) or (S, C), or None
         Subtracted from every token of both maps, or position by position.
     sigma : float or None
         RBF bandwidth. By default :math:`\sigma^2` is the mean squared distance of the two maps over all matchings,
         :math:`\|a\|^2 + \|b\|^2 - 2 S \langle \bar a, \bar b \rangle`; pass one value to compare scores of many pairs.
+    **options
+        Of the solver.
 
     Returns
     -------
@@ -104,12 +106,25 @@ def matched_similarity(
 
     Examples
     --------
+    The same two tokens, exchanged: matched they are the same map, position by position they have nothing in common.
+
     >>> import numpy as np
     >>> a = np.array([[1.0, 0.0], [0.0, 1.0]])
     >>> float(matched_similarity(a, a[::-1]))
     1.0
     >>> float(matched_similarity(a, a[::-1], invariance="none"))
     0.0
+
+    Inner products are 3 and 0 for the first token of `a`, 4 and 0 for the second; only one of them can have the first
+    token of `b`. The best matching is worth 0 + 4, the norms are 1.25 and 5, and 4 / 6.25 = 0.64. Late interaction
+    gives the first token of `b` to both: 3 + 4.
+
+    >>> a, b = np.array([[0.75, 0.0], [1.0, 0.0]]), np.array([[4.0, 0.0], [0.0, -3.0]])
+    >>> found = matched_similarity(a, b)
+    >>> found.matched, found.assignment.tolist(), round(found.score, 12), found.exact
+    (4.0, [1, 0], 0.64, True)
+    >>> matched_similarity(a, b, invariance="maxsim", kernel="linear").score
+    7.0
     """
     check_modes(kernel, invariance, solver=solver)
     query, other = (prepare(as_tokens(tokens, name)[None], center) for tokens, name in ((a, "a"), (b, "b")))
@@ -136,12 +151,35 @@ def matched_similarity(
 
 
 def check_comparable(a: Maps, b: Maps, invariance: str) -> None:
-    """Raise ShapeError unless the maps agree in channels and, for invariance none, in positions."""
+    """Refuse maps that do not agree in channels or, for invariance none, in positions.
+
+    Parameters
+    ----------
+    a, b : Maps
+    invariance : str
+
+    Raises
+    ------
+    ShapeError
+        If they do not.
+    """
     check_shapes(a.tokens.shape[1:], b.tokens.shape[1:], invariance)
 
 
 def check_shapes(a: tuple[int, ...], b: tuple[int, ...], invariance: str) -> None:
-    """Do what `check_comparable` does for the shapes (Sq, C) and (Sd, C)."""
+    """Do what `check_comparable` does, for shapes.
+
+    Parameters
+    ----------
+    a, b : tuple of int
+        ``(Sq, C)`` and ``(Sd, C)``.
+    invariance : str
+
+    Raises
+    ------
+    ShapeError
+        If they do not agree.
+    """
     if len(a) != 2 or len(b) != 2 or a[1] != b[1]:
         raise ShapeError(f"the maps have shapes {a} and {b}, expected (S, C) with the same number of channels")
     if invariance == "none" and a[0] != b[0]:
@@ -164,6 +202,16 @@ def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation"
     `median_bandwidth` over the candidates of the mean squared distance over all matchings,
     :math:`\|a\|^2 + \|b\|^2 - 2 \min(S_q, S_d) \langle \bar a, \bar b \rangle`, which needs no matching; for invariance
     pooled, of the squared distances of the mean tokens.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+    invariance : str
+
+    Returns
+    -------
+    float
     """
     inner = (candidates.means @ query.means.T)[:, 0]
     if invariance == "pooled":
@@ -175,7 +223,21 @@ def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation"
 def matched_scores(
     query: Maps, candidates: Maps, products: Float64Array, *, kernel: str, sigma: float | None
 ) -> Float64Array:
-    """Return the scores (n,) of one map with many from their inner products (n,), in the units of the maps.
+    """Turn the inner products of one map with many into scores.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+    products : ndarray of shape (n,), float64
+        In the units of the maps.
+    kernel : {"cosine", "linear", "rbf"}
+    sigma : float or None
+        RBF bandwidth.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
 
     Raises
     ------
@@ -193,7 +255,20 @@ def matched_scores(
 def unmatched_scores(
     query: Maps, candidates: Maps, *, kernel: str, invariance: str, sigma: float | None
 ) -> Float64Array:
-    """Return the scores (n,) of the invariances that need no matching: none, maxsim, pooled.
+    """Compare one map with many under an invariance that needs no matching.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+    kernel : {"cosine", "linear", "rbf"}
+    invariance : {"none", "maxsim", "pooled"}
+    sigma : float or None
+        RBF bandwidth.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
 
     Raises
     ------
@@ -223,20 +298,63 @@ def _unmatched_product(query: Maps, other: Maps, invariance: str) -> float:
 
 
 def position_products(query: Maps, candidates: Maps) -> Float64Array:
-    """Return the inner product of one map with each of many, position by position (equation 3), (n,)."""
+    """Return the inner product of one map with each of many, position by position (equation 3).
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+        Of as many positions.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        In the units of the maps.
+    """
     positions = np.arange(query.tokens.shape[1])
     return np.array([matched_product(query.tokens[0], tokens, positions) for tokens in candidates.tokens])
 
 
 def pooled_products(query: Maps, candidates: Maps) -> Float64Array:
-    """Return the inner product of one map's mean token with those of many, (n,)."""
+    """Return the inner product of one map's mean token with those of many.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        In the units of the maps.
+    """
     return np.asarray(np.einsum("nc,c->n", candidates.means, query.means[0]))
 
 
 def pooled_scores(
     query: NDArray[np.floating[Any]], candidates: NDArray[np.floating[Any]], *, kernel: str, sigma: float | None
 ) -> Float64Array:
-    """Return the scores of one vector (D,) with many (n, D)."""
+    """Compare one pooled embedding with many.
+
+    Parameters
+    ----------
+    query : ndarray of shape (D,)
+    candidates : ndarray of shape (n, D)
+    kernel : {"cosine", "linear", "rbf"}
+    sigma : float or None
+        RBF bandwidth.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+
+    Raises
+    ------
+    ArgumentError
+        If the kernel is rbf and `sigma` is out of range.
+    NonFiniteError
+        If a score is beyond float64.
+    """
     one, many = query.astype(np.float64), candidates.astype(np.float64)
     squares = np.einsum("d,d->", one, one), np.einsum("nd,nd->n", many, many)
     return kernel_score(kernel, np.einsum("nd,d->n", many, one), *squares, sigma=sigma)

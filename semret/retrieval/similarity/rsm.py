@@ -58,7 +58,7 @@ def rsm(
         None compares `x` with itself.
     kernel : str or sequence of str
         See `semret.retrieval.similarity.kernels.kernel_score`.
-    invariance, solver, **options
+    invariance, solver : str
         See `semret.matched_similarity`.
     center : {"none", "channel", "position"} or array_like of shape (C,) or (S, C)
         Subtracted from both sets: nothing, the channel mean or the mean at each position of `y` (of `x` where there is
@@ -78,6 +78,8 @@ def rsm(
         Threads of the solver; None takes all.
     progress : callable or None
         Called with the number of pairs done and their total.
+    **options
+        Of the solver.
 
     Returns
     -------
@@ -96,10 +98,17 @@ def rsm(
 
     Examples
     --------
+    Three maps of two tokens: the second is the first with its tokens exchanged, the third has none of them.
+
     >>> import numpy as np
     >>> x = np.eye(3)[[[0, 1], [1, 0], [2, 2]]]
     >>> rsm(x).round(2).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+    Position by position the first two have nothing in common; 2 is the squared norm of each map.
+
+    >>> rsm(x, kernel="linear", invariance="none").tolist()
+    [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
     kernels = [kernel] if isinstance(kernel, str) else list(kernel)
     if not kernels:
