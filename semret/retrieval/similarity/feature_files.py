@@ -32,9 +32,10 @@ _MOST_COMPARED = 1000
 def open_features(path: str | os.PathLike[str], key: str | None = None) -> Iterator[Any]:
     """Give the array in a file: a memory map of .npy, an HDF5 data set, or an array of .npz read into memory.
 
-    Headers are not trusted: an array is no longer than its file can hold, and links to other files are not followed. An HDF5 file with a group for each image, as tools for local features
-    write them, is one set: the data sets named ``descriptors``, in the order of the groups' names, each (C, N), or
-    (N, C) where the number of keypoints or the other images say so.
+    Headers are not trusted: an array is no longer than its file can hold, and links to other files are not followed. An
+    HDF5 file with a group for each image, as tools for local features write them, is one set: the data sets named
+    ``descriptors``, in the order of the groups' names, each (C, N), or (N, C) where the number of keypoints or the
+    other images say so.
 
     Parameters
     ----------
