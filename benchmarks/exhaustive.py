@@ -16,12 +16,14 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from real_features import token_maps
 
-from semret.retrieval.search.rerank import Query, Reranked, rerank_stream
+from semret.centers import Center
+from semret.retrieval.search.candidates import Query, Reranked
+from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.search.rerank import rerank_stream
 
 CHUNK = 128
 
@@ -32,13 +34,13 @@ def chunks(maps: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield np.arange(start, start + len(part)), part
 
 
-def search(maps: np.ndarray, chosen: np.ndarray, center: SimpleNamespace, k: int, prune: bool) -> list[Reranked]:
+def search(maps: np.ndarray, chosen: np.ndarray, center: Center, k: int, prune: bool) -> list[Reranked]:
     queries = [Query(tokens=maps[number], excluded=np.array([number])) for number in chosen]
     threads = int(os.environ["OMP_NUM_THREADS"]) if "OMP_NUM_THREADS" in os.environ else None
-    return rerank_stream(queries, chunks(maps), k=k, center=center, prune=prune, threads=threads)
+    return rerank_stream(queries, chunks(maps), RerankOptions(k=k, prune=prune, threads=threads), center=center)
 
 
-def products(maps: np.ndarray, chosen: np.ndarray, center: SimpleNamespace) -> None:
+def products(maps: np.ndarray, chosen: np.ndarray, center: Center) -> None:
     """Form every affinity in float32, all queries of a chunk in one product, and forget it."""
     left = np.concatenate([maps[number].astype(np.float32) - center.channel for number in chosen])
     for _, part in chunks(maps):
@@ -59,9 +61,7 @@ def main() -> None:
     options = parser.parse_args()
 
     maps = token_maps(options.images, options.database, side=options.side, channels=options.channels)
-    center = SimpleNamespace(
-        channel=maps.mean(axis=(0, 1), dtype=np.float64).astype(np.float32), position=None, pooled=None
-    )
+    center = Center(mode="channel", channel=maps.mean(axis=(0, 1), dtype=np.float64).astype(np.float32))
     chosen = np.random.default_rng(1).choice(len(maps), options.queries, replace=False)
     runs = {
         "products alone": lambda: products(maps, chosen, center),

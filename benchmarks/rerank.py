@@ -16,12 +16,14 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from real_features import Resident, token_maps
 
-from semret.retrieval.search.rerank import Query, rerank
+from semret.centers import Center
+from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.search.rerank import rerank
 
 
 def measure(
@@ -29,13 +31,15 @@ def measure(
 ) -> dict[str, float]:
     """Return median milliseconds of the three, and how many candidates were solved, for one query."""
     source = Resident(shortlist.astype(options.dtype))
-    center = SimpleNamespace(channel=mean, position=None, pooled=None)
+    center = Center(mode="channel", channel=mean)
     threads = int(os.environ["OMP_NUM_THREADS"]) if "OMP_NUM_THREADS" in os.environ else None
     left = query.astype(np.float32) - mean
     right = (shortlist.astype(np.float32) - mean).reshape(-1, shortlist.shape[2])
 
     def certified(prune: bool = True):
-        return rerank(Query(tokens=query), source, k=options.k, center=center, threads=threads, prune=prune)
+        return rerank(
+            Query(tokens=query), source, RerankOptions(k=options.k, threads=threads, prune=prune), center=center
+        )
 
     runs: dict[str, Callable[[], object]] = {
         "gemm": lambda: right @ left.T,

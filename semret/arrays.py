@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, cut_text
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
-Float16Array: TypeAlias = NDArray[np.float16]
 Float32Array: TypeAlias = NDArray[np.float32]
 Float64Array: TypeAlias = NDArray[np.float64]
 IndexVector: TypeAlias = NDArray[np.intp]
@@ -26,13 +25,41 @@ IdVector: TypeAlias = NDArray[np.int64]
 
 
 def require_ndim(array: NDArray[Any], ndim: int, name: str, meaning: str) -> None:
-    """Raise ShapeError unless `array` has `ndim` axes; `meaning` is the expected shape in words, ``(S, C)``."""
+    """Refuse an array with another number of axes.
+
+    Parameters
+    ----------
+    array : ndarray
+    ndim : int
+    name : str
+        Names the array in the message.
+    meaning : str
+        The expected shape in words: ``(S, C)``.
+
+    Raises
+    ------
+    ShapeError
+        If `array` has not `ndim` axes.
+    """
     if array.ndim != ndim:
         raise ShapeError(f"{name} has shape {array.shape}, expected {ndim} axes {meaning}")
 
 
 def require_finite(array: NDArray[Any], name: str) -> None:
-    """Raise NonFiniteError if `array` holds NaN or infinity, telling which and how many."""
+    """Refuse an array that holds NaN or infinity.
+
+    Parameters
+    ----------
+    array : ndarray
+        Of any shape; an empty one is finite.
+    name : str
+        Names the array in the message.
+
+    Raises
+    ------
+    NonFiniteError
+        If a value is NaN or infinite; the message tells how many are.
+    """
     # A sum is finite only if every term is: one pass and no temporary in the common case.
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(np.add.reduce(array, axis=None, dtype=np.float64)):
@@ -45,7 +72,7 @@ def require_finite(array: NDArray[Any], name: str) -> None:
 
 
 def require_memory(nbytes: int, what: str) -> None:
-    """Raise ArgumentError if an array of so many bytes cannot be held, before it is asked for.
+    """Refuse an array that this machine cannot hold, before it is allocated.
 
     Parameters
     ----------
@@ -53,6 +80,11 @@ def require_memory(nbytes: int, what: str) -> None:
         Any size; sizes that files declare may lie beyond what an array can have.
     what : str
         Names the array in the message.
+
+    Raises
+    ------
+    ArgumentError
+        If it takes more than this machine has.
     """
     held = _memory()
     if nbytes > held:
@@ -70,17 +102,28 @@ def _memory() -> float:
 
 
 def as_array(values: Any, name: str) -> NDArray[Any]:
-    """Return numbers, wherever they come from, as an array of a dtype that NumPy itself knows.
+    """Return numbers of any library as an array of one of the dtypes of NumPy itself.
 
     Tensors of torch are detached and brought to the processor; bfloat16, torch's or another library's, becomes
     float32, which holds all of its values. Lists and tuples may hold tensors. What is an array already is not copied.
+
+    Parameters
+    ----------
+    values : array_like or tensor
+    name : str
+        Names the array in messages.
+
+    Returns
+    -------
+    ndarray
+        In the byte order of this processor.
 
     Raises
     ------
     ArgumentError
         If entries are masked: neither a mask nor what lies under it can be compared.
     ShapeError
-        If the rows of a list differ in length, or it is no array of numbers at all.
+        If the rows of a list differ in length, or the values are not numbers.
     """
     if _is_foreign(values):
         return _converted(values, name)
@@ -96,7 +139,7 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 
 
 def _is_foreign(values: Any) -> bool:
-    """Tell what NumPy would misread: a mask is dropped, and some tensors are refused."""
+    """Tell whether NumPy would misread the values: it drops masks, and refuses some tensors."""
     torch = sys.modules.get("torch")
     return isinstance(values, np.ma.MaskedArray) or (torch is not None and isinstance(values, torch.Tensor))
 
@@ -129,7 +172,16 @@ def _converted(values: Any, name: str) -> NDArray[Any]:
 def as_tokens(tokens: ArrayLike, name: str = "tokens") -> FloatArray:
     """Return `tokens` as a float array of shape (S, C), S and C at least 1, all finite.
 
-    float16, float32 and float64 keep their dtype; integers, booleans and bfloat16 become float32.
+    Parameters
+    ----------
+    tokens : array_like
+        float16, float32 and float64 keep their dtype; integers, booleans and bfloat16 become float32.
+    name : str
+        Names the array in messages.
+
+    Returns
+    -------
+    ndarray of shape (S, C)
 
     Raises
     ------

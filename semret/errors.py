@@ -6,6 +6,9 @@ string, so they can be pickled and pass through a process pool.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 class SemretError(Exception):
     """Root of all errors raised on purpose; the command line prints it as one line and exits with 1."""
@@ -25,6 +28,26 @@ class ArgumentError(SemretError, ValueError):
 
 class UnknownNameError(SemretError, ValueError):
     """A registry has no entry of this name; the message offers close matches."""
+
+    @classmethod
+    def among(cls, role: str, name: str, known: Sequence[str]) -> UnknownNameError:
+        """Return the error that refuses a name.
+
+        Parameters
+        ----------
+        role : str
+            What is named: ``kernel``.
+        name : str
+        known : sequence of str
+            What it may be.
+
+        Returns
+        -------
+        UnknownNameError
+        """
+        close = difflib.get_close_matches(str(name), known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return cls(f"{role} {name!r} is unknown, expected one of {', '.join(known)}{hint}")
 
 
 class MissingDependencyError(SemretError, ImportError):

@@ -219,7 +219,7 @@ def _retrieve(
 
 def _settings(scoring: RetrievalOptions, seed: int, dtype: str, *, measure: str) -> RetrievalSettings:
     from semret.eval.experiments.retrieval_report import RetrievalSettings
-    from semret.retrieval.similarity.kernels import check_modes
+    from semret.retrieval.similarity.names import check_modes
 
     chosen = RetrievalSettings(
         kernels=names(scoring.kernels, "--kernels"),

@@ -143,6 +143,6 @@ def _write_page(results: list[SearchResult], file: Path, settings: str) -> None:
     from semret.retrieval.search.page import render_page
 
     try:
-        file.write_text(render_page(results, settings=settings), encoding="utf-8")
+        file.write_text(render_page([result.as_section() for result in results], settings=settings), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error

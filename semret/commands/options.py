@@ -13,7 +13,7 @@ from semret.commands.output import ReportFormat
 
 
 class Kernel(StrEnum):
-    """The names of `semret.retrieval.similarity.kernels.KERNELS`."""
+    """The names of `semret.retrieval.similarity.names.KERNELS`."""
 
     cosine = "cosine"
     linear = "linear"
@@ -21,7 +21,7 @@ class Kernel(StrEnum):
 
 
 class Invariance(StrEnum):
-    """The names of `semret.retrieval.similarity.kernels.INVARIANCES`."""
+    """The names of `semret.retrieval.similarity.names.INVARIANCES`."""
 
     permutation = "permutation"
     none = "none"
@@ -30,7 +30,7 @@ class Invariance(StrEnum):
 
 
 class Centering(StrEnum):
-    """The names of `semret.retrieval.similarity.kernels.CENTERINGS`."""
+    """The names of `semret.centers.CENTERINGS`."""
 
     channel = "channel"
     position = "position"

@@ -10,13 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
+from semret.centers import Center
 from semret.errors import ArgumentError
-from semret.eval.database import BLOCK_BYTES, CHUNK_BYTES, DatabaseCenter, Tokens, chunks, measure_center
-from semret.eval.ranking import rank_rows, score_maxsim
+from semret.eval.database import BLOCK_BYTES, CHUNK_BYTES, Tokens, chunks, measure_center
+from semret.eval.ranking import rank_rows
 from semret.progress import Progress
-from semret.retrieval.search.rerank import Query, TokenSource, rerank_stream
-from semret.retrieval.similarity.kernels import check_modes, kernel_score, median_bandwidth, rbf
+from semret.retrieval.search.candidates import Query, TokenSource
+from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.search.rerank import rerank_stream
+from semret.retrieval.similarity.kernels import kernel_score, median_bandwidth, rbf
 from semret.retrieval.similarity.maps import Maps, prepare
+from semret.retrieval.similarity.maxsim import maxsim_scores
+from semret.retrieval.similarity.names import check_modes
 from semret.retrieval.similarity.rsm import rsm
 
 
@@ -130,7 +135,7 @@ class _Search:
         allowed: NDArray[np.bool_],
         k: int,
         kernels: list[str],
-        center: DatabaseCenter,
+        center: Center,
         threads: int | None,
     ) -> None:
         self.queries, self.database, self.allowed = queries, database, allowed
@@ -170,7 +175,7 @@ class _Search:
         for block, ones in self._blocks():
             for rows, manys in self._database_maps():
                 for offset, query in enumerate(block):
-                    for kernel, row in score_maxsim(ones[offset : offset + 1], manys, self.kernels).items():
+                    for kernel, row in maxsim_scores(ones[offset : offset + 1], manys, self.kernels).items():
                         scores[kernel][query, rows] = row
                 self._advance(len(block) * len(rows))
         if "rbf" not in scores:
@@ -199,17 +204,10 @@ class _Search:
                 Query(tokens=tokens, excluded=np.flatnonzero(~self.allowed[query]).astype(np.int64))
                 for query, tokens in zip(block, self.queries.read(block), strict=True)
             ]
+            options = RerankOptions(k=self.k, kernel=kernel, solver=solver, threads=self.threads, prune=prune)
+            progress = self._advance_by(len(block))
             ranked = rerank_stream(
-                questions,
-                self._stream(),
-                k=self.k,
-                kernel=kernel,
-                solver=solver,
-                center=self.center,
-                sigma=sigma,
-                threads=self.threads,
-                prune=prune,
-                progress=self._advance_by(len(block)),
+                questions, self._stream(), options, center=self.center, sigma=sigma, progress=progress
             )
             for query, answer in zip(block, ranked, strict=True):
                 rows[query, : len(answer.rows)] = answer.rows

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from semret.arrays import Float32Array, FloatArray, IndexVector
-from semret.retrieval.search.rerank import TokenSource
+from semret.arrays import FloatArray, IndexVector
+from semret.centers import Center, mean_map
+from semret.retrieval.search.candidates import TokenSource
 
 CHUNK_BYTES = 96 << 20
 """Tokens of the database held at once, as float32."""
@@ -17,21 +17,7 @@ BLOCK_BYTES = 384 << 20
 """Tokens of the queries held at once, as float32; the database is read once for each block."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class DatabaseCenter:
-    """What is subtracted from queries and database: means of the database."""
-
-    channel: Float32Array | None = None
-    position: Float32Array | None = None
-    pooled: Float32Array | None = None
-
-    @property
-    def tokens(self) -> Float32Array | None:
-        """What is subtracted from token maps, (C,) or (S, C)."""
-        return self.channel if self.position is None else self.position
-
-
-def measure_center(database: TokenSource, mode: str) -> DatabaseCenter:
+def measure_center(database: TokenSource, mode: str) -> Center:
     """Average the database: per channel, per position and channel, or not at all.
 
     Parameters
@@ -43,18 +29,18 @@ def measure_center(database: TokenSource, mode: str) -> DatabaseCenter:
 
     Returns
     -------
-    DatabaseCenter
+    Center
     """
     if mode == "none":
-        return DatabaseCenter()
-    pooled = np.asarray(database.pooled, dtype=np.float64).mean(axis=0).astype(np.float32)
+        return Center()
     if mode == "channel":
-        channel = np.asarray(database.means, dtype=np.float64).mean(axis=0).astype(np.float32)
-        return DatabaseCenter(channel=channel, pooled=pooled)
-    total = np.zeros(database.shape)
-    for rows in chunks(len(database.ids), database.shape, CHUNK_BYTES):
-        total += database.read(rows).sum(axis=0, dtype=np.float64)
-    return DatabaseCenter(position=(total / len(database.ids)).astype(np.float32), pooled=pooled)
+        # All maps have equally many tokens: the mean of their mean tokens is that of all tokens.
+        parts: Iterable[FloatArray] = [np.asarray(database.means)[:, None]]
+    else:
+        parts = (database.read(rows) for rows in chunks(len(database.ids), database.shape, CHUNK_BYTES))
+    mean = mean_map(parts, mode, "the database")
+    pooled = np.asarray(database.pooled, dtype=np.float64).mean(axis=0).astype(np.float32)
+    return Center(mode=mode, pooled=pooled, **{mode: None if mean is None else mean.astype(np.float32)})
 
 
 class Tokens:

@@ -23,7 +23,7 @@ from semret.index.model_choice import ModelChoice, NetworkLoader
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.progress import Progress
-from semret.retrieval.search.rerank import TokenSource
+from semret.retrieval.search.candidates import TokenSource
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,53 +1,13 @@
-"""From scores to ranks, and late interaction of one map with many."""
+"""From scores to ranks."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IndexVector
-from semret.retrieval.search.rerank import TokenSource
+from semret.retrieval.search.candidates import TokenSource
 from semret.retrieval.similarity.kernels import kernel_score
-from semret.retrieval.similarity.maps import Maps
-
-
-def score_maxsim(query: Maps, candidates: Maps, kernels: Sequence[str]) -> dict[str, Float64Array]:
-    """Compare one map with many by late interaction, for all kernels from one float32 product.
-
-    The definitions are those of `semret.matched_similarity`, except that ``rbf`` is the summed squared distance to the
-    nearest tokens, before the exponential.
-
-    Parameters
-    ----------
-    query : Maps
-        One map of shape (S, C).
-    candidates : Maps
-        Maps of shape (n, S, C).
-    kernels : sequence of str
-
-    Returns
-    -------
-    dict from kernel to ndarray of shape (n,), float64
-    """
-    own, others = query.token_squares[0], candidates.token_squares
-    products = query.tokens[0] @ candidates.tokens.reshape(-1, candidates.tokens.shape[2]).T
-    products = products.reshape(len(own), *others.shape).astype(np.float32, copy=False)
-    scores: dict[str, Float64Array] = {}
-    if "linear" in kernels:
-        scores["linear"] = products.max(axis=2).sum(axis=0, dtype=np.float64)
-    if "rbf" in kernels:
-        nearest = (products - (others / 2).astype(np.float32)).max(axis=2).astype(np.float64)
-        scores["rbf"] = np.maximum(own[:, None] - 2 * nearest, 0.0).sum(axis=0)
-    if "cosine" in kernels:
-        products *= _inverse_norms(others).astype(np.float32)
-        scores["cosine"] = (products.max(axis=2) * _inverse_norms(own)[:, None]).mean(axis=0, dtype=np.float64)
-    return scores
-
-
-def _inverse_norms(squares: Float64Array) -> Float64Array:
-    return np.divide(1.0, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
 
 
 def rank_rows(scores: Float64Array, allowed: NDArray[np.bool_], k: int) -> IndexVector:

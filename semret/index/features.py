@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, IdVector, IndexVector
+from semret.centers import CENTERINGS, Center
 from semret.errors import UnknownNameError
 from semret.index.store.layout import Column, Segment, columns
 from semret.index.store.manifest import Manifest
@@ -21,27 +21,6 @@ from semret.index.vectors import normalise
 _BLOCK = 1024
 _MEANS = {"channel": ("channel_sum", "means"), "position": ("position_sum", "tokens")}
 """The means that can be subtracted from tokens: the segments' sums that give them, and what these are sums of."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Center:
-    """What is subtracted from tokens and pooled embeddings before they are compared.
-
-    Attributes
-    ----------
-    mode : {"channel", "position", "none"}
-    channel : ndarray of shape (C,), float32, or None
-        Mean over all images and positions; for mode ``channel``.
-    position : ndarray of shape (S, C), float32, or None
-        Mean over all images; for mode ``position``.
-    pooled : ndarray of shape (D,), float32, or None
-        Mean pooled embedding; None for mode ``none``.
-    """
-
-    mode: str
-    channel: Float32Array | None = None
-    position: Float32Array | None = None
-    pooled: Float32Array | None = None
 
 
 class Features:
@@ -194,8 +173,8 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        if mode != "none" and mode not in _MEANS:
-            raise UnknownNameError(f"unknown centring {mode!r}; choose one of {', '.join([*_MEANS, 'none'])}")
+        if mode not in CENTERINGS:
+            raise UnknownNameError(f"unknown centring {mode!r}; choose one of {', '.join(CENTERINGS)}")
         if mode == "none" or not len(self):
             return Center(mode=mode)
         pooled = self.pooled_mean.astype(np.float32)

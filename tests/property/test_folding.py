@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semret.index.features import Center
+from semret.centers import Center
 from semret.index.vectors import VectorIndex, normalise, products
 from semret.retrieval.search.engine import SearchEngine
 from semret.retrieval.search.options import SearchOptions

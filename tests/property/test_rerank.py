@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semret.centers import CENTERINGS, Center
 from semret.retrieval.search import best_k as contest
 from semret.retrieval.search import rerank as module
-from semret.retrieval.search.rerank import Query, rerank, rerank_stream
-from semret.retrieval.similarity.kernels import CENTERINGS, KERNELS, kernel_score
+from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.search.rerank import rerank, rerank_stream
+from semret.retrieval.similarity.kernels import kernel_score
+from semret.retrieval.similarity.names import KERNELS
 from semret.retrieval.similarity.pairs import matched_similarity
 
 
@@ -34,20 +38,13 @@ class Stored:
         return self.tokens[rows]
 
 
-@dataclass
-class Middle:
-    channel: np.ndarray | None = None
-    position: np.ndarray | None = None
-    pooled: np.ndarray | None = None
-
-
 def middle_of(stored, mode):
     wide = stored.tokens.astype(np.float64)
     if mode == "channel":
-        return Middle(channel=wide.mean(axis=(0, 1)).astype(np.float32), pooled=stored.pooled.mean(axis=0))
+        return Center(channel=wide.mean(axis=(0, 1)).astype(np.float32), pooled=stored.pooled.mean(axis=0))
     if mode == "position":
-        return Middle(position=wide.mean(axis=0).astype(np.float32), pooled=stored.pooled.mean(axis=0))
-    return Middle()
+        return Center(position=wide.mean(axis=0).astype(np.float32), pooled=stored.pooled.mean(axis=0))
+    return Center()
 
 
 def scenes(generator, count, positions, channels):
@@ -101,8 +98,8 @@ def assert_same(one, other):
 @given(searches(), st.sampled_from(KERNELS), st.sampled_from(CENTERINGS))
 def test_pruning_changes_nothing(search, kernel, centering):
     stored, query, k = search
-    shared = {"k": k, "kernel": kernel, "center": middle_of(stored, centering), "threads": 1}
-    pruned, full = rerank(query, stored, **shared), rerank(query, stored, **shared, prune=False)
+    middle, options = middle_of(stored, centering), RerankOptions(k=k, kernel=kernel, threads=1)
+    pruned, full = (rerank(query, stored, one, center=middle) for one in (options, replace(options, prune=False)))
     assert_same(pruned, full)
     assert pruned.solved + pruned.pruned == full.solved == len(stored.ids)
     assert full.pruned == 0
@@ -115,7 +112,9 @@ def test_pruning_changes_nothing(search, kernel, centering):
 def test_the_order_is_that_of_scores_then_ids(search, kernel, invariance, centering):
     stored, query, k = search
     middle = middle_of(stored, centering)
-    found = rerank(query, stored, k=k, kernel=kernel, invariance=invariance, center=middle, sigma=2.0, threads=1)
+    found = rerank(
+        query, stored, RerankOptions(k=k, kernel=kernel, invariance=invariance, threads=1), center=middle, sigma=2.0
+    )
     center = middle.position if middle.position is not None else middle.channel
     scores = np.array(
         [
@@ -135,7 +134,7 @@ def test_the_order_is_that_of_scores_then_ids(search, kernel, invariance, center
 def test_pooled_scores_are_those_of_the_stored_embeddings(search, kernel, centering):
     stored, query, k = search
     middle = middle_of(stored, centering)
-    found = rerank(query, stored, k=k, kernel=kernel, invariance="pooled", center=middle, sigma=2.0)
+    found = rerank(query, stored, RerankOptions(k=k, kernel=kernel, invariance="pooled"), center=middle, sigma=2.0)
     shift = 0.0 if middle.pooled is None else middle.pooled.astype(np.float64)
     one, many = query.pooled.astype(np.float64) - shift, stored.pooled.astype(np.float64) - shift
     expected = kernel_score(kernel, many @ one, one @ one, (many**2).sum(axis=1), sigma=2.0)
@@ -146,16 +145,17 @@ def test_pooled_scores_are_those_of_the_stored_embeddings(search, kernel, center
 @given(searches(), st.sampled_from(KERNELS), st.integers(1, 7))
 def test_a_stream_in_any_pieces_gives_the_same(search, kernel, step):
     stored, query, k = search
-    settings_ = {"k": k, "kernel": kernel, "center": middle_of(stored, "channel"), "sigma": 1.5, "threads": 1}
+    options = RerankOptions(k=k, kernel=kernel, threads=1)
+    shared = {"options": options, "center": middle_of(stored, "channel"), "sigma": 1.5}
     pieces = [
         (stored.ids[start : start + step], stored.tokens[start : start + step])
         for start in range(0, len(stored.ids), step)
     ]
     excluded = stored.ids[::2]
     careful = Query(tokens=query.tokens, excluded=excluded)
-    plain, careful_found = rerank_stream([query, careful], iter(pieces), **settings_)
-    assert_same(plain, rerank(query, stored, **settings_))
-    assert_same(careful_found, rerank(careful, stored, **settings_))
+    plain, careful_found = rerank_stream([query, careful], iter(pieces), **shared)
+    assert_same(plain, rerank(query, stored, **shared))
+    assert_same(careful_found, rerank(careful, stored, **shared))
     assert not np.isin(stored.ids[careful_found.rows], excluded).any()
 
 
@@ -163,9 +163,9 @@ def test_a_stream_in_any_pieces_gives_the_same(search, kernel, step):
 @given(searches(), st.sampled_from(["greedy", "topk-greedy", "batch-optimal", "identity"]))
 def test_pruning_changes_nothing_for_approximate_solvers(search, solver):
     stored, query, k = search
-    shared = {"k": k, "solver": solver, "center": middle_of(stored, "channel"), "threads": 1}
-    pruned = rerank(query, stored, **shared)
-    assert_same(pruned, rerank(query, stored, **shared, prune=False))
+    middle, options = middle_of(stored, "channel"), RerankOptions(k=k, solver=solver, threads=1)
+    pruned = rerank(query, stored, options, center=middle)
+    assert_same(pruned, rerank(query, stored, replace(options, prune=False), center=middle))
     assert not pruned.exact
 
 
@@ -173,10 +173,10 @@ def test_chunks_of_any_size_give_the_same(monkeypatch):
     generator = np.random.default_rng(4)
     stored = Stored(scenes(generator, 60, 9, 6).astype(np.float16), np.arange(60))
     query = Query(tokens=stored.tokens[7])
-    whole = rerank(query, stored, k=5)
+    whole = rerank(query, stored, RerankOptions(k=5))
     monkeypatch.setattr(module, "CHUNK_BYTES", 4 * 9 * 9 * 7)
     pieces = []
-    chunked = rerank(query, stored, k=5, progress=lambda done, total: pieces.append((done, total)))
+    chunked = rerank(query, stored, RerankOptions(k=5), progress=lambda done, total: pieces.append((done, total)))
     assert_same(whole, chunked)
     assert pieces == [(min(7 * n, 60), 60) for n in range(1, 10)]
 
@@ -185,9 +185,11 @@ def test_affinities_are_held_a_few_at_a_time(monkeypatch):
     generator = np.random.default_rng(6)
     stored = Stored(scenes(generator, 50, 9, 6).astype(np.float16), np.arange(50))
     queries = [Query(tokens=stored.tokens[n], excluded=np.array([n, 2 * n + 1])) for n in (3, 11)]
-    whole = rerank_stream(queries, [(stored.ids, stored.tokens)], k=4)
+    whole = rerank_stream(queries, [(stored.ids, stored.tokens)], RerankOptions(k=4))
     monkeypatch.setattr(contest, "AFFINITY_BYTES", 4 * 9 * 9 * 3)
-    for one, other in zip(whole, rerank_stream(queries, [(stored.ids, stored.tokens)], k=4), strict=True):
+    for one, other in zip(
+        whole, rerank_stream(queries, [(stored.ids, stored.tokens)], RerankOptions(k=4)), strict=True
+    ):
         assert_same(one, other)
         assert other.solved + other.pruned == 48
 
@@ -198,7 +200,7 @@ def test_real_likeness_is_pruned():
     contents = np.stack([generator.choice(30, size=4, replace=False) for _ in range(100)])
     placed = contents[np.arange(100)[:, None], generator.integers(0, 4, size=(100, 25))]
     stored = Stored((things[placed] + 0.3 * generator.normal(size=(100, 25, 16))).astype(np.float16), np.arange(100))
-    found = rerank(Query(tokens=stored.tokens[3]), stored, k=5)
+    found = rerank(Query(tokens=stored.tokens[3]), stored, RerankOptions(k=5))
     assert found.rows[0] == 3
     assert found.scores[0] == 1.0
     assert found.pruned > 50
@@ -211,5 +213,5 @@ def test_queries_of_another_size(kernel):
     for positions in (4, 15):
         query = Query(tokens=scenes(generator, 1, positions, 6)[0].astype(np.float32))
         middle = middle_of(stored, "channel")
-        pruned = rerank(query, stored, k=4, kernel=kernel, center=middle)
-        assert_same(pruned, rerank(query, stored, k=4, kernel=kernel, center=middle, prune=False))
+        pruned = rerank(query, stored, RerankOptions(k=4, kernel=kernel), center=middle)
+        assert_same(pruned, rerank(query, stored, RerankOptions(k=4, kernel=kernel, prune=False), center=middle))

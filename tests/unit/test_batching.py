@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from semret.errors import NonFiniteError
-from semret.retrieval.native.threads import share_out
+from semret.retrieval.native.threads import in_threads, share_out
 from semret.retrieval.similarity.maps import prepare
-from semret.retrieval.similarity.products import in_threads
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])

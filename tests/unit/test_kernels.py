@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, UnknownNameError
-from semret.retrieval.similarity.kernels import centred_squared_norms, check_modes, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.kernels import centred_squared_norms, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.names import check_modes
 from semret.retrieval.similarity.rsm import rsm
 
 

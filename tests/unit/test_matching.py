@@ -235,11 +235,20 @@ def test_a_started_auction_continues_to_the_optimum():
     bounds = [auction.tighten(effort) for effort in EFFORTS]
     assert all((after <= before).all() for before, after in itertools.pairwise(bounds))
     assert bounds[3].sum() < bounds[0].sum()
-    some = auction.solve(np.array([4, 1]))
-    whole = match_batch(batch)
-    assert some.values.tolist() == pytest.approx(whole.values[[4, 1]].tolist(), rel=1e-14)
-    assert (auction.bounds[[0, 2, 3, 5]] == bounds[3][[0, 2, 3, 5]]).all()
-    assert auction.solve().exact
+    some = auction.tighten("fine", np.array([4, 1]))
+    assert some.tolist() == bounds[3][[4, 1]].tolist()
+    whole, continued = match_batch(batch), auction.solve()
+    assert continued.values.tolist() == pytest.approx(whole.values.tolist(), rel=1e-14)
+    assert (continued.bounds <= bounds[3]).all()
+    assert continued.exact
+
+
+def test_bounds_of_some_affinities_leave_the_others_alone():
+    batch = np.random.default_rng(3).normal(size=(6, 60, 60)).astype(np.float32)
+    auction, alone = AuctionBatch(batch, threads=1), AuctionBatch(batch[[4, 1]], threads=1)
+    for effort in EFFORTS:
+        assert auction.tighten(effort, np.array([4, 1])).tolist() == alone.tighten(effort).tolist()
+    assert np.isinf(auction.bounds[[0, 2, 3, 5]]).all()
 
 
 def test_threads_and_neighbours_do_not_change_a_result():

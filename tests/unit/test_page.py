@@ -23,7 +23,7 @@ def picture(tmp_path):
 
 
 def page_of(query: str, *hits: Hit) -> str:
-    return render_page([SearchResult(query, hits, STATS)], title="<Hits>", settings="k = 5")
+    return render_page([SearchResult(query, hits, STATS).as_section()], title="<Hits>", settings="k = 5")
 
 
 def test_pictures_are_embedded_at_a_small_size(picture):
@@ -69,10 +69,10 @@ def test_a_page_runs_and_fetches_nothing(picture):
 )
 def test_names_neither_steer_nor_hide(picture, name, shown):
     hit = Hit(1, 7, name, 0.5, 0.25, ids=(7, 8), paths=(name, name))
-    page = render_page([SearchResult(name, (hit,), STATS)], title=name, settings=name)
+    page = render_page([SearchResult(name, (hit,), STATS).as_section()], title=name, settings=name)
     assert page.count(shown) >= 5
     assert name == shown or name not in page
-    assert shown in render_fragment(SearchResult(name, (hit,), STATS))
+    assert shown in render_fragment(SearchResult(name, (hit,), STATS).as_section())
 
 
 def test_copies_and_what_the_shortlist_missed_are_shown(picture):
@@ -81,7 +81,7 @@ def test_copies_and_what_the_shortlist_missed_are_shown(picture):
         Hit(1, 7, picture, 0.5, 0.25, ids=(7, 9), paths=(picture, "copy.png"), in_shortlist=True),
         Hit(2, 8, picture, 0.4, 0.25, in_shortlist=False),
     )
-    page = render_page([SearchResult(picture, hits, stats)])
+    page = render_page([SearchResult(picture, hits, stats).as_section()])
     assert "also copy.png" in page
     assert page.count("not in the shortlist") == 1
     assert "a shortlist of 1 would have missed 1 of the 2 hits: rank 2" in page
@@ -95,7 +95,7 @@ def test_exactness_is_said_of_the_candidates_only(picture):
 
 def test_a_query_that_came_from_no_file_is_shown(picture):
     result = SearchResult("-", (), STATS, Path(picture).read_bytes())
-    assert render_page([result]).count("data:image/jpeg") == 1
+    assert render_page([result.as_section()]).count("data:image/jpeg") == 1
     assert "picture" not in result.as_json()
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.similarity.kernels import INVARIANCES, KERNELS
+from semret.retrieval.similarity.names import INVARIANCES, KERNELS
 from semret.retrieval.similarity.pairs import matched_similarity
 from semret.retrieval.similarity.rsm import rsm
 

@@ -8,7 +8,8 @@ from scipy.optimize import linear_sum_assignment
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
 from semret.retrieval.similarity.maps import match_maps, prepare
-from semret.retrieval.similarity.pairs import matched_similarity, similarities
+from semret.retrieval.similarity.maxsim import maxsim_scores
+from semret.retrieval.similarity.pairs import matched_similarity
 
 A = np.array([[2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 B = np.array([[0.0, 3.0], [1.0, 0.0], [2.0, 2.0]])
@@ -119,14 +120,14 @@ def test_default_bandwidth_is_the_mean_distance_over_all_matchings(generator):
     assert float(matched_similarity(a, b, kernel="rbf")) == pytest.approx(expected, rel=1e-12)
 
 
-def test_many_candidates_are_compared_as_pairs_are(generator):
-    query, many = generator.normal(size=(8, 5)), generator.normal(size=(6, 8, 5))
-    for invariance in ("permutation", "none", "maxsim"):
-        for kernel in ("cosine", "linear", "rbf"):
-            settings = {"kernel": kernel, "invariance": invariance, "sigma": 4.0, "center": query[0]}
-            found = similarities(query, many, **settings)
-            assert found.tolist() == [float(matched_similarity(query, other, **settings)) for other in many]
-    assert similarities(query, many[:0]).shape == (0,)
+def test_all_late_interactions_at_once_are_those_of_each(generator):
+    query, many = prepare(generator.normal(size=(1, 8, 5))), prepare(generator.normal(size=(6, 8, 5)))
+    found = maxsim_scores(query, many, ["rbf", "cosine", "linear"])
+    assert list(found) == ["rbf", "cosine", "linear"]
+    for kernel, scores in found.items():
+        for row in range(6):
+            assert maxsim_scores(query, many[row : row + 1], [kernel])[kernel] == scores[row]
+    assert maxsim_scores(query, many[:0], ["linear"])["linear"].shape == (0,)
 
 
 def test_a_candidate_is_matched_alike_in_any_company(generator):
@@ -162,5 +163,3 @@ def test_refuses_what_does_not_fit():
         matched_similarity(A, B, kernel="poly")
     with pytest.raises(ArgumentError, match=r"window.*matches nothing"):
         matched_similarity(A, B, invariance="none", window=3)
-    with pytest.raises(ShapeError, match="candidates has shape"):
-        similarities(A, B)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from semret.arrays import FloatArray
+from semret.centers import CENTERINGS
 from semret.eval.experiments.cost import Cost, Method
 from semret.eval.experiments.measuring import measure
 from semret.eval.experiments.pictures import (
@@ -21,7 +22,7 @@ from semret.eval.experiments.runtime import Study
 from semret.index.backbones import registry
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
-from semret.retrieval.similarity.kernels import CENTERINGS, check_name
+from semret.retrieval.similarity.names import check_name
 
 METHODS = (
     Method(solver="auction"),

@@ -37,7 +37,7 @@ from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
 from semret.retrieval.similarity.cka import ESTIMATORS
-from semret.retrieval.similarity.kernels import check_modes, check_name
+from semret.retrieval.similarity.names import check_modes, check_name
 
 LEAST = 5
 """Pictures that a mini-batch needs: without one of them, four are left for the unbiased estimator."""

@@ -26,7 +26,7 @@ from semret.eval.statistics import pearson, spearman
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress, waiting_for
-from semret.retrieval.similarity.kernels import check_modes
+from semret.retrieval.similarity.names import check_modes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector, require_ndim
+from semret.centers import CENTERINGS, mean_map
 from semret.errors import ArgumentError, ShapeError
 from semret.eval.experiments.cost import Cost, Measured, Method, summarise
 from semret.progress import Progress
 from semret.retrieval.matching import match_batch
 from semret.retrieval.matching.approximate import Norms
 from semret.retrieval.matching.solvers import SOLVERS
-from semret.retrieval.similarity.kernels import CENTERINGS, check_name
+from semret.retrieval.similarity.names import check_name
 from semret.retrieval.similarity.products import float_affinities
 
 _GROUP_ENTRIES = 1 << 15
@@ -89,12 +90,9 @@ def measure(
 
 def _centred(maps: FloatArray, center: str) -> Float32Array:
     check_name("center", center, CENTERINGS)
-    values = maps.astype(np.float32)
-    if center == "none":
-        return values
-    mean = maps.mean(axis=0, dtype=np.float64)
-    centred: Float32Array = values - (mean if center == "position" else mean.mean(axis=0)).astype(np.float32)
-    return centred
+    values: Float32Array = maps.astype(np.float32)
+    mean = mean_map([maps], center)
+    return values if mean is None else values - mean.astype(np.float32)
 
 
 def _match_pairs(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from semret.centers import CENTERINGS
 from semret.eval.experiments.cost import Cost, Method
 from semret.eval.experiments.measuring import measure, usual_pairs
 from semret.eval.experiments.pictures import (
@@ -19,7 +20,7 @@ from semret.eval.experiments.pictures import (
 )
 from semret.index.backbones import registry
 from semret.progress import Progress, waiting_for
-from semret.retrieval.similarity.kernels import CENTERINGS, check_name
+from semret.retrieval.similarity.names import check_name
 
 SIDES = (224, 512, 1024, 2048)
 """Input sizes that give the embedded backbone 49, 256, 1,024 and 4,096 positions."""

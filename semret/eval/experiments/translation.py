@@ -27,7 +27,7 @@ from semret.eval.report.document import Report
 from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.progress import Progress
-from semret.retrieval.similarity.kernels import check_modes
+from semret.retrieval.similarity.names import check_modes
 
 
 def run_translation(

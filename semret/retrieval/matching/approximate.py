@@ -26,19 +26,79 @@ class Norms:
 
 
 def match_identity(affinities: FloatArray) -> IndexVector:
-    """Match equal positions: row ``i`` with column ``i``, as far as both go."""
+    """Match equal positions: row ``i`` with column ``i``, as far as both go.
+
+    Parameters
+    ----------
+    affinities : ndarray of shape (K, Sq, Sd)
+        Larger is more alike.
+
+    Returns
+    -------
+    ndarray of shape (K, Sq), intp
+        The column of each row, -1 for rows without one.
+
+    Examples
+    --------
+    >>> match_identity(np.zeros((1, 3, 2))).tolist()
+    [[0, 1, -1]]
+    """
     count, rows, columns = affinities.shape
     positions = np.arange(rows, dtype=np.intp)
     return np.tile(np.where(positions < columns, positions, -1), (count, 1))
 
 
 def match_greedy(affinities: FloatArray, norms: Norms) -> IndexVector:
-    """Let rows, in descending norm, take their best free column."""
+    """Let rows, in descending norm, take their best free column; of equal ones the first.
+
+    Parameters
+    ----------
+    affinities : ndarray of shape (K, Sq, Sd)
+        Larger is more alike.
+    norms : Norms
+
+    Returns
+    -------
+    ndarray of shape (K, Sq), intp
+        The column of each row, -1 for rows without one.
+
+    Examples
+    --------
+    The second row has the larger norm and takes the first column; the first row is left with the other. The optimum
+    is 8 + 9 = 17, this is 0 + 9.
+
+    >>> affinity = np.array([[[8.0, 0.0], [9.0, 9.0]]])
+    >>> match_greedy(affinity, Norms(rows=np.array([1.0, 2.0]), columns=np.array([[1.0, 1.0]]))).tolist()
+    [[1, 0]]
+    """
     return match_topk_greedy(affinities, norms, top=0)
 
 
 def match_topk_greedy(affinities: FloatArray, norms: Norms, *, top: int) -> IndexVector:
-    """Match the `top` largest-norm rows and columns optimally with each other, the other rows greedily."""
+    """Match the `top` largest-norm rows and columns optimally with each other, the other rows greedily.
+
+    Parameters
+    ----------
+    affinities : ndarray of shape (K, Sq, Sd)
+        Larger is more alike.
+    norms : Norms
+    top : int
+        At least 0; more than there are rows or columns are all of them.
+
+    Returns
+    -------
+    ndarray of shape (K, Sq), intp
+        The column of each row, -1 for rows without one.
+
+    Examples
+    --------
+    With the two largest of each side matched optimally, 8 + 9, the example of `match_greedy` is solved.
+
+    >>> affinity = np.array([[[8.0, 0.0], [9.0, 9.0]]])
+    >>> norms = Norms(rows=np.array([1.0, 2.0]), columns=np.array([[1.0, 1.0]]))
+    >>> match_topk_greedy(affinity, norms, top=2).tolist()
+    [[0, 1]]
+    """
     count, rows, columns = affinities.shape
     top = min(top, rows, columns)
     assignments: IndexVector = np.full((count, rows), -1, dtype=np.intp)
@@ -61,6 +121,29 @@ def match_batch_optimal(affinities: FloatArray, norms: Norms, *, window: int) ->
     """Sort both sides by norm, cut them into batches of `window`, and match optimally within each batch.
 
     If the sides differ in size, the smaller one is cut into batches of `window` and the larger one in proportion.
+
+    Parameters
+    ----------
+    affinities : ndarray of shape (K, Sq, Sd)
+        Larger is more alike.
+    norms : Norms
+    window : int
+        At least 1.
+
+    Returns
+    -------
+    ndarray of shape (K, Sq), intp
+        The column of each row, -1 for rows without one.
+
+    Examples
+    --------
+    In batches of one, the largest norms of both sides are matched, then the next: row 1 with column 1, row 0 with
+    column 0.
+
+    >>> affinity = np.array([[[8.0, 0.0], [9.0, 9.0]]])
+    >>> norms = Norms(rows=np.array([1.0, 2.0]), columns=np.array([[1.0, 2.0]]))
+    >>> match_batch_optimal(affinity, norms, window=1).tolist()
+    [[0, 1]]
     """
     count, rows, columns = affinities.shape
     row_order, column_orders = _descending(norms.rows[None])[0], _descending(norms.columns)

@@ -36,14 +36,14 @@ from semret.retrieval.native.threads import rows_of, run_chunks
 EFFORTS = ("maxima", "sweep", "coarse", "fine")
 """What a bound may cost, cheapest first."""
 
-_bound_many = Native("semret.retrieval.matching.auction_loops", "bound_many")
+_bound_many = Native("semret.retrieval.matching.bound_loops", "bound_many")
 _auction_many = Native("semret.retrieval.matching.auction_loops", "auction_many")
 
 _EPSILONS = {"coarse": (0.02,), "fine": (0.02, 0.004)}
 
 
 class AuctionBatch:
-    """Auctions of many affinities, each as far along as it was asked for: ever tighter bounds, then the optimum.
+    """Auctions of many affinities: ever tighter bounds of each, as far as is wanted, then the optimum.
 
     Prices carry over from one call to the next, so bounding first and solving later costs little more than solving.
 
@@ -86,7 +86,7 @@ class AuctionBatch:
         return self._in_units(self._bounds)
 
     def tighten(self, effort: str, rows: IndexVector | None = None) -> Float64Array:
-        """Bound the affinities `rows`, all by default, at this effort, and return their bounds, (len(rows),) float64.
+        """Bound the values of all matchings from above with this effort.
 
         Parameters
         ----------
@@ -94,6 +94,13 @@ class AuctionBatch:
             ``maxima``: row maxima, and column maxima if square; ``sweep``: also one dual sweep; ``coarse``: one auction
             phase with increments of 2 % of the range; ``fine``: a second one of 0.4 %. What was done for an affinity
             is not done again.
+        rows : ndarray of intp or None
+            Which affinities; None stands for all.
+
+        Returns
+        -------
+        ndarray of shape (len(rows),), float64
+            Never larger than what an earlier call returned.
 
         Raises
         ------
@@ -111,21 +118,25 @@ class AuctionBatch:
             self._simple(chosen, sweep=effort == "sweep")
         return self._in_units(self._bounds[chosen])
 
-    def solve(self, rows: IndexVector | None = None) -> BatchMatching:
-        """Match the affinities `rows`, all by default, to the optimum.
+    def solve(self) -> BatchMatching:
+        """Match all affinities to the optimum, from the prices that bounding them has left.
+
+        Returns
+        -------
+        BatchMatching
+            Of several optimal matchings, any.
 
         Raises
         ------
         NonFiniteError
             If an affinity holds NaN or infinity.
         """
-        chosen = rows_of(len(self)) if rows is None else np.asarray(rows, dtype=np.intp)
-        self._advance(chosen, schedule(self._columns), finish=True)
-        values = self._in_units(self._values[chosen])
-        bounds = np.maximum(self._in_units(self._bounds[chosen]), values)
-        gaps = relative_gaps(values, bounds, self._in_units(self._slack[chosen]))
+        self._advance(rows_of(len(self)), schedule(self._columns), finish=True)
+        values = self._in_units(self._values)
+        bounds = np.maximum(self._in_units(self._bounds), values)
+        gaps = relative_gaps(values, bounds, self._in_units(self._slack))
         return BatchMatching(
-            assignments=self._as_given(self._assignments[chosen]),
+            assignments=self._as_given(self._assignments),
             values=values,
             bounds=bounds,
             gaps=gaps,
@@ -149,7 +160,7 @@ class AuctionBatch:
             due = rows[self._progress[rows] == done]
             if done >= len(epsilons) and not finish:
                 continue
-            # The finish needs pairs, not prices alone: it repeats the last phase if there is none left.
+            # Shortest paths start from pairs, which only a phase makes: if all are done, the last one is repeated.
             phases = np.array(epsilons[min(done, len(epsilons) - 1) :])
             outcome = self._assignments, self._values, found, self._slack
             arguments = phases, self._prices, finish, *outcome
@@ -163,7 +174,7 @@ class AuctionBatch:
         return bool(_auction_many(self._wide, self._columns, rows, *arguments, quantised, *self._scratch()))
 
     def _scratch(self) -> tuple[Float64Array, NDArray[np.int64]]:
-        """Return what the kernels ask for; each call has its own."""
+        """Return room for what the loops write on the way; each call has its own."""
         width = self._wide.shape[2]
         return np.empty((4, width)), np.empty((5, width), dtype=np.int64)
 
@@ -194,13 +205,50 @@ def _padded(affinities: FloatArray, padding: int) -> FloatArray:
 
 
 def schedule(size: int) -> tuple[float, ...]:
-    """Return the increments of the auction phases of an exact solve, as shares of the affinity's range."""
+    """Return the increments of the auction phases of an exact solve.
+
+    Parameters
+    ----------
+    size : int
+        The longer side of the affinity.
+
+    Returns
+    -------
+    tuple of float
+        As shares of the affinity's range, falling.
+    """
     # Measured on feature maps: further phases cost small problems more than the paths they save.
     return (0.02, 0.004) if size < 128 else (0.01, 0.002, 0.0002, 0.00002)
 
 
 def solve_exactly(affinities: FloatArray, *, threads: int | None = None) -> BatchMatching:
-    """Match every affinity (K, Sq, Sd) to the optimum."""
+    """Match every affinity to the optimum.
+
+    Parameters
+    ----------
+    affinities : ndarray of shape (K, Sq, Sd), float16, float32 or float64
+        Larger is more alike.
+    threads : int or None
+        None takes all processors.
+
+    Returns
+    -------
+    BatchMatching
+        Of several optimal matchings, any.
+
+    Raises
+    ------
+    NonFiniteError
+        If an affinity holds NaN or infinity.
+
+    Examples
+    --------
+    The best pair, 9, is given up: 9 + 1 + 2 = 12 and 8 + 9 + 2 = 19.
+
+    >>> found = solve_exactly(np.array([[[9.0, 8.0, 0.0], [9.0, 1.0, 1.0], [2.0, 0.0, 2.0]]]))
+    >>> found.assignments.tolist(), found.values.tolist(), found.bounds.round(9).tolist()
+    ([[1, 0, 2]], [19.0], [19.0])
+    """
     return AuctionBatch(affinities, threads=threads).solve()
 
 

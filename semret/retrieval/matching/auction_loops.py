@@ -1,8 +1,6 @@
-"""Compiled loops of the solvers.
+"""Compiled loops of the exact solver: the auction, and the shortest paths that finish it.
 
-Every loop over columns is branch-free, so that LLVM turns it into vector instructions. It vectorises maxima of
-integers but not of floats; floats are therefore compared by `key`, an integer in the same order. Recomputing
-``affinity - price`` in each pass is cheaper than storing it.
+Every loop over columns is branch-free, so that LLVM turns it into vector instructions.
 
 Affinities come with at least as many columns as rows, and padded to a multiple of 16 columns by repetition of the last
 one; `n` counts the real columns. Prices of padding are infinite (in int32, its affinities are very low), so it is never
@@ -11,18 +9,13 @@ wanted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
 import numpy as np
-from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray
-from semret.retrieval.native.compiler import numba
+from semret.retrieval.matching.bound_loops import dual_bound
+from semret.retrieval.matching.float_keys import HIGHEST, UNIT, IntArray, float_of, key, least, row_max, value_range
+from semret.retrieval.native.compiler import compiled
 from semret.retrieval.native.scratch import alone
-
-IntArray = NDArray[np.signedinteger[Any]]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 LEVELS = 1 << 22
 """Steps into which the range of an affinity is cut for the auction."""
@@ -33,74 +26,9 @@ PRICE_CAP = 1 << 28
 BIDS_PER_ROW = 64
 """An auction phase stops after so many bids per row: shortest paths finish what a price war would prolong."""
 
-_MASK = np.int64(0x7FFFFFFFFFFFFFFF)
-_LOWEST = np.int64(-(2**63) + 1)
-_HIGHEST = np.int64(2**63 - 1)
 _LOWEST32 = np.int32(-(2**31) + 1)
 _HIGHEST32 = np.int32(2**31 - 1)
 _PAD = np.int32(-PRICE_CAP)
-_UNIT = 2.0**-53
-
-
-def compiled(function: Function) -> Function:
-    """Compile as a part of machine code that stands alone: nothing may be allocated or raised.
-
-    Numba keeps none of it on disk, `semret.retrieval.native` does: it knows what to do where nothing can be kept.
-    """
-    dispatcher: Function = numba.njit(nogil=True, error_model="numpy", _nrt=False)(function)
-    return dispatcher
-
-
-def _inlined(function: Function) -> Function:
-    """Put the source into its callers: loops over calls are not vectorised."""
-    inlined: Function = numba.njit(nogil=True, inline="always")(function)
-    return inlined
-
-
-@_inlined
-def key(x: float) -> Any:
-    """Return the integer that orders like the float; those of NaN lie outside those of the infinities."""
-    bits = np.float64(x).view(np.int64)
-    return bits ^ ((bits >> np.int64(63)) & _MASK)
-
-
-@_inlined
-def _float_of(integer: Any) -> Any:
-    bits = integer ^ ((integer >> np.int64(63)) & _MASK)
-    return np.int64(bits).view(np.float64)
-
-
-@_inlined
-def row_max(A: FloatArray, v: Float64Array, i: int) -> Any:
-    """Return the key of ``max_j(A[i, j] - v[j])``."""
-    best = _LOWEST
-    for j in range(v.shape[0]):
-        best = max(best, key(np.float64(A[i, j]) - v[j]))
-    return best
-
-
-@compiled
-def _least(v: Float64Array, n: int) -> float:
-    """Return the smallest of the first `n` values."""
-    lowest: float = v[0]
-    for j in range(1, n):
-        if v[j] < lowest:
-            lowest = v[j]
-    return lowest
-
-
-@compiled
-def _value_range(A: FloatArray) -> tuple[float, float]:
-    """Return minimum and maximum; (nan, nan) if a value is not finite."""
-    low, high = _HIGHEST, _LOWEST
-    for i in range(A.shape[0]):
-        for j in range(A.shape[1]):
-            x = key(np.float64(A[i, j]))
-            low = min(low, x)
-            high = max(high, x)
-    if high >= key(np.inf) or low <= key(-np.inf):
-        return np.nan, np.nan
-    return _float_of(low), _float_of(high)
 
 
 @compiled
@@ -153,7 +81,8 @@ def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: In
     """Keep the auction's pairs that are best at prices `v` (width,) in float64; the others wait. Return their number.
 
     Columns of no real row get the lowest price; all but as many as rows wait belong to idle bidders, number ``m`` and
-    above, who care for the price alone: they stand for columns that stay unmatched, and make the problem square.
+    above, whose affinity with every column is 0: they stand for columns that stay unmatched, and make the problem
+    square.
     """
     m = A.shape[0]
     mate[:m] = -1
@@ -161,7 +90,7 @@ def _settle(A: FloatArray, n: int, v: Float64Array, owner: IntArray, waiting: In
         if 0 <= owner[j] < m:
             mate[owner[j]] = j
     if m < n:
-        lowest = _least(v, n)
+        lowest = least(v, n)
         idle = m
         for j in range(n):
             if owner[j] < 0 or owner[j] >= m:
@@ -205,10 +134,10 @@ def _augment(
             price[k] = v[k]
         finished_count, row, column = 0, start, np.int64(-1)
         idle_seen = False
-        base = _float_of(row_max(A, v, start))
+        base = float_of(row_max(A, v, start))
         reached = 0.0
         while True:
-            nearest = _HIGHEST
+            nearest = HIGHEST
             if row < m:
                 for k in range(width):
                     x = base - (np.float64(A[row, k]) - price[k])
@@ -223,7 +152,7 @@ def _augment(
                     distance[k] = x if x < old else old
                     before[k] = column if x < old else before[k]
                 if not idle_seen:
-                    # All idle bidders are alike: what the first one reaches, the others need not be asked for.
+                    # All idle bidders are alike: the others reach nothing that the first one does not.
                     idle_seen = True
                     for k in range(width):
                         if owner[k] >= m and k != column:
@@ -238,7 +167,7 @@ def _augment(
             for k in range(width):
                 candidate = np.int64(k) if owner[k] < 0 else np.int64(k + width)
                 choice = min(choice, candidate if key(distance[k]) == nearest else np.int64(2 * width))
-            reached = _float_of(nearest)
+            reached = float_of(nearest)
             column = choice if choice < width else choice - width
             if owner[column] < 0:
                 break
@@ -258,89 +187,6 @@ def _augment(
 
 
 @compiled
-def _dual_bound(A: FloatArray, n: int, v: Float64Array) -> tuple[float, float]:
-    r"""Return an upper bound of every matching from prices `v` (width,), and the magnitude of what was summed.
-
-    With ``m <= n``, a matching uses ``m`` columns, so its value is at most
-    ``sum_i max_j(A_ij - v_j) + sum(v) - (n - m) min(v)``. Each term errs by half a unit in the last place, the
-    compensated sums by one of their result: four units of the summed magnitudes cover both.
-    """
-    m = A.shape[0]
-    lowest = _least(v, n)
-    total, lost, size = 0.0, 0.0, 0.0
-    for i in range(m + n + 1):
-        if i < m:
-            x = _float_of(row_max(A, v, i))
-        elif i < m + n:
-            x = v[i - m]
-        else:
-            x = -(n - m) * lowest
-        y = total + x
-        lost += (total - y) + x if abs(total) >= abs(x) else (x - y) + total
-        total = y
-        size += abs(x)
-    return total + lost + 8 * _UNIT * size, size
-
-
-@compiled
-def _sweep(A: FloatArray, n: int, v: Float64Array, prices: IntArray, columns: IntArray) -> tuple[float, float]:
-    """Write prices ``v_j = max_i(A_ij - max_k A_ik)``; return the sums of row and, if square, of column maxima."""
-    m, width = A.shape
-    prices[:] = _LOWEST
-    columns[:] = _LOWEST
-    rows, rows_size = 0.0, 0.0
-    for i in range(m):
-        best = _LOWEST
-        for j in range(width):
-            x = key(np.float64(A[i, j]))
-            best = max(best, x)
-            columns[j] = max(columns[j], x)
-        u = _float_of(best)
-        rows += u
-        rows_size += abs(u)
-        for j in range(width):
-            prices[j] = max(prices[j], key(np.float64(A[i, j]) - u))
-    v[:] = np.inf
-    total, columns_size = 0.0, 0.0
-    for j in range(n):
-        v[j] = _float_of(prices[j])
-        total += _float_of(columns[j])
-        columns_size += abs(_float_of(columns[j]))
-    # A plain sum of n terms errs by at most n units of the summed magnitudes.
-    rows += (m + 2) * 2 * _UNIT * rows_size
-    total += (n + 2) * 2 * _UNIT * columns_size
-    return rows, total if m == n else np.inf
-
-
-@compiled
-def bound_many(
-    As: FloatArray,
-    n: int,
-    rows: IntArray,
-    sweep: bool,
-    bounds: Float64Array,
-    floats: Float64Array,
-    integers: IntArray,
-) -> bool:
-    """Bound each ``As[rows]`` (m, width), by row and column maxima, or also by one dual sweep.
-
-    `floats` (at least 1, width) and `integers` (at least 2, width) int64 are scratch.
-
-    Return False, with `bounds` unfinished, if a value is not finite.
-    """
-    for t in rows:
-        A = As[t]
-        if np.isnan(_value_range(A)[0]):
-            return False
-        v = floats[0]
-        row_sum, column_sum = _sweep(A, n, v, integers[0], integers[1])
-        bounds[t] = min(row_sum, column_sum)
-        if sweep:
-            bounds[t] = min(bounds[t], _dual_bound(A, n, v)[0])
-    return True
-
-
-@compiled
 def auction_many(
     As: FloatArray,
     n: int,
@@ -356,22 +202,29 @@ def auction_many(
     floats: Float64Array,
     integers: IntArray,
 ) -> bool:
-    """Run auction phases on each ``As[rows]`` (m, width) and finish by shortest paths if asked.
+    """Run auction phases on affinities, and finish by shortest paths if asked.
 
     Parameters
     ----------
-    As : (K, m, width), float32 or float64
-    n : real columns, at least m
-    rows : (any,), the affinities to work on
-    epsilons : phases to run, as shares of the range of an affinity; far from square, where prices cannot carry over,
-        only the last is
-    prices : (K, width), int32, in steps of range / LEVELS; where phases start, and left behind
-    finish : whether to solve to the optimum
-    assignments : (K, m), values : (K,)
+    As : array of shape (K, m, width), float32 or float64
+    n : int
+        Real columns, at least m.
+    rows : array of shape (any,)
+        The affinities to work on.
+    epsilons : array of shape (phases,), float64
+        Phases to run, as shares of the range of an affinity; far from square, where prices cannot carry over, only the
+        last is.
+    prices : array of shape (K, width), int32
+        In steps of range / LEVELS; where phases start, and left behind.
+    finish : bool
+        Whether to solve to the optimum.
+    assignments, values : array of shape (K, m), and (K,), float64
         Written if `finish`.
-    bounds, slack : (K,)
-        Upper bound, and what rounding may add to its difference from the optimum.
-    Q : (m, width), or (m + 1, width) if m < n, int32; floats : (4, width); integers : (5, width), int64
+    bounds, slack : array of shape (K,), float64
+        Written: upper bound, and what rounding may add to its difference from the optimum.
+    Q : array of shape (m, width), or (m + 1, width) if m < n, int32
+        Scratch.
+    floats, integers : array of shape (4, width), float64, and (5, width), int64
         Scratch.
 
     Returns
@@ -388,7 +241,7 @@ def auction_many(
     v[:] = np.inf
     for t in rows:
         A, p = As[t], prices[t]
-        low, high = _value_range(A)
+        low, high = value_range(A)
         if np.isnan(low):
             return False
         quantum = (high - low) / LEVELS
@@ -408,9 +261,9 @@ def auction_many(
             count = _settle(A, n, v, owner, waiting, mate)
             _augment(A, v, owner, waiting, count, floats[1:], integers[3:])
             values[t] = _assign(A, n, owner, assignments[t])
-        bound, size = _dual_bound(A, n, v)
+        bound, size = dual_bound(A, n, v)
         bounds[t] = bound
-        slack[t] = 64 * _UNIT * size
+        slack[t] = 64 * UNIT * size
     return True
 
 
@@ -440,6 +293,15 @@ def _matched_sum(A: FloatArray, assignment: IntArray) -> float:
 
 @compiled
 def matched_sums(As: FloatArray, assignments: IntArray, values: Float64Array) -> None:
-    """Write into `values` (K,) what the assignments (K, m) match in each of `As` (K, m, n)."""
+    """Sum what assignments match, compensated, in float64.
+
+    Parameters
+    ----------
+    As : array of shape (K, m, n), float32 or float64
+    assignments : array of shape (K, m)
+        The column of each row; -1 adds nothing.
+    values : array of shape (K,), float64
+        Written.
+    """
     for t in range(As.shape[0]):
         values[t] = _matched_sum(As[t], assignments[t])

@@ -5,15 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from semret.arrays import Float64Array, FloatArray
-from semret.retrieval.matching.auction_loops import IntArray, compiled, key, row_max
+from semret.retrieval.matching.float_keys import IntArray, key, row_max
+from semret.retrieval.native.compiler import compiled
 
 
 @compiled
 def greedy_many(As: FloatArray, orders: IntArray, used: Float64Array, assignments: IntArray) -> None:
     """Let rows of each `As` (K, m, n), in the order of `orders` (K or fewer columns), take their best free column.
 
-    `used` (K, n) holds infinity for columns that are taken; rows that find none stay as they are. Of equal columns
-    the first is taken.
+    Of equal columns the first is taken.
+
+    Parameters
+    ----------
+    As : array of shape (K, m, n), float32 or float64
+    orders : array of shape (K, up to m)
+        Which rows choose, and when.
+    used : array of shape (K, n), float64
+        Infinity for columns that are taken, else 0; overwritten.
+    assignments : array of shape (K, m)
+        Written; rows that find no free column stay as they are.
     """
     n = As.shape[2]
     for t in range(As.shape[0]):

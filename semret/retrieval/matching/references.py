@@ -11,7 +11,23 @@ _INT64_BITS = 62
 
 
 def solve_scipy(affinity: FloatArray) -> IndexVector:
-    """Match one affinity (Sq, Sd) with `scipy.optimize.linear_sum_assignment`; return the assignment (Sq,)."""
+    """Match one affinity with `scipy.optimize.linear_sum_assignment`.
+
+    Parameters
+    ----------
+    affinity : ndarray of shape (Sq, Sd)
+        Larger is more alike.
+
+    Returns
+    -------
+    ndarray of shape (Sq,), intp
+        The column of each row, -1 for rows without one.
+
+    Examples
+    --------
+    >>> solve_scipy(np.array([[3.0, 2.0], [2.0, 0.0]])).tolist()
+    [1, 0]
+    """
     from scipy.optimize import linear_sum_assignment
 
     rows, columns = linear_sum_assignment(affinity, maximize=True)
@@ -21,10 +37,27 @@ def solve_scipy(affinity: FloatArray) -> IndexVector:
 
 
 def solve_ortools(affinity: FloatArray) -> IndexVector:
-    """Match one affinity (Sq, Sd) with OR-Tools' linear sum assignment; return the assignment (Sq,).
+    """Match one affinity with OR-Tools' linear sum assignment.
 
     OR-Tools takes integer costs and square problems. The affinity is scaled to integers as fine as its sums allow,
     2^40 steps and more for a thousand positions, and padded with constant rows or columns.
+
+    Parameters
+    ----------
+    affinity : ndarray of shape (Sq, Sd)
+        Larger is more alike.
+
+    Returns
+    -------
+    ndarray of shape (Sq,), intp
+        The column of each row, -1 for rows without one.
+
+    Raises
+    ------
+    MissingDependencyError
+        If OR-Tools is not installed.
+    SolverError
+        If it finds no optimum.
     """
     try:
         from ortools.graph.python.linear_sum_assignment import SimpleLinearSumAssignment

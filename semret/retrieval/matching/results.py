@@ -1,4 +1,4 @@
-"""What a solver answers."""
+"""Matchings with their values, and the bounds that say how good they are."""
 
 from __future__ import annotations
 
@@ -65,7 +65,19 @@ class BatchMatching:
 
 
 def relative_gaps(values: Float64Array, bounds: Float64Array, slack: Float64Array) -> Float64Array:
-    """Return ``(bounds - values) / |bounds|``, 0 where the difference is within `slack`, the rounding of the sums."""
+    """Return by what share of the bounds the values lie below them.
+
+    Parameters
+    ----------
+    values, bounds : ndarray of shape (K,), float64
+    slack : ndarray of shape (K,), float64
+        What the rounding of sums may come to.
+
+    Returns
+    -------
+    ndarray of shape (K,), float64
+        ``(bounds - values) / |bounds|``; 0 where the difference is within `slack`.
+    """
     difference = bounds - values
     scale = np.maximum(np.abs(bounds), _TINY)
     with np.errstate(over="ignore"):

@@ -11,8 +11,7 @@ import numpy as np
 
 from semret.arrays import FloatArray, IndexVector
 from semret.errors import ArgumentError
-from semret.retrieval.matching import approximate
-from semret.retrieval.matching import references as exact
+from semret.retrieval.matching import approximate, references
 from semret.retrieval.matching.approximate import Norms
 from semret.retrieval.matching.auction import solve_exactly
 
@@ -26,7 +25,7 @@ class Solver:
     Attributes
     ----------
     name : str
-        What it is asked for by.
+        The name that chooses it.
     exact : bool
         Whether its matchings are optimal.
     summary : str
@@ -48,7 +47,16 @@ class Solver:
     run: Run = field(repr=False)
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, int]:
-        """Return the options to use.
+        """Fill up the options that were given with the defaults.
+
+        Parameters
+        ----------
+        given : mapping of str to int
+
+        Returns
+        -------
+        dict
+            A value for every option of this solver.
 
         Raises
         ------
@@ -100,13 +108,13 @@ SOLVERS: Mapping[str, Solver] = MappingProxyType(
                 name="scipy",
                 exact=True,
                 summary="scipy.optimize.linear_sum_assignment, the reference",
-                run=_each(exact.solve_scipy),
+                run=_each(references.solve_scipy),
             ),
             Solver(
                 name="ortools",
                 exact=True,
                 summary="OR-Tools' cost-scaling push-relabel on integer costs",
-                run=_each(exact.solve_ortools),
+                run=_each(references.solve_ortools),
             ),
             Solver(
                 name="greedy",

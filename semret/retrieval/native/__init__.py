@@ -1,8 +1,8 @@
-"""Compiled kernels, called without importing the compiler.
+"""Compiled loops, called without importing the compiler.
 
 Numba takes most of a second to import and to get ready for its first call, ten times what a query computes. What it
-makes of a kernel is therefore kept as plain machine code: `store` finds it again, `Native` loads it with LLVM's linker
-alone and calls it through ctypes. Only where there is none yet, `emit` imports Numba and makes it.
+makes of a loop is therefore kept as plain machine code: `code_files` finds it again, `Native` loads it with LLVM's
+linker alone and calls it through ctypes. Only where there is none yet, `emit` imports Numba and makes it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SCALARS: dict[type, tuple[str, Any]] = {
 
 
 class Native:
-    """A kernel that takes arrays, numbers and truth values, and writes its results into the arrays.
+    """A compiled loop that takes arrays, numbers and truth values, and writes its results into the arrays.
 
     Machine code is made once for each combination of types that it is called with. A call releases the interpreter's
     lock.
@@ -51,17 +51,24 @@ class Native:
         self._dispatcher: Callable[..., Any] | None = None
 
     def __call__(self, *arguments: Any) -> bool:
-        """Call the kernel; arrays must be C-contiguous.
+        """Call the loop.
+
+        Parameters
+        ----------
+        *arguments : ndarray, int, float or bool
+            Arrays must be C-contiguous.
 
         Returns
         -------
         bool
-            What the kernel returned; False for None.
+            What the loop returned; False for None.
 
         Raises
         ------
         ShapeError
             If an array is not contiguous.
+        SolverError
+            If the machine code reports an error.
         """
         if self._dispatcher is not None:
             return bool(self._dispatcher(*arguments))
@@ -87,7 +94,7 @@ class Native:
                 return bool(self._fall_back(reason)(*arguments))
         answer, error = ctypes.c_int64(0), ctypes.c_void_p()
         if function(ctypes.byref(answer), ctypes.byref(error), *values):
-            raise SolverError(f"the compiled kernel {self.name} failed; report this with the settings of NUMBA_*")
+            raise SolverError(f"the compiled loop {self.name} failed; report this with the settings of NUMBA_*")
         return bool(answer.value)
 
     def _prepare(self, kinds: tuple[Any, ...], arguments: tuple[Any, ...]) -> Callable[..., int]:
@@ -100,7 +107,7 @@ class Native:
             return self._functions[kinds]
 
     def _fall_back(self, reason: Exception) -> Callable[..., Any]:
-        """Use the kernel as Numba's own dispatcher from now on: slower to start, and the same results."""
+        """Use the loop as Numba's own dispatcher from now on: slower to start, and the same results."""
         _logger.info("%s cannot be kept as machine code (%s); Numba loads it", self.name, reason)
         self._dispatcher = getattr(importlib.import_module(self.module), self.name)
         return self._dispatcher

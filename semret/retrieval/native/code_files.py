@@ -1,7 +1,7 @@
-"""Machine code on disk: what it belongs to, where it lies, and whether it may be trusted.
+"""Files of machine code: where they lie, for what they are valid, and whether they can be trusted.
 
-It is trusted as Python's own bytecode is: from the folder of the installation or the user's cache, never from a folder
-or file that belongs to, or can be written by, anybody else. An index holds none.
+They are trusted as Python's own bytecode is: in the folder of the installation or the user's cache, never in a folder
+that other users own or can write to. An index contains none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _MAGIC = b"semret machine code 1\n"
 _RETRIEVAL = Path(__file__).parent.parent
 _SOURCES = (
     "matching/auction_loops.py",
+    "matching/bound_loops.py",
+    "matching/float_keys.py",
     "matching/greedy_loops.py",
+    "native/compiler.py",
     "native/emit.py",
     "native/scratch.py",
     "native/tile_products.py",
@@ -30,7 +33,7 @@ _SOURCES = (
     "similarity/coarse_loops.py",
     "similarity/product_loops.py",
 )
-"""What machine code is made from; a name that leads nowhere fails at the first use."""
+"""Files that machine code is made from; a missing one raises an error at the first use."""
 _HARMLESS = {"NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"}
 
 
@@ -71,15 +74,31 @@ def _numba_version() -> bytes:
 
 
 def identity(title: str) -> str:
-    """Return what the machine code of this title must carry to be used in this process."""
+    """Return the digest that machine code must carry to be used in this process.
+
+    Parameters
+    ----------
+    title : str
+        Name of the loop and the types of its arguments.
+
+    Returns
+    -------
+    str
+        Hexadecimal.
+    """
     return hashlib.sha256(_environment() + title.encode()).hexdigest()
 
 
 def folders() -> list[Path]:
     """Return where machine code may lie, best first: `NUMBA_CACHE_DIR` alone if set.
 
-    Else that is the package's ``__pycache__``, as of bytecode, and the user's cache folder, unless nobody knows where
-    that is: there may be no HOME, and the user no entry in the system's list.
+    Else that is the package's ``__pycache__``, as of bytecode, and the user's cache folder, unless it is unknown where
+    that is: without HOME, and of a user whom the system does not list.
+
+    Returns
+    -------
+    list of Path
+        They need not exist.
     """
     chosen = os.environ.get("NUMBA_CACHE_DIR")
     if chosen:
@@ -94,7 +113,17 @@ def folders() -> list[Path]:
 
 
 def can_keep(folder: Path) -> bool:
-    """Return whether machine code can be kept in a folder for later processes, making it if need be."""
+    """Tell whether machine code can be kept in a folder for later processes.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it does not exist.
+
+    Returns
+    -------
+    bool
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _is_ours(folder.stat()) and os.access(folder, os.W_OK | os.X_OK)
@@ -103,7 +132,19 @@ def can_keep(folder: Path) -> bool:
 
 
 def read(folder: Path, title: str, identity: str) -> Code | None:
-    """Return the machine code of this title; None if there is none, it is another's, or it is damaged."""
+    """Read machine code.
+
+    Parameters
+    ----------
+    folder : Path
+    title, identity : str
+        See `identity`.
+
+    Returns
+    -------
+    Code or None
+        None if there is none, it is of another identity, damaged, or others may have written it.
+    """
     file = folder / _file_name(title, identity)
     try:
         with file.open("rb") as stream:
@@ -125,7 +166,20 @@ def _parse(content: bytes, identity: str) -> Code | None:
 
 
 def write(folder: Path, title: str, identity: str, code: Code) -> bool:
-    """Keep machine code for later processes; return whether it could be kept."""
+    """Keep machine code for later processes.
+
+    Parameters
+    ----------
+    folder : Path
+    title, identity : str
+        See `identity`.
+    code : Code
+
+    Returns
+    -------
+    bool
+        Whether it could be kept.
+    """
     body = f"{identity} {code.symbol}\n".encode("ascii") + code.machine_code
     if not can_keep(folder):
         return False
@@ -149,7 +203,7 @@ def _file_name(title: str, identity: str) -> str:
 
 
 def _is_ours(status: os.stat_result) -> bool:
-    """Return whether nobody but the user, the administrator and a group of theirs can have written this."""
+    """Tell whether only the user, the administrator and their group can have written a file."""
     if not hasattr(os, "geteuid"):
         return True
     return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH

@@ -1,4 +1,4 @@
-"""Machine code of a kernel, made by Numba.
+"""Machine code of a compiled loop, made by Numba.
 
 The function made follows Numba's own convention: ``status = f(place of the result, place of the error, *arguments)``,
 status 0 being success. A callback of `numba.cfunc` would report errors through the interpreter, and need all of Numba.
@@ -32,7 +32,7 @@ _EVERYWHERE = frozenset({"memcpy", "memmove", "memset", "memset_pattern16", "sqr
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """A compiled kernel.
+    """A compiled loop.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ def _generate_view(context: Any, builder: Any, signature: Any, arguments: Any) -
 
 
 def compile_kernel(module: str, name: str, signature: tuple[str, ...]) -> Compiled:
-    """Compile a kernel for these types.
+    """Compile a loop for these types.
 
     Parameters
     ----------
@@ -77,6 +77,10 @@ def compile_kernel(module: str, name: str, signature: tuple[str, ...]) -> Compil
         See `semret.retrieval.native.Native`.
     signature : tuple of str
         Type of each argument: ``f4`` a number, ``f4x2`` an array of two axes, which is passed as its address and shape.
+
+    Returns
+    -------
+    Compiled
     """
     kernel = getattr(importlib.import_module(module), name)
     names, values, kinds = [], [], []
@@ -123,6 +127,15 @@ def _relocation(triple: str) -> str:
 
 
 def needed_symbols(module: Any) -> list[str]:
-    """Return what a module uses and does not define, but for LLVM's own functions and the C library's."""
+    """Return the names that a module uses and does not define, without LLVM's own functions and the C library's.
+
+    Parameters
+    ----------
+    module : llvmlite.binding.ModuleRef
+
+    Returns
+    -------
+    list of str
+    """
     outside = [item.name for item in (*module.functions, *module.global_variables) if item.is_declaration]
     return [name for name in outside if not name.startswith("llvm.") and name not in _EVERYWHERE]

@@ -1,12 +1,13 @@
-"""Compiled loops over many affinities, on several threads.
+"""Work on several threads at a time, above all compiled loops over many maps.
 
 The threads are started once in a process: a rerank has a dozen steps of a few milliseconds, and starting a thread takes
-the better part of one.
+about half a millisecond.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 from collections import deque
@@ -22,11 +23,20 @@ from semret.errors import ArgumentError
 Part = TypeVar("Part")
 
 _CHUNK_ENTRIES = 1 << 18
-"""Entries of affinity for which it is worth to wake a thread."""
+"""Numbers of affinities that a part holds at most, and below twice of which one thread is faster."""
 
 
 def available_threads(threads: int | None) -> int:
-    """Return `threads`, or the number of processors that this process may use.
+    """Return how many threads to use.
+
+    Parameters
+    ----------
+    threads : int or None
+        None takes all processors that this process may use.
+
+    Returns
+    -------
+    int
 
     Raises
     ------
@@ -41,9 +51,22 @@ def available_threads(threads: int | None) -> int:
 
 
 def share_out(work: Callable[[Part], object], parts: Sequence[Part], threads: int | None) -> None:
-    """Call `work` with every part, on up to `threads` threads at a time, of which this one is the first.
+    """Call `work` with every part, on several threads at a time, of which the calling one is the first.
 
-    From within `work` everything runs on the thread that calls. An exception ends what has not begun, and is raised.
+    A call from within `work` does all its parts on its own thread. After an exception no further part is begun, and it
+    is raised once those that have begun are done.
+
+    Parameters
+    ----------
+    work : callable
+    parts : sequence
+    threads : int or None
+        None takes all processors.
+
+    Raises
+    ------
+    ArgumentError
+        If `threads` is below 1.
     """
     count = min(available_threads(threads), len(parts))
     waiting = deque(parts)
@@ -71,7 +94,7 @@ def share_out(work: Callable[[Part], object], parts: Sequence[Part], threads: in
     try:
         take()
     finally:
-        # One that has not begun finds nothing left; the arrays of those that have must outlive them.
+        # Helpers that have not begun are cancelled; the others are waited for, as they use the caller's arrays.
         failures = [helper.exception() for helper in helpers if not helper.cancel()]
     for failure in failures:
         if failure is not None:
@@ -91,10 +114,48 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_helpers.cache_clear)
 
 
-def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: int, threads: int | None) -> bool:
-    """Call `work` with parts of `rows`, each of affinities of `entries` numbers; return whether all calls did.
+def in_threads(work: Callable[[int, int], None], items: int, threads: int | None) -> None:
+    """Call ``work(start, stop)`` for slices that together are ``range(items)``, on several threads at a time.
 
-    `work` releases the interpreter's lock. Parts are small enough that threads finish together.
+    Parameters
+    ----------
+    work : callable
+        Called once for each slice; once with ``(0, items)`` on one thread, also where `items` is 0.
+    items : int
+    threads : int or None
+        None takes all processors.
+
+    Raises
+    ------
+    ArgumentError
+        If `threads` is below 1.
+    """
+    count = min(available_threads(threads), items)
+    if count <= 1:
+        work(0, items)
+        return
+    edges = np.linspace(0, items, min(4 * count, items) + 1).astype(int).tolist()
+    share_out(lambda part: work(*part), list(itertools.pairwise(edges)), count)
+
+
+def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: int, threads: int | None) -> bool:
+    """Call `work` with parts of `rows`, small enough that threads finish together.
+
+    Parameters
+    ----------
+    work : callable
+        Takes some of `rows` and returns whether it succeeded; it releases the interpreter's lock.
+    rows : ndarray of intp
+        Numbers of affinities.
+    entries : int
+        Numbers that one affinity holds.
+    threads : int or None
+        None takes all processors.
+
+    Returns
+    -------
+    bool
+        Whether all calls succeeded.
     """
     workers = min(available_threads(threads), len(rows))
     if workers <= 1 or len(rows) * entries < 2 * _CHUNK_ENTRIES:
@@ -107,5 +168,15 @@ def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: 
 
 
 def rows_of(count: int) -> IndexVector:
-    """Return 0, 1, ... `count` - 1."""
+    """Return the numbers of all rows.
+
+    Parameters
+    ----------
+    count : int
+
+    Returns
+    -------
+    ndarray of shape (count,), intp
+        0, 1, ... `count` - 1.
+    """
     return np.arange(count, dtype=np.intp)

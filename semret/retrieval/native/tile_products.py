@@ -1,9 +1,9 @@
-"""The innermost loops of the products, written in LLVM's language: a few rows by two vectors of columns.
+"""The innermost loops of the products, as LLVM's intermediate code: a few rows by two vectors of columns.
 
-Numba's own loops reach a quarter of this speed, for no compiler keeps a block of sums in registers unasked. The
-instruction that multiplies pairs of int16 and adds them (``pmaddwd``, fused with the running sum where the processor
-has VNNI) is asked for by name on x86; elsewhere, and where Numba was told to avoid AVX, the same arithmetic is spelt
-out and left to LLVM.
+Numba's own loops reach a quarter of this speed, as compilers do not keep a block of sums in registers by themselves. On
+x86 the code names the instruction that multiplies pairs of int16 and adds them (``pmaddwd``, fused with the running sum
+where the processor has VNNI). Elsewhere, and where Numba was told to avoid AVX, it is written as plain arithmetic, for
+which LLVM chooses the instructions.
 """
 
 from __future__ import annotations
@@ -25,8 +25,23 @@ _PAIRS = ir.VectorType(_I16, 2 * LANES)
 def multiply_tile(typing_context, rows, panel, pairs, out):  # type: ignore[no-untyped-def]
     """Compute ``out[r, c] = sum_p rows[r, 2p] * panel[p, c, 0] + rows[r, 2p + 1] * panel[p, c, 1]`` in int32.
 
-    Called from compiled code: `rows` (ROWS, at least 2 * pairs) int16, `panel` (pairs, COLUMNS, 2) int16, `out`
-    (ROWS, COLUMNS) int32, the last two contiguous.
+    Called from compiled code. The parameters are Numba's types of the arguments.
+
+    Parameters
+    ----------
+    typing_context : object
+        Numba's.
+    rows : array of shape (ROWS, at least 2 * pairs), int16
+    panel : array of shape (pairs, COLUMNS, 2), int16
+        Contiguous.
+    pairs : int
+    out : array of shape (ROWS, COLUMNS), int32
+        Written; contiguous.
+
+    Returns
+    -------
+    tuple
+        What Numba asks of an intrinsic: its signature, and the function that writes its code.
     """
     del typing_context
     return types.void(rows, panel, pairs, out), _generate
@@ -36,8 +51,23 @@ def multiply_tile(typing_context, rows, panel, pairs, out):  # type: ignore[no-u
 def multiply_float_tile(typing_context, rows, panel, channels, out):  # type: ignore[no-untyped-def]
     """Compute ``out[r, c] = sum_k rows[r, k] * panel[k, c]`` in float32, channel after channel.
 
-    Called from compiled code: `rows` (ROWS, at least channels), `panel` (channels, COLUMNS), `out` (ROWS, COLUMNS), all
-    float32, the last two contiguous.
+    Called from compiled code. The parameters are Numba's types of the arguments.
+
+    Parameters
+    ----------
+    typing_context : object
+        Numba's.
+    rows : array of shape (ROWS, at least channels), float32
+    panel : array of shape (channels, COLUMNS), float32
+        Contiguous.
+    channels : int
+    out : array of shape (ROWS, COLUMNS), float32
+        Written; contiguous.
+
+    Returns
+    -------
+    tuple
+        What Numba asks of an intrinsic: its signature, and the function that writes its code.
     """
     del typing_context
     return types.void(rows, panel, channels, out), _generate_float

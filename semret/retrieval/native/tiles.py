@@ -11,7 +11,7 @@ _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_ENABLE_AVX")
 
 def _widest() -> tuple[int, int, str | None]:
     """Return int32 lanes of a vector, rows of a tile, and the instruction, for this processor."""
-    # Where Numba was told what processor to compile for, nothing is asked for by name.
+    # Where Numba was told what processor to compile for, no instruction is named.
     if not any(name in os.environ for name in _SETTINGS):
         features = llvm.get_host_cpu_features()
         if features.get("avx512bw"):

@@ -8,15 +8,15 @@ import numpy as np
 
 from semret.arrays import Float64Array, IdVector
 from semret.index.collection import Collection
+from semret.retrieval.search.candidates import Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import Seen
-from semret.retrieval.search.rerank import Reranked
 from semret.retrieval.search.results import Hit, SearchResult, Stats
 
 
 class Compared(NamedTuple):
-    """What a query was compared with.
+    """The images that a query was compared with.
 
     Attributes
     ----------
@@ -26,13 +26,13 @@ class Compared(NamedTuple):
     source : {"shortlist", "given", "all"}
         See `Stats`.
     excluded : ndarray of int64
-        What may not be shown as a copy of a hit either.
+        Ids that may not be shown, not even as copies of a hit.
     among : ndarray of int64, ascending, or None
-        What alone may be shown as a copy; None allows all.
+        The only ids that may be shown as copies; None allows all.
     shortlist : ndarray of int64 or None
-        After an exhaustive search, what a shortlist would have held.
+        After an exhaustive search, the ids that a shortlist would have held.
     counted : bool
-        Whether `k` was asked for, or is only as large as the candidates are many.
+        Whether the caller chose `k`; if not, it is the number of candidates.
     """
 
     ids: IdVector
@@ -47,7 +47,24 @@ class Compared(NamedTuple):
 def answer(
     collection: Collection, copies: Copies, seen: Seen, compared: Compared, ranked: Reranked, options: SearchOptions
 ) -> SearchResult:
-    """Return the result that shows what was found: hits with all their copies, and how they came about."""
+    """Make hits of the best candidates, with all their copies, and tell how they came about.
+
+    Parameters
+    ----------
+    collection : Collection
+    copies : Copies
+        Of the collection.
+    seen : Seen
+        The query.
+    compared : Compared
+    ranked : Reranked
+        Of the candidates in `compared`.
+    options : SearchOptions
+
+    Returns
+    -------
+    SearchResult
+    """
     best = zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True)
     hits = tuple(
         _hit(collection, copies, compared, rank, row, score) for rank, (row, score) in enumerate(best, start=1)

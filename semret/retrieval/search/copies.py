@@ -45,18 +45,56 @@ class Copies:
         return _Groups(order, numbers, np.append(np.flatnonzero(new), len(order)))
 
     def first_of_each(self, ids: IdVector) -> IndexVector:
-        """Return the positions in `ids` (n,) at which a content comes for the first time, ascending."""
+        """Find one image for each content.
+
+        Parameters
+        ----------
+        ids : ndarray of shape (n,), int64
+
+        Returns
+        -------
+        ndarray of shape (up to n,), intp
+            Positions in `ids` at which a content comes for the first time, ascending.
+
+        Raises
+        ------
+        ArgumentError
+            If an id is not in the collection.
+        """
         numbers = self._groups.numbers[self._collection.rows(ids)]
         return np.sort(np.unique(numbers, return_index=True)[1])
 
     def of(self, id_: int) -> IdVector:
-        """Return the ids of all images with the content of this one, itself among them, ascending."""
+        """Find all images with the content of one.
+
+        Parameters
+        ----------
+        id_ : int
+
+        Returns
+        -------
+        ndarray of int64
+            Ids, ascending; `id_` is among them.
+
+        Raises
+        ------
+        ArgumentError
+            If it is not in the collection.
+        """
         groups = self._groups
         number = groups.numbers[self._collection.rows([id_])[0]]
         return self._collection.ids[groups.order[groups.starts[number] : groups.starts[number + 1]]]
 
     def nearest(self, pooled: FloatArray, length: int, excluded: IdVector = NOBODY) -> tuple[IdVector, Float64Array]:
-        """Return the `length` contents nearest to a pooled embedding (D,), each by its lowest id not `excluded`.
+        """Find the contents nearest to a pooled embedding, each by its lowest id that is not excluded.
+
+        Parameters
+        ----------
+        pooled : ndarray of shape (D,)
+        length : int
+            Contents wanted, at least 1.
+        excluded : ndarray of int64
+            Ids that may not be among them.
 
         Returns
         -------

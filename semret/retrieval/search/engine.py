@@ -18,11 +18,12 @@ from semret.index.location import find_index
 from semret.index.store.manifest import check_compatible
 from semret.paths import PathLike
 from semret.retrieval.search.answers import Compared, answer
+from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.lookup import Candidate, Lookup
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, identify, pixels
-from semret.retrieval.search.rerank import Query, Reranked, rerank
+from semret.retrieval.search.rerank import rerank
 from semret.retrieval.search.results import SearchResult
 
 if TYPE_CHECKING:
@@ -116,7 +117,22 @@ class SearchEngine:
         return self.search(image, options)
 
     def search(self, image: ImageLike, options: SearchOptions) -> SearchResult:
-        """Do what `query` does, with the options as one value."""
+        """Do what `query` does, with the options as one value.
+
+        Parameters
+        ----------
+        image : see `query`
+        options : SearchOptions
+
+        Returns
+        -------
+        SearchResult
+
+        Raises
+        ------
+        ArgumentError, IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
+            See `query`.
+        """
         length = self._check(options, image)
         clock = _Clock()
         with clock("embed"):
@@ -139,8 +155,23 @@ class SearchEngine:
 
         A sentence has no patches, so nothing is matched: the score is the pooled cosine.
 
+        Parameters
+        ----------
+        sentence : str
+        k : int
+            Hits wanted, at least 1.
+
+        Returns
+        -------
+        SearchResult
+            Best first; equal scores are ordered by id.
+
         Raises
         ------
+        ArgumentError
+            If `k` is no whole number of at least 1.
+        IndexEmptyError
+            If the index holds no picture.
         BackboneError
             If the backbone of the index has no text tower.
         """
@@ -170,6 +201,11 @@ class SearchEngine:
         **options
             `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`.
 
+        Returns
+        -------
+        SearchResult
+            Best first; equal scores are ordered by id.
+
         Raises
         ------
         ArgumentError
@@ -193,16 +229,36 @@ class SearchEngine:
         return self._answer(seen, compared, self._rerank(seen, ids, settings), settings, clock)
 
     def find(self, candidate: Candidate) -> int | None:
-        """Return the id of the image that an id or a path stands for, as `rerank` understands it; None without one."""
+        """Find the image that an id or a path stands for, as `rerank` understands it.
+
+        Parameters
+        ----------
+        candidate : int or path
+
+        Returns
+        -------
+        int or None
+            Its id; None if the index has no such image.
+        """
         return self._lookup.find(candidate)
 
     def require_images(self) -> None:
-        """Raise IndexEmptyError if the index holds no picture."""
+        """Refuse to go on without pictures.
+
+        Raises
+        ------
+        IndexEmptyError
+            If the index holds none.
+        """
         if not len(self):
             raise IndexEmptyError(f"the index {self.collection.path} is empty; run semret index PATH to fill it")
 
     def backbone(self) -> Backbone:
         """Return the network that made the index, loading it once.
+
+        Returns
+        -------
+        Backbone
 
         Raises
         ------
@@ -212,6 +268,7 @@ class SearchEngine:
             If the weights cannot be had.
         """
         if self._backbone is None:
+            # Here to keep start-up light: a picture that is stored needs no network.
             from semret.index.model_choice import ModelChoice
 
             loaded = ModelChoice(weights=self._weights, device=self._device).loader(self.collection.path)()
@@ -261,15 +318,9 @@ class SearchEngine:
         return seen._replace(tokens=tokens, pooled=features.pooled[0])
 
     def _rerank(self, seen: Seen, ids: IdVector, options: SearchOptions) -> Reranked:
-        return rerank(
-            Query(tokens=seen.tokens, pooled=seen.pooled),
-            self.collection.source(ids),
-            k=options.k,
-            kernel=options.kernel,
-            invariance=options.invariance,
-            solver=options.solver,
-            center=self.collection.features.center(options.center),
-        )
+        query = Query(tokens=seen.tokens, pooled=seen.pooled)
+        center = self.collection.features.center(options.center)
+        return rerank(query, self.collection.source(ids), options, center=center)
 
     def _answer(
         self, seen: Seen, compared: Compared, ranked: Reranked, options: SearchOptions, clock: _Clock
@@ -306,9 +357,13 @@ def open_index(
         The index directory, or a folder in or above which one is found as git finds ``.git``. None starts from
         ``SEMRET_INDEX`` or the current directory.
     near : sequence of path
-        Pictures above which an index is looked for where there is none above the current directory either.
+        Pictures in whose folders and those above an index is looked for, if the current directory has none.
     weights, device
         See `SearchEngine`.
+
+    Returns
+    -------
+    SearchEngine
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What somebody else's list of candidates means here: ids and paths, written in whatever way."""
+"""Finds the images that a list of candidates names by id or path, in any of the ways in which paths are written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,17 @@ class Lookup:
         self._collection = collection
 
     def find(self, candidate: Candidate) -> int | None:
-        """Return the id of the image that is meant; None if it is not in the collection."""
+        """Find the image that is meant.
+
+        Parameters
+        ----------
+        candidate : int or path
+
+        Returns
+        -------
+        int or None
+            Its id; None if it is not in the collection.
+        """
         if isinstance(candidate, (int, np.integer)):
             return self._find_id(int(candidate))
         path = os.fsdecode(candidate)
@@ -43,11 +53,20 @@ class Lookup:
                 found = self._collection.find_path(place)
                 if found is not None:
                     return found
-        # Where a name is composed in part only, or nobody knows how, all names are compared composed.
+        # Names may be composed in part only: all are then compared in composed form.
         return next((id_ for path in spellings if (id_ := self._find_composed(path)) is not None), None)
 
     def resolve(self, candidates: Sequence[Candidate]) -> IdVector:
-        """Return the distinct ids that candidates stand for, ascending, at least one.
+        """Find all images that are meant.
+
+        Parameters
+        ----------
+        candidates : sequence of int or path
+
+        Returns
+        -------
+        ndarray of int64
+            Distinct ids, ascending, at least one.
 
         Raises
         ------

@@ -5,28 +5,68 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 
+from semret.centers import CENTERINGS
 from semret.errors import ArgumentError
-from semret.retrieval.similarity.kernels import check_modes
+from semret.retrieval.similarity.names import check_modes, check_name
 
 SHORTLIST = 100
 """Candidates drawn by the pooled embedding unless asked otherwise (or `k`, when that is larger)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
-    """How a query is answered; every field has the meaning of the command-line option of its name.
+class RerankOptions:
+    """How candidates are compared with a query, and how many are wanted.
+
+    Attributes
+    ----------
+    k : int
+        The best candidates wanted, at least 1; where there are fewer candidates, all of them are returned.
+    kernel : {"cosine", "linear", "rbf"}
+    invariance : {"permutation", "none", "maxsim", "pooled"}
+        See `semret.retrieval.similarity.pairs.matched_similarity`.
+    solver : str
+        A name of `semret.retrieval.matching.solvers.SOLVERS`.
+    threads : int or None
+        Threads of bounds and solver; None takes all processors.
+    prune : bool
+        False solves every candidate: for measurements.
+
+    Raises
+    ------
+    ArgumentError
+        If `k` is no whole number of at least 1.
+    UnknownNameError
+        If a mode or the solver has no such name.
+    """
+
+    k: int
+    kernel: str = "cosine"
+    invariance: str = "permutation"
+    solver: str = "auction"
+    threads: int | None = None
+    prune: bool = True
+
+    def __post_init__(self) -> None:
+        check_modes(self.kernel, self.invariance, solver=self.solver)
+        if _whole("k", self.k) < 1:
+            raise ArgumentError(f"k is {self.k}, expected at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(RerankOptions):
+    """How a query is answered: how candidates are found, compared, and shown.
+
+    Fields that the command line offers have the meaning of its options.
 
     Attributes
     ----------
     k : int
         Hits wanted, at least 1; where there are fewer pictures, all of them are returned.
+    kernel, invariance, solver, threads, prune
+        See `RerankOptions`.
     shortlist : int or None
         Candidates that are reranked, at least `k`; None stands for 100, or `k` where that is larger. Where there are
         fewer pictures, all of them are candidates.
-    kernel : {"cosine", "linear", "rbf"}
-    invariance : {"permutation", "none", "maxsim", "pooled"}
-    solver : str
-        A name of `semret.retrieval.matching.SOLVERS`.
     center : {"channel", "position", "none"}
         What is subtracted from all tokens: the database's channel mean, its mean at each position, or nothing.
     exhaustive : bool
@@ -34,35 +74,47 @@ class SearchOptions:
     exclude_self : bool or int
         True leaves out the query itself: the image at its path, and every image with the content of its file. A number
         leaves out the image with that id, and its copies.
+
+    Raises
+    ------
+    ArgumentError, UnknownNameError
+        See `RerankOptions`; also if a centre has no such name, or the shortlist is no whole number.
     """
 
     k: int = 5
     shortlist: int | None = None
-    kernel: str = "cosine"
-    invariance: str = "permutation"
-    solver: str = "auction"
     center: str = "channel"
     exhaustive: bool = False
     exclude_self: bool | int = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_name("center", self.center, CENTERINGS)
+        if self.shortlist is not None:
+            _whole("shortlist", self.shortlist)
+
     def check(self, database: int) -> int:
-        """Return the length of the shortlist for a database of this many images, at least 1.
+        """Fit the options to a database.
+
+        Parameters
+        ----------
+        database : int
+            Images it holds, at least 1.
+
+        Returns
+        -------
+        int
+            The length of the shortlist, at most `database`.
 
         Raises
         ------
         ArgumentError
-            If `k` is no whole number of at least 1, or the shortlist is too short for it.
-        UnknownNameError
-            If a mode or solver has no such name.
+            If the shortlist is too short for `k`.
         """
-        check_modes(self.kernel, self.invariance, self.center, self.solver)
-        k = _whole("k", self.k)
-        if k < 1:
-            raise ArgumentError(f"k is {k}, expected at least 1")
-        shortlist = max(SHORTLIST, k) if self.shortlist is None else _whole("shortlist", self.shortlist)
-        if min(shortlist, database) < min(k, database):
+        shortlist = max(SHORTLIST, self.k) if self.shortlist is None else self.shortlist
+        if min(shortlist, database) < min(self.k, database):
             raise ArgumentError(
-                f"the shortlist has {shortlist} candidates but k is {k}; ask for a shortlist of at least k"
+                f"the shortlist has {shortlist} candidates but k is {self.k}; ask for a shortlist of at least k"
             )
         return min(shortlist, database)
 

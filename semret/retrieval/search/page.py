@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from typing import TYPE_CHECKING
 
 from semret.errors import ImageDecodeError
-from semret.index.pictures.decode import thumbnail
 from semret.names import escaped
-from semret.retrieval.search.results import SearchResult
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 QUERY_EDGE = 360
 HIT_EDGE = 240
@@ -45,61 +44,125 @@ ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem;
 """
 
 
-def render_page(results: Sequence[SearchResult], *, title: str = "semret", settings: str = "") -> str:
+@dataclass(frozen=True, kw_only=True)
+class ShownHit:
+    """What a page shows of one hit.
+
+    Attributes
+    ----------
+    rank : int
+    score : float
+    path : str
+        File of the picture that is shown.
+    copies : tuple of str
+        Files of the same content.
+    missed : bool
+        Whether the shortlist did not hold it.
+    """
+
+    rank: int
+    score: float
+    path: str
+    copies: tuple[str, ...] = ()
+    missed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What a page shows of one query and its hits.
+
+    Attributes
+    ----------
+    query : str
+        What the query is called.
+    picture : str or bytes
+        Its file, or the content of that.
+    remarks : sequence of str
+        Lines below the picture: how the answer came about.
+    hits : sequence of ShownHit
+        Best first.
+    """
+
+    query: str
+    picture: str | bytes
+    remarks: Sequence[str] = ()
+    hits: Sequence[ShownHit] = ()
+
+
+def render_page(sections: Sequence[Section], *, title: str = "semret", settings: str = "") -> str:
     """Return an HTML document that shows every query beside its hits.
+
+    A picture that can no longer be read is shown as an empty frame: the page tells of the index, not of the disk.
+    Bars show the score of a hit relative to the best one of its query.
 
     Parameters
     ----------
-    results : sequence of SearchResult
-        One section each, in the order given.
+    sections : sequence of Section
+        In the order in which they are shown; see `semret.retrieval.search.results.SearchResult.as_section`.
     title, settings : str
         Heading, and one line below it that tells how the results were made.
 
-    Notes
-    -----
-    A picture that can no longer be read is shown as an empty frame: the page tells of the index, not of the disk.
-    Bars show the score of a hit relative to the best one of its query.
+    Returns
+    -------
+    str
+        Plain text of any kind is escaped.
     """
-    sections = [(result, _Pictures.of(result)) for result in results]
     page = _environment().get_template("page.html")
-    return page.render(title=title, settings=settings, sections=sections, style=Markup(_STYLE)).lstrip()
+    return page.render(title=title, settings=settings, sections=map(_drawn, sections), style=_STYLE).lstrip()
 
 
-def render_fragment(result: SearchResult) -> str:
-    """Return one query and its hits as HTML to be put into another page, its style included and confined to it."""
-    style = Markup(_STYLE.replace(":root", "&"))
+def render_fragment(section: Section) -> str:
+    """Return one query and its hits as HTML to be put into another page.
+
+    Parameters
+    ----------
+    section : Section
+
+    Returns
+    -------
+    str
+        A ``div``, its style included and confined to it.
+    """
     fragment = _environment().get_template("fragment.html")
-    return fragment.render(result=result, pictures=_Pictures.of(result), style=style).strip()
+    return fragment.render(drawn=_drawn(section), style=_STYLE.replace(":root", "&")).strip()
 
 
 @cache
 def _environment() -> Environment:
+    # Here to keep start-up light: results can show themselves as HTML, and mostly are not asked to.
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
     folder = Path(__file__).with_name("templates")
-    # Everything is escaped, whatever a template is called; _STYLE alone is marked as safe.
+    # Everything is escaped, whatever a template is called; the style alone is marked as safe, in the templates.
     environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
     environment.filters["shown"] = escaped
     return environment
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """What a section shows beside its text: thumbnails as base64, None where there is none, and widths of bars."""
+class _Drawn:
+    """A section with its pictures, JPEG in base64 or None where there is none, and the widths of bars in per cent."""
 
+    section: Section
     query: str | None
-    hits: list[str | None]
+    pictures: list[str | None]
     widths: list[float]
 
-    @classmethod
-    def of(cls, result: SearchResult) -> _Pictures:
-        best = max((hit.score for hit in result.hits), default=0.0)
-        return cls(
-            query=_thumbnail(result.query if result.picture is None else result.picture, QUERY_EDGE),
-            hits=[_thumbnail(hit.path, HIT_EDGE) for hit in result.hits],
-            widths=[100 * min(max(hit.score / best, 0.0), 1.0) if best > 0 else 0.0 for hit in result.hits],
-        )
+
+def _drawn(section: Section) -> _Drawn:
+    best = max((hit.score for hit in section.hits), default=0.0)
+    return _Drawn(
+        section=section,
+        query=_thumbnail(section.picture, QUERY_EDGE),
+        pictures=[_thumbnail(hit.path, HIT_EDGE) for hit in section.hits],
+        widths=[100 * min(max(hit.score / best, 0.0), 1.0) if best > 0 else 0.0 for hit in section.hits],
+    )
 
 
 def _thumbnail(source: str | bytes, edge: int) -> str | None:
+    # Here to keep start-up light, as above.
+    from semret.index.pictures.decode import thumbnail
+
     try:
         return base64.b64encode(thumbnail(source, edge)).decode("ascii")
     except ImageDecodeError:

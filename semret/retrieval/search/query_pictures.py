@@ -28,11 +28,11 @@ class EncodedImage:
 ImageLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
 
 UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
-"""Stands for tokens and embeddings of what the network has not seen."""
+"""Stands for tokens and embeddings that are not known yet, or of something that has none."""
 
 
 class Seen(NamedTuple):
-    """What a picture is told by, and what it looks like to the network.
+    """The picture of a query: what identifies it, and its features.
 
     Attributes
     ----------
@@ -57,7 +57,16 @@ class Seen(NamedTuple):
 
 
 def identify(image: ImageLike) -> Seen:
-    """Return what a picture is told by, without decoding it; tokens and pooled embedding are yet to come.
+    """Name a picture and hash its file, without decoding it.
+
+    Parameters
+    ----------
+    image : path, EncodedImage, PIL image or ndarray
+
+    Returns
+    -------
+    Seen
+        Without features: tokens and pooled embedding are `UNSEEN`.
 
     Raises
     ------
@@ -68,6 +77,7 @@ def identify(image: ImageLike) -> Seen:
         content = hashlib.sha256(image.data).hexdigest()
         return Seen(UNSEEN, UNSEEN, image.name, content=content, picture=image.data)
     if isinstance(image, (str, os.PathLike)):
+        # Here to keep start-up light: pixels need no file.
         from semret.index.pictures.files import hash_file
 
         path = os.fspath(image)
@@ -76,7 +86,18 @@ def identify(image: ImageLike) -> Seen:
 
 
 def pixels(image: ImageLike, size: tuple[int, int]) -> Image.Image:
-    """Return a picture as RGB, reduced as far as an input of this height and width allows.
+    """Decode a picture, reduced as far as an input of this height and width allows.
+
+    Parameters
+    ----------
+    image : path, EncodedImage, PIL image, or ndarray of shape (H, W, 3), uint8
+    size : (int, int)
+        Height and width that the network takes.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
 
     Raises
     ------
@@ -85,6 +106,7 @@ def pixels(image: ImageLike, size: tuple[int, int]) -> Image.Image:
     ShapeError
         If it is an array of another shape or dtype than a picture has.
     """
+    # Here to keep start-up light: a picture that is stored is not decoded.
     from semret.index.pictures.decode import as_rgb, decode_image
 
     if not isinstance(image, EncodedImage):

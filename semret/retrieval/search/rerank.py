@@ -4,140 +4,31 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, as_array
+from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array
+from semret.centers import Center
 from semret.errors import ArgumentError, ShapeError
 from semret.progress import Progress
-from semret.retrieval.search.best_k import Contest, Settings
+from semret.retrieval.search.best_k import BestK
+from semret.retrieval.search.candidates import Query, Reranked, TokenSource
+from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.similarity.coarse import CoarseMaps, quantise_maps
 from semret.retrieval.similarity.kernels import centred_squared_norms, median_bandwidth
 from semret.retrieval.similarity.maps import Maps
-
-if TYPE_CHECKING:
-    from semret.retrieval.similarity.coarse import CoarseMaps
 
 CHUNK_BYTES = 128 << 20
 """Tokens held at once, and affinities, each as float32."""
 
 
-class TokenSource(Protocol):
-    """Candidates whose tokens are read when they are wanted."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(S, C)`` of every candidate."""
-
-    @property
-    def ids(self) -> IdVector:
-        """Ids of the candidates, (K,); they decide ties."""
-
-    @property
-    def norms(self) -> Float64Array:
-        """Frobenius norms of the tokens as stored, (K,)."""
-
-    @property
-    def means(self) -> Float32Array:
-        """Mean tokens as stored, (K, C)."""
-
-    @property
-    def pooled(self) -> Float32Array:
-        """Pooled embeddings, (K, D)."""
-
-    def read(self, rows: IndexVector) -> FloatArray:
-        """Return the stored tokens of these candidates, (n, S, C)."""
-
-
-class Center(Protocol):
-    """What is subtracted from the maps of queries and candidates alike."""
-
-    @property
-    def channel(self) -> Float32Array | None:
-        """One vector for all positions, (C,)."""
-
-    @property
-    def position(self) -> Float32Array | None:
-        """One vector for each position, (S, C)."""
-
-    @property
-    def pooled(self) -> Float32Array | None:
-        """What is subtracted from pooled embeddings, (D,)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoCenter:
-    """The centre that subtracts nothing."""
-
-    channel: None = None
-    position: None = None
-    pooled: None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Query:
-    """What is searched for.
-
-    Attributes
-    ----------
-    tokens : ndarray of shape (Sq, C)
-    pooled : ndarray of shape (D,) or None
-        Needed by invariance pooled alone.
-    excluded : ndarray of int64 or None
-        Ids of candidates that may not be returned.
-    """
-
-    tokens: FloatArray
-    pooled: NDArray[np.floating[Any]] | None = None
-    excluded: IdVector | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", as_array(self.tokens, "the query's tokens"))
-        if self.pooled is not None:
-            object.__setattr__(self, "pooled", as_array(self.pooled, "the query's pooled embedding"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reranked:
-    """The best candidates of one query.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (k,), intp
-        Their places among the candidates, best first; equal scores in the order of ids. Shorter than `k` when there
-        are fewer candidates.
-    scores : ndarray of shape (k,), float64
-    solved, pruned : int
-        Candidates matched, and candidates ruled out by an upper bound. Both 0 where the invariance needs no matching.
-    exact : bool
-        Whether scores are those of optimal matchings. The order is in any case the one that the solver would give if
-        it solved every candidate.
-    seconds : dict
-        Wall time by stage: ``read``, ``match``.
-    """
-
-    rows: IndexVector
-    scores: Float64Array
-    solved: int
-    pruned: int
-    exact: bool
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
 def rerank(
     query: Query,
     source: TokenSource,
+    options: RerankOptions,
     *,
-    k: int,
-    kernel: str = "cosine",
-    invariance: str = "permutation",
-    solver: str = "auction",
     center: Center | None = None,
     sigma: float | None = None,
-    threads: int | None = None,
-    prune: bool = True,
     progress: Progress | None = None,
 ) -> Reranked:
     r"""Find the `k` candidates most similar to a query, solving as few matchings as possible.
@@ -150,19 +41,12 @@ def rerank(
     ----------
     query : Query
     source : TokenSource
-    k : int
-        At least 1.
-    kernel, invariance, solver
-        See `semret.retrieval.similarity.pairs.matched_similarity`.
+    options : RerankOptions
     center : Center or None
         Subtracted from query and candidates; None subtracts nothing.
     sigma : float or None
         RBF bandwidth; by default that of `semret.retrieval.similarity.kernels.median_bandwidth`, of the squared
         distances' means over all matchings. The order does not depend on it.
-    threads : int or None
-        Threads of bounds and solver; None takes all.
-    prune : bool
-        False solves every candidate: for measurements.
     progress : callable or None
         Called with the number of candidates visited and their total.
 
@@ -173,50 +57,55 @@ def rerank(
     Raises
     ------
     ArgumentError
-        If `k` is below 1, sigma out of range, or a pooled embedding is missing.
-    ShapeError, NonFiniteError
-        If the query does not fit the candidates, or holds NaN or infinity.
-    UnknownNameError
-        If a mode or the solver has no such name.
+        If sigma is out of range, or invariance pooled is chosen and the query has no pooled embedding.
+    ShapeError
+        If query, candidates and centre do not fit each other.
+    NonFiniteError
+        If the query, or a candidate that is read, holds NaN or infinity.
+
+    Examples
+    --------
+    The second candidate is the query with its tokens exchanged. Of the first, the best matching is worth
+    0 * 2 + 1 * 3 = 3 and the norms are sqrt(1 + 4) and sqrt(9 + 4).
+
+    >>> from semret.retrieval.search.candidates import InMemoryTokens
+    >>> source = InMemoryTokens(np.array([[[0.0, 2.0], [3.0, 0.0]], [[0.0, 2.0], [1.0, 0.0]]]))
+    >>> found = rerank(Query(tokens=np.array([[1.0, 0.0], [0.0, 2.0]])), source, RerankOptions(k=2))
+    >>> found.rows.tolist(), found.scores.round(4).tolist(), found.exact
+    ([1, 0], [1.0, 0.8682], True)
     """
     if len(query.tokens.shape) != 2 or query.tokens.shape[1] != source.shape[1]:
         raise ShapeError(
             f"the query's tokens have shape {query.tokens.shape}, the candidates' {tuple(source.shape)}: "
             "expected two axes and the same number of channels"
         )
-    middle = NoCenter() if center is None else center
-    settings = Settings(k=k, kernel=kernel, invariance=invariance, solver=solver, threads=threads, prune=prune)
-    contest = Contest(query.tokens, settings, _token_center(middle), sigma)
+    middle = Center() if center is None else center
+    best = BestK(query.tokens, options, middle.tokens, sigma)
     rows = _admitted(query, source.ids)
-    if invariance == "pooled":
+    if options.invariance == "pooled":
         one, many = _centred_pooled(query, source, rows, middle)
-        contest.compare_pooled(rows, source.ids[rows], one, many)
-        return _result(contest, 0.0)
-    if kernel == "rbf" and sigma is None:
-        contest.sigma = _sigma_from_statistics(contest.query, source, rows, middle)
+        best.compare_pooled(rows, source.ids[rows], one, many)
+        return _result(best, 0.0)
+    if options.kernel == "rbf" and sigma is None:
+        best.sigma = _sigma_from_statistics(best.query, source, rows, middle)
     reading = 0.0
-    for chunk in _chunks(contest.query, source, rows, middle):
+    for chunk in _chunks(best.query, source, rows, middle):
         start = time.perf_counter()
         tokens = source.read(chunk)
         reading += time.perf_counter() - start
-        contest.compare(chunk, source.ids[chunk], tokens)
+        best.compare(chunk, source.ids[chunk], tokens)
         if progress is not None:
-            progress(contest.seen, len(rows))
-    return _result(contest, reading)
+            progress(best.seen, len(rows))
+    return _result(best, reading)
 
 
 def rerank_stream(
     queries: Sequence[Query],
     chunks: Iterable[tuple[IdVector, FloatArray]],
+    options: RerankOptions,
     *,
-    k: int,
-    kernel: str = "cosine",
-    invariance: str = "permutation",
-    solver: str = "auction",
     center: Center | None = None,
     sigma: float | Sequence[float] | None = None,
-    threads: int | None = None,
-    prune: bool = True,
     progress: Progress | None = None,
 ) -> list[Reranked]:
     """Find the `k` best candidates of each of many queries in one pass over a stream.
@@ -227,10 +116,12 @@ def rerank_stream(
     chunks : iterable of (ids, tokens)
         Ids (n,) int64 and tokens (n, S, C); only one chunk is held at a time. Rows of the results count candidates
         from the start of the stream.
+    options : RerankOptions
+        Invariance pooled needs no stream of tokens and is refused.
+    center : Center or None
+        See `rerank`.
     sigma : float, sequence of float, or None
         RBF bandwidth of all queries or of each; required by kernel rbf, for a stream's median is not known in advance.
-    k, kernel, invariance, solver, center, threads, prune
-        See `rerank`; invariance pooled needs no stream of tokens and is refused.
     progress : callable or None
         Called with the number of candidates seen, and 0 for their unknown total.
 
@@ -244,48 +135,45 @@ def rerank_stream(
     ArgumentError, ShapeError, NonFiniteError, UnknownNameError
         See `rerank`.
     """
-    if invariance == "pooled":
+    if options.invariance == "pooled":
         raise ArgumentError("a stream of tokens has no pooled embeddings; choose another invariance or use rerank")
-    if kernel == "rbf" and sigma is None:
+    if options.kernel == "rbf" and sigma is None:
         raise ArgumentError("the rbf kernel over a stream needs its bandwidth: pass sigma")
     sigmas = list(sigma) if isinstance(sigma, Sequence) else [sigma] * len(queries)
     if len(sigmas) != len(queries):
         raise ArgumentError(f"sigma holds {len(sigmas)} bandwidths for {len(queries)} queries, expected one for each")
-    middle = _token_center(NoCenter() if center is None else center)
-    settings = Settings(k=k, kernel=kernel, invariance=invariance, solver=solver, threads=threads, prune=prune)
-    contests = [
-        Contest(query.tokens, settings, middle, own, query.excluded) for query, own in zip(queries, sigmas, strict=True)
+    middle = None if center is None else center.tokens
+    searches = [
+        BestK(query.tokens, options, middle, own, query.excluded) for query, own in zip(queries, sigmas, strict=True)
     ]
     seen = 0
     for ids, tokens in chunks:
         tokens = as_array(tokens, "the candidates' tokens")
         rows = np.arange(seen, seen + len(ids))
-        integers = _shared_integers(tokens, middle, settings) if len(ids) and len(queries) > 1 else None
-        for contest in contests:
-            contest.compare(rows, ids, tokens, integers)
+        integers = _shared_integers(tokens, middle, options) if len(ids) and len(queries) > 1 else None
+        for best in searches:
+            best.compare(rows, ids, tokens, integers)
         seen += len(ids)
         if progress is not None:
             progress(seen, 0)
-    return [_result(contest, 0.0) for contest in contests]
+    return [_result(best, 0.0) for best in searches]
 
 
-def _shared_integers(tokens: FloatArray, center: FloatArray | None, settings: Settings) -> CoarseMaps | None:
+def _shared_integers(tokens: FloatArray, center: FloatArray | None, options: RerankOptions) -> CoarseMaps | None:
     """Round candidates to integers once for all queries, where bounds will be wanted."""
-    if settings.invariance != "permutation" or not settings.prune:
+    if options.invariance != "permutation" or not options.prune:
         return None
-    from semret.retrieval.similarity.coarse import quantise_maps
-
-    return quantise_maps(tokens, center, threads=settings.threads)
+    return quantise_maps(tokens, center, threads=options.threads)
 
 
-def _result(contest: Contest, reading: float) -> Reranked:
+def _result(best: BestK, reading: float) -> Reranked:
     return Reranked(
-        rows=contest.rows,
-        scores=contest.scores,
-        solved=contest.solved,
-        pruned=contest.pruned,
-        exact=contest.exact,
-        seconds={"read": reading, "match": contest.seconds},
+        rows=best.rows,
+        scores=best.scores,
+        solved=best.solved,
+        pruned=best.pruned,
+        exact=best.exact,
+        seconds={"read": reading, "match": best.seconds},
     )
 
 
@@ -294,10 +182,6 @@ def _admitted(query: Query, ids: IdVector) -> IndexVector:
     if query.excluded is None:
         return np.arange(len(ids))
     return np.flatnonzero(~np.isin(ids, query.excluded))
-
-
-def _token_center(center: Center) -> Float32Array | None:
-    return center.position if center.position is not None else center.channel
 
 
 def _centred_pooled(

@@ -1,4 +1,4 @@
-"""The result types: what a query answers with."""
+"""The answer to a query: hits, how they came about, and how they are shown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, SupportsIndex, overload
 
 from semret.names import amount
+from semret.retrieval.search.page import Section, ShownHit, render_fragment
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ class SearchResult:
 
     @property
     def notes(self) -> list[str]:
-        """What the answer could not hold of what was asked for, in sentences; most often nothing."""
+        """In sentences, what was asked for and is not in the answer, as there is less; most often empty."""
         stats, found = self.stats, []
         if stats.wanted is not None and stats.wanted > len(self):
             folded = " (copies of a picture count once)" if any(len(hit.paths) > 1 for hit in self.hits) else ""
@@ -167,12 +168,33 @@ class SearchResult:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the query beside its hits."""
-        from semret.retrieval.search.page import render_fragment
+        return render_fragment(self.as_section())
 
-        return render_fragment(self)
+    def as_section(self) -> Section:
+        """Return what an HTML page shows of this answer.
+
+        Returns
+        -------
+        Section
+        """
+        shown = [
+            ShownHit(
+                rank=hit.rank, score=hit.score, path=hit.path, copies=hit.paths[1:], missed=hit.in_shortlist is False
+            )
+            for hit in self.hits
+        ]
+        remarks = [str(self.stats), *filter(None, [self.missed]), *self.notes]
+        picture = self.query if self.picture is None else self.picture
+        return Section(query=self.query, picture=picture, remarks=remarks, hits=shown)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON object of ``semret query --format json``."""
+        """Return the JSON object of ``semret query --format json``.
+
+        Returns
+        -------
+        dict
+            Of numbers, strings, lists and dicts alone.
+        """
         stats = {**asdict(self.stats), "exact": self.stats.exact}
         return {"query": self.query, "hits": [asdict(hit) for hit in self.hits], "stats": stats}
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from semret.arrays import Float64Array, as_array, require_finite, require_ndim
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
-from semret.retrieval.similarity.kernels import check_name
+from semret.retrieval.similarity.names import check_name
 
 ESTIMATORS = ("biased", "unbiased")
 """Estimators of HSIC; the first is the default."""
@@ -79,6 +79,17 @@ def cka(k: ArrayLike, l: ArrayLike, *, estimator: str = "biased") -> float:  # n
     ------
     ShapeError, ArgumentError, NonFiniteError, UnknownNameError
         See `hsic`.
+
+    Examples
+    --------
+    `k` says that item 0 is apart from 1 and 2, `l` that item 2 is apart from 0 and 1. Less the means of rows and
+    columns they are the products of (2, -1, -1) / 3 and of (1, 1, -2) / 3 with themselves. The inner product of these
+    two vectors is 3 / 9, that of each with itself 6 / 9: the alignment is (3 / 6) squared.
+
+    >>> k = [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 1.0, 1.0]]
+    >>> l = [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    >>> round(cka(k, l), 12), round(cka(k, k), 12)
+    (0.25, 1.0)
     """
     return _alignment([_terms(k, l, estimator)])
 

@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, Float64Array, FloatArray
 from semret.errors import NonFiniteError
 from semret.retrieval.native import Native
+from semret.retrieval.native.threads import in_threads
 from semret.retrieval.native.tiles import COLUMNS, ROWS
-from semret.retrieval.similarity.products import in_threads
 
-_KERNELS = "semret.retrieval.similarity.coarse_loops"
-_convert_many = Native(_KERNELS, "convert_many")
-_multiply_many = Native(_KERNELS, "multiply_many")
-_fill = Native(_KERNELS, "fill")
+_LOOPS = "semret.retrieval.similarity.coarse_loops"
+_convert_many = Native(_LOOPS, "convert_many")
+_multiply_many = Native(_LOOPS, "multiply_many")
+_fill = Native(_LOOPS, "fill")
 
 # What float32 adds: the conversion and scaling of products, and the rounding of float64 tokens to float32.
 _FLOAT_ERROR = 2e-6
@@ -103,7 +103,17 @@ class CoarseAffinities:
 
 
 def quantise_query(tokens: FloatArray) -> CoarseQuery:
-    """Round a centred map (Sq, C) to integers."""
+    """Round a query to integers.
+
+    Parameters
+    ----------
+    tokens : ndarray of shape (Sq, C)
+        Centred.
+
+    Returns
+    -------
+    CoarseQuery
+    """
     positions, channels = tokens.shape
     raw = np.ascontiguousarray(tokens, dtype=np.float32)
     width = channels + channels % 2
@@ -128,6 +138,10 @@ def quantise_maps(tokens: FloatArray, center: FloatArray | None, *, threads: int
     center : ndarray of shape (C,) or (Sd, C), or None
     threads : int or None
         None takes all.
+
+    Returns
+    -------
+    CoarseMaps
 
     Raises
     ------
@@ -164,11 +178,15 @@ def coarse_affinities(
     query : CoarseQuery
         Of centred tokens.
     candidates : CoarseMaps, or ndarray of shape (n, Sd, C)
-        Raw tokens are rounded on the way, which is the faster for a single query.
+        Raw tokens are rounded on the way, which is faster for a single query.
     center : ndarray of shape (C,) or (Sd, C), or None
         What to subtract from raw tokens.
     threads : int or None
         None takes all.
+
+    Returns
+    -------
+    CoarseAffinities
 
     Raises
     ------

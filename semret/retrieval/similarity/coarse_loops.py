@@ -10,15 +10,13 @@ import math
 
 import numpy as np
 
-from semret.retrieval.native.compiler import numba
+from semret.retrieval.native.compiler import compiled, numba
 from semret.retrieval.native.tile_products import multiply_tile
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
 _NORM = 46000.0
 _ROUNDING = 0.506
 _TINY = 1e-30
-
-_compiled = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _widen(row, values, bits):  # type: ignore[no-untyped-def]
@@ -57,7 +55,7 @@ def _squares(values):  # type: ignore[no-untyped-def]
     return total
 
 
-@_compiled
+@compiled
 def _convert(raw, center, integers, scales, values, bits, units):  # type: ignore[no-untyped-def]
     """Centre, scale and round one map; return its squared norm and the relative bound of all rounding."""
     positions, channels = raw.shape
@@ -92,18 +90,34 @@ def _convert(raw, center, integers, scales, values, bits, units):  # type: ignor
     return total, math.sqrt(error) / norm if norm > 0 else 0.0
 
 
-@_compiled
+@compiled
 def convert_many(raw, center, integers, scales, squared, errors, values, bits, units):  # type: ignore[no-untyped-def]
-    """Round maps; write their squared norms and relative errors."""
+    """Centre maps and round them to integers.
+
+    Parameters
+    ----------
+    raw : array of shape (n, S, C), float32, or float16 as uint16
+    center : array of shape (1 or S, C), float32
+    integers : array of shape (n, padded S, padded C), int16
+        Written.
+    scales : array of shape (n, S), float32
+        Written: what a unit of each token is worth, relative to the norm of its map.
+    squared, errors : array of shape (n,), float64
+        Written: squared norms, and bounds of all rounding relative to the norm.
+    values, bits : array of shape (C,), float32, and the same memory as uint32
+        Scratch.
+    units : array of shape (S,), float64
+        Scratch.
+    """
     positions, channels = raw.shape[1:]
     integers[:, positions:] = 0
     if integers.shape[2] > channels:
         integers[:, :, channels] = 0
     for item in range(raw.shape[0]):
-        squared[item], errors[item] = _convert(raw[item], center, integers[item], scales[item], values, bits, units)
+        squared[item], errors[item] = _convert(raw[item], center, integers[item], scales[item], values, bits, units)  # type: ignore[no-untyped-call]
 
 
-@_compiled
+@compiled
 def _multiply_map(integers, scales, panels, column_scales, out, tile):  # type: ignore[no-untyped-def]
     rows, columns = out.shape
     pairs = panels.shape[1]
@@ -119,18 +133,48 @@ def _multiply_map(integers, scales, panels, column_scales, out, tile):  # type: 
                     target[column] = np.float32(tile[row, column]) * column_scales[left + column] * scale
 
 
-@_compiled
+@compiled
 def multiply_many(integers, scales, panels, column_scales, out, tile):  # type: ignore[no-untyped-def]
-    """Multiply rounded maps with a query."""
+    """Multiply rounded maps with a query.
+
+    Parameters
+    ----------
+    integers, scales : array of shape (n, padded S, padded C), int16, and (n, S), float32
+        The maps.
+    panels, column_scales : array of shape (panels, C/2, COLUMNS, 2), int16, and (Sq,), float32
+        The query.
+    out : array of shape (n, S, Sq), float32
+        Written.
+    tile : array of shape (ROWS, COLUMNS), int32
+        Scratch.
+    """
     for item in range(out.shape[0]):
-        _multiply_map(integers[item], scales[item], panels, column_scales, out[item], tile)
+        _multiply_map(integers[item], scales[item], panels, column_scales, out[item], tile)  # type: ignore[no-untyped-call]
 
 
-@_compiled
+@compiled
 def fill(  # type: ignore[no-untyped-def]
     raw, center, panels, column_scales, out, squared, errors, values, bits, units, integers, scales, tile
 ):
-    """Convert and multiply map by map, so that a map's integers stay in the cache."""
+    """Convert and multiply map by map, so that a map's integers stay in the cache.
+
+    Parameters
+    ----------
+    raw : array of shape (n, S, C), float32, or float16 as uint16
+    center : array of shape (1 or S, C), float32
+    panels, column_scales : array of shape (panels, C/2, COLUMNS, 2), int16, and (Sq,), float32
+        The query.
+    out : array of shape (n, S, Sq), float32
+        Written: the products.
+    squared, errors : array of shape (n,), float64
+        Written, see `convert_many`.
+    values, bits : array of shape (C,), float32, and the same memory as uint32
+        Scratch.
+    units : array of shape (S,), float64
+        Scratch.
+    integers, scales, tile : array of shape (padded S, padded C), int16, (S,), float32, and (ROWS, COLUMNS), int32
+        Scratch.
+    """
     for item in range(out.shape[0]):
-        squared[item], errors[item] = _convert(raw[item], center, integers, scales, values, bits, units)
-        _multiply_map(integers, scales, panels, column_scales, out[item], tile)
+        squared[item], errors[item] = _convert(raw[item], center, integers, scales, values, bits, units)  # type: ignore[no-untyped-call]
+        _multiply_map(integers, scales, panels, column_scales, out[item], tile)  # type: ignore[no-untyped-call]

@@ -32,10 +32,10 @@ _MOST_COMPARED = 1000
 def open_features(path: str | os.PathLike[str], key: str | None = None) -> Iterator[Any]:
     """Give the array in a file: a memory map of .npy, an HDF5 data set, or an array of .npz read into memory.
 
-    Files are taken for what their bytes are, not for what they say: an array is no longer than its file can hold, and
-    no other file is read, whatever names it. An HDF5 file with a group for each image, as tools for local features
-    write them, is one set: the data sets named ``descriptors``, in the order of the groups' names, each (C, N), or
-    (N, C) where the number of keypoints or the other images say so.
+    Headers are not trusted: an array is no longer than its file can hold, and links to other files are not followed. An
+    HDF5 file with a group for each image, as tools for local features write them, is one set: the data sets named
+    ``descriptors``, in the order of the groups' names, each (C, N), or (N, C) where the number of keypoints or the
+    other images say so.
 
     Parameters
     ----------
@@ -43,6 +43,12 @@ def open_features(path: str | os.PathLike[str], key: str | None = None) -> Itera
     key : str or None
         Name of the array in a .npz or HDF5 file, or of a group that holds images; needed only when there are several.
         Links within an HDF5 file are followed.
+
+    Yields
+    ------
+    object
+        With `shape` and `dtype`, and read by slices of the first axis; `positions` are the numbers of tokens of maps of
+        different sizes, else None.
 
     Raises
     ------
@@ -68,7 +74,7 @@ def open_features(path: str | os.PathLike[str], key: str | None = None) -> Itera
 
 
 class _Described:
-    """An array of a file, of which what goes wrong while it is read is told in one line."""
+    """An array of a file; errors of reading it become one line that names the file."""
 
     def __init__(self, data: Any, file: Path) -> None:
         self._data, self._file = data, file
@@ -81,7 +87,22 @@ class _Described:
 
 
 def read_matrix(path: str | os.PathLike[str], key: str | None = None) -> NDArray[Any]:
-    """Return the whole array in a file; see `open_features`."""
+    """Return the whole array in a file.
+
+    Parameters
+    ----------
+    path, key
+        See `open_features`.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    ArgumentError
+        See `open_features`; also if the file holds descriptors of many images.
+    """
     with open_features(path, key) as data:
         if data.positions is not None:
             raise ArgumentError(f"{path} holds descriptors of {data.shape[0]} images, expected one matrix")
@@ -91,6 +112,12 @@ def read_matrix(path: str | os.PathLike[str], key: str | None = None) -> NDArray
 
 def write_matrices(path: str | os.PathLike[str], matrices: Mapping[str, NDArray[Any]]) -> None:
     """Write one matrix as .npy, or any number by name as .npz; an interrupted write leaves what was there before.
+
+    Parameters
+    ----------
+    path : path
+        Its suffix decides.
+    matrices : mapping of str to ndarray
 
     Raises
     ------
@@ -118,7 +145,12 @@ def write_matrices(path: str | os.PathLike[str], matrices: Mapping[str, NDArray[
 
 
 def check_output(path: str | os.PathLike[str], count: int) -> None:
-    """Raise unless this many matrices can go into a file of this name; better asked before hours of work than after.
+    """Refuse a file that this many matrices cannot be written to: to be called before hours of work, not after.
+
+    Parameters
+    ----------
+    path : path
+    count : int
 
     Raises
     ------

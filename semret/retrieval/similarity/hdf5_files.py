@@ -39,6 +39,15 @@ DESCRIPTORS = "descriptors"
 class PerImage:
     """The descriptors of all images of a file that has a group for each: a set of maps, in the order of their names.
 
+    Parameters
+    ----------
+    datasets : list of h5py.Dataset
+        One for each image.
+    transposed : list of bool
+        Whether its descriptors lie along the second axis, (C, N).
+    file : Path
+        Named in messages.
+
     Attributes
     ----------
     shape : tuple
@@ -68,7 +77,21 @@ class PerImage:
 
 
 def open_hdf5(stack: contextlib.ExitStack, file: Path, choose: Any, key: str | None) -> Any:
-    """Return a data set of an HDF5 file, or `PerImage`; `choose(names, key, file)` tells which.
+    """Open a data set of an HDF5 file.
+
+    Parameters
+    ----------
+    stack : ExitStack
+        Closes the file.
+    file : Path
+    choose : callable
+        ``choose(names, key, file)`` returns the name of the data set that is meant, or raises ArgumentError.
+    key : str or None
+        What the caller named.
+
+    Returns
+    -------
+    h5py.Dataset or PerImage
 
     Raises
     ------

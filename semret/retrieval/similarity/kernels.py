@@ -6,43 +6,12 @@ follow from three numbers: the matched inner product ``m`` and the squared Frobe
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from semret.arrays import Float64Array
-from semret.errors import ArgumentError, NonFiniteError, UnknownNameError
-
-KERNELS = ("cosine", "linear", "rbf")
-"""Names of the kernels; the first is the default."""
-
-INVARIANCES = ("permutation", "none", "maxsim", "pooled")
-"""What a comparison may disregard; the first, matched positions, is the default."""
-
-CENTERINGS = ("channel", "position", "none")
-"""What is subtracted from every map before it is compared; the first is the default of a search."""
-
-
-def check_modes(kernel: str, invariance: str, center: str = "none", solver: str = "auction") -> None:
-    """Raise UnknownNameError unless all four are known names; the message offers close matches."""
-    from semret.retrieval.matching.solvers import SOLVERS
-
-    check_name("kernel", kernel, KERNELS)
-    check_name("invariance", invariance, INVARIANCES)
-    check_name("center", center, CENTERINGS)
-    check_name("solver", solver, SOLVERS)
-
-
-def check_name(role: str, name: str, known: Iterable[str]) -> None:
-    """Raise UnknownNameError unless `name` is one of `known`."""
-    names = list(known)
-    if name in names:
-        return
-    close = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    raise UnknownNameError(f"{role} {name!r} is unknown, expected one of {', '.join(names)}{hint}")
+from semret.errors import ArgumentError, NonFiniteError
+from semret.retrieval.similarity.names import KERNELS, check_name
 
 
 def kernel_score(
@@ -96,7 +65,24 @@ def kernel_score(
 
 
 def checked_scores(scores: Float64Array, kernel: str) -> Float64Array:
-    """Return the scores, or raise NonFiniteError if one is NaN or infinite: such a score cannot be ranked."""
+    """Refuse scores that cannot be ranked.
+
+    Parameters
+    ----------
+    scores : ndarray of any shape, float64
+    kernel : str
+        Names the scores in the message.
+
+    Returns
+    -------
+    ndarray
+        The scores as they came.
+
+    Raises
+    ------
+    NonFiniteError
+        If one is NaN or infinite.
+    """
     if np.isfinite(scores).all():
         return scores
     advice = "" if kernel == "cosine" else "; divide them by a power of two first, or choose kernel cosine"
@@ -117,7 +103,24 @@ def _scores(kernel: str, m: Float64Array, a: Float64Array, b: Float64Array, sigm
 
 
 def rbf(squared_distances: ArrayLike, sigma: float | None) -> Float64Array:
-    """Return ``exp(-d2 / (2 sigma^2))`` (equation 6); see `kernel_score` for a bandwidth of 0."""
+    """Return ``exp(-d2 / (2 sigma^2))`` (equation 6).
+
+    Parameters
+    ----------
+    squared_distances : array_like of any shape
+        Not negative.
+    sigma : float or None
+        At least 0; with 0, a distance of 0 gives 1 and every other 0.
+
+    Returns
+    -------
+    ndarray of that shape, float64
+
+    Raises
+    ------
+    ArgumentError
+        If `sigma` is None, negative or not finite.
+    """
     if sigma is None or not np.isfinite(sigma) or sigma < 0:
         raise ArgumentError(f"the rbf bandwidth sigma is {sigma}, expected a finite number of at least 0")
     d2 = np.asarray(squared_distances, dtype=np.float64)
@@ -142,6 +145,11 @@ def median_bandwidth(squared_distances: ArrayLike) -> float:
     ----------
     squared_distances : array_like
         Of any shape, not negative.
+
+    Returns
+    -------
+    float
+        At least the offset, 0.001.
     """
     d2 = np.asarray(squared_distances, dtype=np.float64)
     apart = d2[d2 != 0]

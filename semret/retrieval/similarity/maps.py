@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, require_finite, require_ndim
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
+from semret.retrieval.matching import match_batch
+from semret.retrieval.native.threads import in_threads
+from semret.retrieval.similarity.products import float_affinities, matched_product, squares
 
 AFFINITY_BYTES = 64 << 20
 """Affinities held at once while one map is compared with many."""
@@ -77,7 +80,20 @@ def prepare(
 ) -> Maps:
     """Check, centre and measure token maps of shape (n, S, C).
 
-    float16 and integers become float32; float64 stays. The centre, (C,) or (S, C), is subtracted in that precision.
+    Parameters
+    ----------
+    tokens : ndarray of shape (n, S, C)
+        float16 and integers become float32; float64 stays.
+    center : array_like of shape (C,) or (S, C), or None
+        Subtracted in that precision.
+    name : str
+        Names the maps in messages.
+    threads : int or None
+        None takes all processors.
+
+    Returns
+    -------
+    Maps
 
     Raises
     ------
@@ -88,8 +104,6 @@ def prepare(
     NonFiniteError
         If a value is NaN or infinite, as given or once it is centred.
     """
-    from semret.retrieval.similarity.products import in_threads, squares
-
     tokens = as_array(tokens, name)
     require_ndim(tokens, 3, name, "(n, S, C)")
     if 0 in tokens.shape[1:]:
@@ -145,7 +159,18 @@ def _exponents(values: FloatArray, token_squares: Float64Array) -> IndexVector:
 
 
 def check_kernel(kernel: str, *maps: Maps) -> None:
-    """Raise ArgumentError if kernel rbf should be applied to maps whose squared distances leave float64."""
+    """Refuse kernel rbf for maps whose squared distances leave float64.
+
+    Parameters
+    ----------
+    kernel : str
+    *maps : Maps
+
+    Raises
+    ------
+    ArgumentError
+        If the kernel is rbf and a map has an exponent.
+    """
     if kernel == "rbf" and any(one.exponents.any() for one in maps):
         raise ArgumentError(
             "the maps' values are so large or so small that squared distances leave float64; "
@@ -154,7 +179,19 @@ def check_kernel(kernel: str, *maps: Maps) -> None:
 
 
 def in_units_of_input(products: ArrayLike, *exponents: ArrayLike) -> Float64Array:
-    """Return inner products of maps as those of the maps that were given; infinite where float64 cannot hold one."""
+    """Turn inner products of maps in units of their exponents into those of the maps as they were given.
+
+    Parameters
+    ----------
+    products : array_like
+    *exponents : array_like of int
+        Of the two maps of each product; they broadcast against the products.
+
+    Returns
+    -------
+    ndarray, float64
+        Infinite, or 0, where float64 cannot hold a product.
+    """
     power = sum((np.asarray(one) for one in exponents), np.zeros((), dtype=np.intp))
     with np.errstate(over="ignore", under="ignore"):
         return np.asarray(np.ldexp(np.asarray(products, dtype=np.float64), power))
@@ -187,10 +224,16 @@ def match_maps(
     candidates : Maps of length n
     solver, threads, **options
         See `semret.retrieval.matching.match_batch`.
-    """
-    from semret.retrieval.matching import match_batch
-    from semret.retrieval.similarity.products import matched_product
 
+    Returns
+    -------
+    MatchedMaps
+
+    Raises
+    ------
+    ArgumentError, UnknownNameError
+        If there is no such solver, or it has no such option.
+    """
     matched, bounds = np.empty(len(candidates)), np.empty(len(candidates))
     assignments = np.empty((len(candidates), query.tokens.shape[1]), dtype=np.intp)
     exact = True
@@ -216,13 +259,24 @@ def match_maps(
 def affinities(
     query: Maps, candidates: Maps, *, threads: int | None = None
 ) -> Iterator[tuple[slice, FloatArray, float]]:
-    """Yield affinities of one map with a few candidates at a time: rows, (n, Sq, Sd) array, unit.
+    """Multiply one map with a few candidates at a time.
 
-    The affinity is in units of `unit`, a power of two that is 1 unless the norms are so large or small that products
-    would leave the range of float32.
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps
+    threads : int or None
+        None takes all processors.
+
+    Yields
+    ------
+    rows : slice
+        Of the candidates.
+    affinity : ndarray of shape (n, Sq, Sd), float32, or float64 if a map is
+        In units of `unit`.
+    unit : float
+        A power of two: 1 unless the norms are so large or small that products would leave the range of float32.
     """
-    from semret.retrieval.similarity.products import float_affinities
-
     positions, other = query.tokens.shape[1], candidates.tokens.shape[1]
     step = max(1, AFFINITY_BYTES // (positions * other * query.tokens.itemsize))
     for start in range(0, len(candidates), step):
@@ -255,6 +309,15 @@ def affinity_error(query: Maps, candidates: Maps) -> Float64Array:
     A computed inner product of length ``C`` errs by at most :math:`\gamma_C |x|'|y|` with
     :math:`\gamma_C = C u / (1 - C u)` in whatever order it is summed; summed over a matching, Cauchy-Schwarz gives
     :math:`\gamma_C \|a\| \|b\|`.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
     """
     unit = float(np.finfo(np.result_type(query.tokens, candidates.tokens)).eps) / 2
     length = query.tokens.shape[2] * unit

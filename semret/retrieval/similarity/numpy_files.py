@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files that may say anything of themselves: believed only as far as their bytes go."""
+"""Arrays in .npy and .npz files from others: no header is trusted to describe more than the bytes of its file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DEFLATE_RATIO = 1032
 
 
 class _Head(NamedTuple):
-    """What a .npy file says of itself, and how many bytes it takes to say it."""
+    """The header of a .npy file, and its length in bytes."""
 
     shape: tuple[int, ...]
     order: str
@@ -41,6 +41,15 @@ class _Head(NamedTuple):
 
 def open_npy(file: Path) -> NDArray[Any]:
     """Return the array in a .npy file, mapped into memory.
+
+    Parameters
+    ----------
+    file : Path
+
+    Returns
+    -------
+    ndarray
+        Read-only.
 
     Raises
     ------
@@ -59,7 +68,19 @@ def open_npy(file: Path) -> NDArray[Any]:
 
 
 def read_npz(file: Path, choose: Any, key: str | None) -> NDArray[Any]:
-    """Return one array of a .npz file; `choose(names, key, file)` tells which.
+    """Return one array of a .npz file.
+
+    Parameters
+    ----------
+    file : Path
+    choose : callable
+        ``choose(names, key, file)`` returns the name of the array that is meant, or raises ArgumentError.
+    key : str or None
+        What the caller named.
+
+    Returns
+    -------
+    ndarray
 
     Raises
     ------
@@ -84,7 +105,7 @@ def read_npz(file: Path, choose: Any, key: str | None) -> NDArray[Any]:
 
 
 class _Cautious(io.BufferedReader):
-    """A file of which nobody reads more at once than the directory of an archive can be long."""
+    """A file that gives at most as many bytes at once as the directory of an archive may have."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = _DIRECTORY_BYTES + 1 if size is None or size < 0 else size

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, as_tokens
+from semret.arrays import Float64Array, IndexVector, as_tokens
 from semret.errors import ArgumentError, ShapeError
-from semret.retrieval.similarity.kernels import check_modes, checked_scores, kernel_score, median_bandwidth, rbf
-from semret.retrieval.similarity.maps import Maps, affinities, check_kernel, in_units_of_input, match_maps, prepare
+from semret.retrieval.similarity.kernels import checked_scores, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
+from semret.retrieval.similarity.maxsim import maxsim_scores
+from semret.retrieval.similarity.names import check_modes
+from semret.retrieval.similarity.products import matched_product
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +81,14 @@ def matched_similarity(
         with a map of norm zero is 0.
     invariance : {"permutation", "none", "maxsim", "pooled"}
     solver : str
-        A name of `semret.retrieval.matching.SOLVERS`; `options` go to it.
+        A name of `semret.retrieval.matching.SOLVERS`.
     center : array_like of shape (C,) or (S, C), or None
         Subtracted from every token of both maps, or position by position.
     sigma : float or None
         RBF bandwidth. By default :math:`\sigma^2` is the mean squared distance of the two maps over all matchings,
         :math:`\|a\|^2 + \|b\|^2 - 2 S \langle \bar a, \bar b \rangle`; pass one value to compare scores of many pairs.
+    **options
+        Of the solver.
 
     Returns
     -------
@@ -101,12 +106,25 @@ def matched_similarity(
 
     Examples
     --------
+    The same two tokens, exchanged: matched they are the same map, position by position they have nothing in common.
+
     >>> import numpy as np
     >>> a = np.array([[1.0, 0.0], [0.0, 1.0]])
     >>> float(matched_similarity(a, a[::-1]))
     1.0
     >>> float(matched_similarity(a, a[::-1], invariance="none"))
     0.0
+
+    Inner products are 3 and 0 for the first token of `a`, 4 and 0 for the second; only one of them can have the first
+    token of `b`. The best matching is worth 0 + 4, the norms are 1.25 and 5, and 4 / 6.25 = 0.64. Late interaction
+    gives the first token of `b` to both: 3 + 4.
+
+    >>> a, b = np.array([[0.75, 0.0], [1.0, 0.0]]), np.array([[4.0, 0.0], [0.0, -3.0]])
+    >>> found = matched_similarity(a, b)
+    >>> found.matched, found.assignment.tolist(), round(found.score, 12), found.exact
+    (4.0, [1, 0], 0.64, True)
+    >>> matched_similarity(a, b, invariance="maxsim", kernel="linear").score
+    7.0
     """
     check_modes(kernel, invariance, solver=solver)
     query, other = (prepare(as_tokens(tokens, name)[None], center) for tokens, name in ((a, "a"), (b, "b")))
@@ -132,65 +150,36 @@ def matched_similarity(
     )
 
 
-def similarities(
-    query: ArrayLike,
-    candidates: ArrayLike,
-    *,
-    kernel: str = "cosine",
-    invariance: str = "permutation",
-    solver: str = "auction",
-    center: ArrayLike | None = None,
-    sigma: float | None = None,
-    threads: int | None = None,
-    **options: Any,
-) -> Float64Array:
-    r"""Measure the similarity of one token map with each of many.
+def check_comparable(a: Maps, b: Maps, invariance: str) -> None:
+    """Refuse maps that do not agree in channels or, for invariance none, in positions.
 
     Parameters
     ----------
-    query : array_like of shape (Sq, C)
-    candidates : array_like of shape (K, Sd, C)
-    sigma : float or None
-        By default :math:`\sigma^2` is the median, over the candidates, of the mean squared distance over all
-        matchings.
-    threads : int or None
-        Threads of the solver; None takes all.
-    kernel, invariance, solver, center, **options
-        See `matched_similarity`.
-
-    Returns
-    -------
-    ndarray of shape (K,), float64
-        Equal to `matched_similarity` of each pair (rbf: with this sigma). Empty for no candidates.
+    a, b : Maps
+    invariance : str
 
     Raises
     ------
-    ShapeError, NonFiniteError, UnknownNameError, ArgumentError
-        See `matched_similarity`.
+    ShapeError
+        If they do not.
     """
-    check_modes(kernel, invariance, solver=solver)
-    one = prepare(as_tokens(query, "query")[None], center)
-    many = prepare(as_array(candidates, "candidates"), center, "candidates")
-    if len(many) == 0:
-        return np.zeros(0)
-    check_comparable(one, many, invariance)
-    check_kernel(kernel, one, many)
-    if kernel == "rbf" and sigma is None:
-        sigma = default_sigma(one, many, invariance)
-    if invariance == "permutation":
-        matched = match_maps(one, many, solver=solver, threads=threads, **options).matched
-        return matched_scores(one, many, matched, kernel=kernel, sigma=sigma)
-    _refuse_options(options, invariance)
-    return unmatched_scores(one, many, kernel=kernel, invariance=invariance, sigma=sigma)
-
-
-def check_comparable(a: Maps, b: Maps, invariance: str) -> None:
-    """Raise ShapeError unless the maps agree in channels and, for invariance none, in positions."""
     check_shapes(a.tokens.shape[1:], b.tokens.shape[1:], invariance)
 
 
 def check_shapes(a: tuple[int, ...], b: tuple[int, ...], invariance: str) -> None:
-    """Do what `check_comparable` does for the shapes (Sq, C) and (Sd, C)."""
+    """Do what `check_comparable` does, for shapes.
+
+    Parameters
+    ----------
+    a, b : tuple of int
+        ``(Sq, C)`` and ``(Sd, C)``.
+    invariance : str
+
+    Raises
+    ------
+    ShapeError
+        If they do not agree.
+    """
     if len(a) != 2 or len(b) != 2 or a[1] != b[1]:
         raise ShapeError(f"the maps have shapes {a} and {b}, expected (S, C) with the same number of channels")
     if invariance == "none" and a[0] != b[0]:
@@ -213,6 +202,16 @@ def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation"
     `median_bandwidth` over the candidates of the mean squared distance over all matchings,
     :math:`\|a\|^2 + \|b\|^2 - 2 \min(S_q, S_d) \langle \bar a, \bar b \rangle`, which needs no matching; for invariance
     pooled, of the squared distances of the mean tokens.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+    invariance : str
+
+    Returns
+    -------
+    float
     """
     inner = (candidates.means @ query.means.T)[:, 0]
     if invariance == "pooled":
@@ -224,7 +223,21 @@ def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation"
 def matched_scores(
     query: Maps, candidates: Maps, products: Float64Array, *, kernel: str, sigma: float | None
 ) -> Float64Array:
-    """Return the scores (n,) of one map with many from their inner products (n,), in the units of the maps.
+    """Turn the inner products of one map with many into scores.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+    products : ndarray of shape (n,), float64
+        In the units of the maps.
+    kernel : {"cosine", "linear", "rbf"}
+    sigma : float or None
+        RBF bandwidth.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
 
     Raises
     ------
@@ -242,7 +255,20 @@ def matched_scores(
 def unmatched_scores(
     query: Maps, candidates: Maps, *, kernel: str, invariance: str, sigma: float | None
 ) -> Float64Array:
-    """Return the scores (n,) of the invariances that need no matching: none, maxsim, pooled.
+    """Compare one map with many under an invariance that needs no matching.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+    kernel : {"cosine", "linear", "rbf"}
+    invariance : {"none", "maxsim", "pooled"}
+    sigma : float or None
+        RBF bandwidth.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
 
     Raises
     ------
@@ -257,7 +283,7 @@ def unmatched_scores(
         return matched_scores(query, candidates, inner, kernel=kernel, sigma=sigma)
     if invariance == "pooled":
         return pooled_scores(query.means[0], candidates.means, kernel=kernel, sigma=sigma)
-    found = maxsim_scores(query, candidates, kernel)
+    found = maxsim_scores(query, candidates, [kernel])[kernel]
     if kernel == "linear":
         found = in_units_of_input(found, query.exponents, candidates.exponents)
     return checked_scores(rbf(found, sigma) if kernel == "rbf" else found, kernel)
@@ -265,88 +291,70 @@ def unmatched_scores(
 
 def _unmatched_product(query: Maps, other: Maps, invariance: str) -> float:
     if invariance == "maxsim":
-        inner = maxsim_scores(query, other, "linear")
+        inner = maxsim_scores(query, other, ["linear"])["linear"]
     else:
         inner = (position_products if invariance == "none" else pooled_products)(query, other)
     return float(in_units_of_input(inner, query.exponents, other.exponents)[0])
 
 
 def position_products(query: Maps, candidates: Maps) -> Float64Array:
-    """Return the inner product of one map with each of many, position by position (equation 3), (n,)."""
-    from semret.retrieval.similarity.products import matched_product
+    """Return the inner product of one map with each of many, position by position (equation 3).
 
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+        Of as many positions.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        In the units of the maps.
+    """
     positions = np.arange(query.tokens.shape[1])
     return np.array([matched_product(query.tokens[0], tokens, positions) for tokens in candidates.tokens])
 
 
 def pooled_products(query: Maps, candidates: Maps) -> Float64Array:
-    """Return the inner product of one map's mean token with those of many, (n,)."""
+    """Return the inner product of one map's mean token with those of many.
+
+    Parameters
+    ----------
+    query : Maps of length 1
+    candidates : Maps of length n
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        In the units of the maps.
+    """
     return np.asarray(np.einsum("nc,c->n", candidates.means, query.means[0]))
 
 
 def pooled_scores(
     query: NDArray[np.floating[Any]], candidates: NDArray[np.floating[Any]], *, kernel: str, sigma: float | None
 ) -> Float64Array:
-    """Return the scores of one vector (D,) with many (n, D)."""
+    """Compare one pooled embedding with many.
+
+    Parameters
+    ----------
+    query : ndarray of shape (D,)
+    candidates : ndarray of shape (n, D)
+    kernel : {"cosine", "linear", "rbf"}
+    sigma : float or None
+        RBF bandwidth.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+
+    Raises
+    ------
+    ArgumentError
+        If the kernel is rbf and `sigma` is out of range.
+    NonFiniteError
+        If a score is beyond float64.
+    """
     one, many = query.astype(np.float64), candidates.astype(np.float64)
     squares = np.einsum("d,d->", one, one), np.einsum("nd,nd->n", many, many)
     return kernel_score(kernel, np.einsum("nd,d->n", many, one), *squares, sigma=sigma)
-
-
-def maxsim_scores(query: Maps, candidates: Maps, kernel: str) -> Float64Array:
-    """Late interaction of one map with many (n,), in the units of the maps; for rbf the squared distance itself.
-
-    The affinity chooses each token's best token; float64 products of the chosen pairs count.
-    """
-    from semret.retrieval.similarity.products import row_products
-
-    if kernel == "cosine":
-        query, candidates = _levelled(query), _levelled(candidates)
-    own = query.token_squares[0]
-    found = np.empty(len(candidates))
-    for rows, affinity, unit in affinities(query, candidates):
-        for row, products in enumerate(affinity, start=rows.start):
-            squares = candidates.token_squares[row]
-            best = _best_tokens(products, squares, unit, kernel)
-            dots = row_products(query.tokens[0], candidates.tokens[row], best)
-            if kernel == "cosine":
-                found[row] = kernel_score("cosine", dots, own, squares[best]).mean()
-            elif kernel == "rbf":
-                found[row] = np.maximum(own + squares[best] - 2 * dots, 0.0).sum()
-            else:
-                found[row] = dots.sum()
-    return found
-
-
-def _levelled(maps: Maps) -> Maps:
-    """Bring tokens of very different lengths to about one, by powers of two, on which no cosine depends.
-
-    Other maps stay as they are, bit for bit.
-    """
-    from semret.retrieval.similarity.products import squares
-
-    known = maps.token_squares
-    extreme = ~(known > known.max(axis=1, keepdims=True, initial=0.0) * 2.0**-100).all(axis=1)
-    if not extreme.any():
-        return maps
-    exponents = np.where(extreme[:, None], np.frexp(np.abs(maps.tokens).max(axis=2))[1], 0)
-    tokens: FloatArray = np.ldexp(maps.tokens, -exponents[:, :, None])
-    found = squares(tokens)
-    return replace(maps, tokens=tokens, token_squares=found, squared_norms=found.sum(axis=1))
-
-
-def _best_tokens(products: FloatArray, squares: Float64Array, unit: float, kernel: str) -> IndexVector:
-    """Return, for each row of `products` in units of `unit`, the first column of largest cosine, product or nearness.
-
-    `products` is overwritten.
-    """
-    if kernel == "cosine":
-        norms = np.sqrt(squares)
-        longest = float(norms.max(initial=0.0))
-        # Only proportions count. A token of norm 0 has products of 0 and stays there.
-        inverse = np.divide(longest, norms, out=np.zeros_like(norms), where=norms > longest * 1e-30)
-        products *= inverse.astype(products.dtype)
-    elif kernel == "rbf":
-        products *= 2
-        products -= (squares / unit).astype(products.dtype)
-    return np.asarray(products.argmax(axis=1))

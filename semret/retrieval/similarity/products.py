@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector
 from semret.retrieval.native import Native
-from semret.retrieval.native.threads import available_threads, share_out
+from semret.retrieval.native.threads import in_threads
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 
-_KERNELS = "semret.retrieval.similarity.product_loops"
-_row_products = Native(_KERNELS, "row_products")
-_multiply_floats = Native(_KERNELS, "multiply_floats")
+_LOOPS = "semret.retrieval.similarity.product_loops"
+_row_products = Native(_LOOPS, "row_products")
+_multiply_floats = Native(_LOOPS, "multiply_floats")
 
 
 def row_products(a: FloatArray, b: FloatArray, assignment: IndexVector) -> Float64Array:
@@ -26,6 +24,10 @@ def row_products(a: FloatArray, b: FloatArray, assignment: IndexVector) -> Float
     a, b : ndarray of shape (Sq, C) and (Sd, C), float32 or float64, C-contiguous
     assignment : ndarray of shape (Sq,), intp
         Row of `b` for each row of `a`; -1 gives 0.
+
+    Returns
+    -------
+    ndarray of shape (Sq,), float64
     """
     dots: Float64Array = np.empty(len(a))
     _row_products(a, b, assignment, dots)
@@ -35,7 +37,15 @@ def row_products(a: FloatArray, b: FloatArray, assignment: IndexVector) -> Float
 def matched_product(a: FloatArray, b: FloatArray, assignment: IndexVector) -> float:
     """Return ``sum_s <a[s], b[assignment[s]]>``, the sum correctly rounded and so the same in any order of positions.
 
-    Parameters are those of `row_products`.
+    Parameters
+    ----------
+    a, b : ndarray of shape (Sq, C) and (Sd, C), float32 or float64, C-contiguous
+    assignment : ndarray of shape (Sq,), intp
+        Row of `b` for each row of `a`; -1 adds nothing.
+
+    Returns
+    -------
+    float
     """
     return math.fsum(row_products(a, b, assignment))
 
@@ -44,6 +54,14 @@ def squares(maps: FloatArray) -> Float64Array:
     """Return the squared Euclidean norm of each token of maps (n, S, C), as (n, S) float64.
 
     Equal, bit for bit, to `row_products` of a map with itself.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n, S, C), float32 or float64, C-contiguous
+
+    Returns
+    -------
+    ndarray of shape (n, S), float64
     """
     flat = maps.reshape(-1, maps.shape[2])
     return row_products(flat, flat, np.arange(len(flat))).reshape(maps.shape[:2])
@@ -54,6 +72,17 @@ def float_affinities(one: Float32Array, many: Float32Array, *, threads: int | No
 
     Each is summed over the channels in order, whatever stands beside it. Threads share out the maps: a BLAS would
     share out each product, and its threads would wait for each other more than they work.
+
+    Parameters
+    ----------
+    one : ndarray of shape (Sq, C), float32
+    many : ndarray of shape (n, Sd, C), float32
+    threads : int or None
+        None takes all processors.
+
+    Returns
+    -------
+    ndarray of shape (n, Sq, Sd), float32
     """
     positions, channels = one.shape
     padded = np.zeros((-(-positions // COLUMNS) * COLUMNS, channels), dtype=np.float32)
@@ -67,13 +96,3 @@ def float_affinities(one: Float32Array, many: Float32Array, *, threads: int | No
 
     in_threads(multiply, len(many), threads)
     return out
-
-
-def in_threads(work: Callable[[int, int], None], items: int, threads: int | None) -> None:
-    """Call ``work(start, stop)`` for slices of ``range(items)``, on several threads at a time."""
-    count = min(available_threads(threads), items)
-    if count <= 1:
-        work(0, items)
-        return
-    edges = np.linspace(0, items, min(4 * count, items) + 1).astype(int).tolist()
-    share_out(lambda part: work(*part), list(itertools.pairwise(edges)), count)

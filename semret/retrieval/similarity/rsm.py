@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float64Array, IndexVector, as_array, require_finite, require_memory
-from semret.errors import ArgumentError, NonFiniteError, ShapeError
+from semret.arrays import Float64Array, IndexVector, require_memory
+from semret.errors import ArgumentError
 from semret.progress import Progress
-from semret.retrieval.similarity.kernels import (
-    check_modes,
-    check_name,
-    checked_scores,
-    kernel_score,
-    median_bandwidth,
-    rbf,
-)
+from semret.retrieval.matching.solvers import SOLVERS
+from semret.retrieval.similarity.kernels import checked_scores, kernel_score, median_bandwidth, rbf
 from semret.retrieval.similarity.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
-from semret.retrieval.similarity.pairs import check_comparable, maxsim_scores, pooled_products, position_products
-
-LAYOUTS = ("NSC", "NCHW", "NTD")
-"""Axes of a set of representations; the first is the default."""
-
-CENTERS = ("none", "channel", "position")
-"""Centres that `rsm` can compute; the first is the default."""
-
-TILE_BYTES = 64 << 20
-"""Default size of the tokens of each of the two tiles held at once, as float32."""
-
-
-class Sliceable(Protocol):
-    """A set of representations that may live on disk: an array, a memory map, an HDF5 dataset."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape, images first."""
-
-    def __getitem__(self, rows: slice, /) -> Any:
-        """Return these images as an array."""
+from semret.retrieval.similarity.maxsim import maxsim_scores
+from semret.retrieval.similarity.names import check_modes
+from semret.retrieval.similarity.pairs import check_comparable, pooled_products, position_products
+from semret.retrieval.similarity.sets import TILE_BYTES, RepresentationSet, Sliceable, center_of
 
 
 @overload
@@ -82,7 +58,7 @@ def rsm(
         None compares `x` with itself.
     kernel : str or sequence of str
         See `semret.retrieval.similarity.kernels.kernel_score`.
-    invariance, solver, **options
+    invariance, solver : str
         See `semret.matched_similarity`.
     center : {"none", "channel", "position"} or array_like of shape (C,) or (S, C)
         Subtracted from both sets: nothing, the channel mean or the mean at each position of `y` (of `x` where there is
@@ -102,6 +78,8 @@ def rsm(
         Threads of the solver; None takes all.
     progress : callable or None
         Called with the number of pairs done and their total.
+    **options
+        Of the solver.
 
     Returns
     -------
@@ -120,10 +98,17 @@ def rsm(
 
     Examples
     --------
+    Three maps of two tokens: the second is the first with its tokens exchanged, the third has none of them.
+
     >>> import numpy as np
     >>> x = np.eye(3)[[[0, 1], [1, 0], [2, 2]]]
     >>> rsm(x).round(2).tolist()
     [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+    Position by position the first two have nothing in common; 2 is the squared norm of each map.
+
+    >>> rsm(x, kernel="linear", invariance="none").tolist()
+    [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
     """
     kernels = [kernel] if isinstance(kernel, str) else list(kernel)
     if not kernels:
@@ -134,68 +119,13 @@ def rsm(
         raise ArgumentError(
             f"{', '.join(sorted(options))}: invariance {invariance} matches nothing, expected no option"
         )
-    first = _Set(x, "x", layout, prefix_tokens, tile_bytes)
-    second = first if y is None else _Set(y, "y", layout, prefix_tokens, tile_bytes)
-    middle = _center(second, center)
+    first = RepresentationSet(x, "x", layout, prefix_tokens, tile_bytes)
+    second = first if y is None else RepresentationSet(y, "y", layout, prefix_tokens, tile_bytes)
+    middle = center_of(second, center)
     compare = _Comparison(kernels, invariance, solver, sigma, threads, options)
     pass_ = _Pass(first, second, middle, compare, progress)
     matrices = pass_.run()
     return matrices[kernel] if isinstance(kernel, str) else matrices
-
-
-class _Set:
-    """A set of representations read as tiles of (n, S, C)."""
-
-    def __init__(
-        self, data: Sliceable | ArrayLike, name: str, layout: str, prefix_tokens: int, tile_bytes: int
-    ) -> None:
-        check_name("layout", layout, LAYOUTS)
-        self.data: Any = data if hasattr(data, "shape") and hasattr(data, "dtype") else as_array(data, name)
-        self.name, self.layout, self.prefix_tokens = name, layout, prefix_tokens
-        shape, axes = tuple(self.data.shape), len(layout)
-        if len(shape) != axes:
-            raise ShapeError(f"{name} has shape {shape}, layout {layout} expects {axes} axes")
-        if prefix_tokens < 0 or (prefix_tokens and layout != "NTD"):
-            raise ArgumentError(f"prefix_tokens is {prefix_tokens}, expected 0, or more with layout NTD")
-        if layout == "NCHW":
-            self.shape = (shape[0], shape[2] * shape[3], shape[1])
-        else:
-            self.shape = (shape[0], max(shape[1] - prefix_tokens, 0), shape[2])
-        if 0 in self.shape[1:]:
-            raise ShapeError(f"{name} has shape {shape}: no position or channel is left to compare")
-        if tile_bytes < 1:
-            raise ArgumentError(f"tile_bytes is {tile_bytes}, expected at least 1")
-        self.positions = _positions(self.data, name, layout)
-        self.step: int = max(1, tile_bytes // (4 * self.shape[1] * self.shape[2]))
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def tiles(self) -> list[slice]:
-        edges = [0, len(self)]
-        if self.positions is not None:
-            # Maps of one tile have equally many tokens.
-            edges[1:1] = (np.flatnonzero(np.diff(self.positions)) + 1).tolist()
-        parts = itertools.pairwise(edges)
-        return [slice(at, min(at + self.step, stop)) for start, stop in parts for at in range(start, stop, self.step)]
-
-    def read(self, rows: slice) -> NDArray[Any]:
-        values = as_array(self.data[rows], self.name)
-        if values.dtype.kind not in "fiub":
-            raise ShapeError(f"{self.name} has dtype {values.dtype}, expected numbers")
-        if self.layout == "NCHW":
-            return values.reshape(*values.shape[:2], -1).transpose(0, 2, 1)
-        return values[:, self.prefix_tokens :]
-
-
-def _positions(data: Any, name: str, layout: str) -> IndexVector | None:
-    """Return how many tokens each map of a set has, if it tells and they differ."""
-    positions = getattr(data, "positions", None)
-    if positions is None or len(np.unique(positions)) < 2:
-        return None
-    if layout != "NSC":
-        raise ArgumentError(f"{name} has maps of {min(positions)} to {max(positions)} tokens, expected layout NSC")
-    return np.asarray(positions, dtype=np.intp)
 
 
 class _Comparison:
@@ -210,8 +140,6 @@ class _Comparison:
         threads: int | None,
         options: dict[str, Any],
     ) -> None:
-        from semret.retrieval.matching.solvers import SOLVERS
-
         self.kernels, self.invariance, self.solver = kernels, invariance, solver
         self.sigma, self.threads, self.options = sigma, threads, options
         # An approximate solver may find another matching from the other side.
@@ -221,7 +149,7 @@ class _Comparison:
     def measure(self, one: Maps, many: Maps) -> list[Float64Array]:
         """Return what `measures` names, of one map with many; maxsim's rbf is still a squared distance."""
         if self.invariance == "maxsim":
-            return [maxsim_scores(one, many, kernel) for kernel in self.kernels]
+            return list(maxsim_scores(one, many, self.kernels).values())
         if self.invariance == "none":
             return [position_products(one, many)]
         if self.invariance == "pooled":
@@ -262,8 +190,8 @@ class _Pass:
 
     def __init__(
         self,
-        first: _Set,
-        second: _Set,
+        first: RepresentationSet,
+        second: RepresentationSet,
         center: NDArray[Any] | None,
         comparison: _Comparison,
         progress: Progress | None,
@@ -311,42 +239,3 @@ class _Pass:
             self.done += len(manys) - skip
             if self.progress is not None:
                 self.progress(self.done, self.total)
-
-
-def _center(data: _Set, center: str | ArrayLike) -> NDArray[Any] | None:
-    """Return what to subtract; means are taken in float64, tile by tile."""
-    if not isinstance(center, str):
-        return as_array(center, "center")
-    check_name("center", center, CENTERS)
-    if center == "none" or len(data) == 0:
-        return None
-    if data.positions is not None:
-        return _mean_token(data, center)
-    total = np.zeros(data.shape[1:])
-    for rows in data.tiles():
-        total += _sum(data, rows, axes=0)
-    mean = _finite(total, data.name) / len(data)
-    return mean if center == "position" else np.asarray(mean.mean(axis=0))
-
-
-def _mean_token(data: _Set, center: str) -> NDArray[Any]:
-    """Return the mean of all tokens of maps that have different numbers of them."""
-    if center == "position" or data.positions is None:
-        raise ShapeError(f"{data.name} has maps of different sizes, so no mean at each position; choose another centre")
-    total = np.zeros(data.shape[2])
-    for rows in data.tiles():
-        total += _sum(data, rows, axes=(0, 1))
-    return _finite(total, data.name) / int(data.positions.sum())
-
-
-def _sum(data: _Set, rows: slice, axes: int | tuple[int, ...]) -> Float64Array:
-    values = data.read(rows)
-    require_finite(values, data.name)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(values.sum(axis=axes, dtype=np.float64))
-
-
-def _finite(total: Float64Array, name: str) -> Float64Array:
-    if not np.isfinite(total).all():
-        raise NonFiniteError(f"the mean of {name} overflows float64; divide it by a power of two first")
-    return total
