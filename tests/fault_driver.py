@@ -22,8 +22,8 @@ spec.loader.exec_module(conftest)
 import h5py  # noqa: E402, F401 - imported before forking, not in each fork
 
 from semret.errors import SemretError  # noqa: E402
-from semret.index import durable  # noqa: E402
 from semret.index.care.maintain import compact, remove  # noqa: E402
+from semret.index.store import durable  # noqa: E402
 from semret.index.sync.build import SyncOptions, sync  # noqa: E402
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +146,6 @@ def test_commands_work_in_a_vanished_directory(tmp_path, photos, tiny_backbone, 
     (tmp_path / "gone").mkdir()
     script = 'rmdir "$PWD"; exec "$@"'
     argv = ["sh", "-c", script, "sh", sys.executable, "-m", "semret", *command, str(tmp_path / "index")]
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(os.path.dirname(__file__)))}  # noqa: PTH120
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     ended = subprocess.run(argv, cwd=tmp_path / "gone", env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -11,7 +11,7 @@ from semret.index.collection import open_collection
 from semret.index.sync.build import sync
 from semret.index.vectors import read_shortlist
 
-FIXTURE = Path(__file__).parents[1] / "data" / "format-1"
+FIXTURE = Path(__file__).parents[2] / "data" / "format-1"
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from semret.eval.report.reports import (
 from semret.eval.report.schema import find_problems
 
 SCHEMA = jsonschema.Draft202012Validator(
-    json.loads((Path(__file__).parents[2] / "docs" / "report-schema.json").read_text(encoding="utf-8"))
+    json.loads((Path(__file__).parents[4] / "docs" / "report-schema.json").read_text(encoding="utf-8"))
 )
 
 

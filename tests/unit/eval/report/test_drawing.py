@@ -30,7 +30,7 @@ def report(**figures):
 
 def draw_elsewhere(folder, environment=(), code=DRAW):
     kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "MPLCONFIGDIR", "MPLBACKEND")}
-    found = {**kept, "PYTHONPATH": str(Path(__file__).parents[2]), "HOME": str(folder / "no-home"), **dict(environment)}
+    found = {**kept, "PYTHONPATH": str(Path(__file__).parents[4]), "HOME": str(folder / "no-home"), **dict(environment)}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=folder, env=found, capture_output=True, text=True, timeout=120,
         check=False,
