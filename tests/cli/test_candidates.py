@@ -9,13 +9,14 @@ import os
 import shutil
 import threading
 import unicodedata
+from functools import partial
 
 import pytest
-from typer.testing import CliRunner
 
 from semret.cli import app
 from semret.index.care.maintain import remove
 from semret.index.sync.build import sync
+from tests.support.commands import invoke
 
 
 @pytest.fixture
@@ -32,10 +33,7 @@ def index(tmp_path, photos, tiny_backbone, monkeypatch):
 
 @pytest.fixture
 def run(index):
-    def invoke(*arguments, **options):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
-
-    return invoke
+    return partial(invoke, app)
 
 
 @pytest.fixture

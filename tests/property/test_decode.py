@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
-import pillow_heif
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,18 +11,10 @@ from PIL import Image
 
 from semret.errors import ImageDecodeError
 from semret.index.pictures.decode import FORMATS, as_rgb, decode_image
+from tests.support.pictures import encode
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
 pixel_arrays = arrays(np.uint8, st.tuples(st.integers(1, 24), st.integers(1, 24), st.just(3)))
-
-
-def encode(image: Image.Image, fmt: str, **options) -> bytes:
-    stream = io.BytesIO()
-    if fmt == "HEIF":
-        pillow_heif.from_pillow(image).save(stream, **options)
-        return stream.getvalue()
-    image.save(stream, fmt, **options)
-    return stream.getvalue()
 
 
 def decoded(data: bytes) -> bytes | None:

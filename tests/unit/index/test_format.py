@@ -10,8 +10,9 @@ from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.sync.build import sync
 from semret.index.vectors import read_shortlist
+from tests.support.places import DATA
 
-FIXTURE = Path(__file__).parents[2] / "data" / "format-1"
+FIXTURE = DATA / "format-1"
 
 
 @pytest.fixture

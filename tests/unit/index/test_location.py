@@ -1,9 +1,7 @@
 """Where an index is looked for, and what ``..`` and a vanished current directory mean for paths."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +10,7 @@ from semret.index.collection import open_collection
 from semret.index.location import ENVIRONMENT, Root, absolute, default_index_path, find_index
 from semret.index.pictures.files import find_images
 from semret.index.sync.build import sync
+from tests.support.places import with_root
 
 
 def make_index(folder):
@@ -146,6 +145,5 @@ def test_commands_work_in_a_vanished_directory(tmp_path, photos, tiny_backbone, 
     (tmp_path / "gone").mkdir()
     script = 'rmdir "$PWD"; exec "$@"'
     argv = ["sh", "-c", script, "sh", sys.executable, "-m", "semret", *command, str(tmp_path / "index")]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
-    ended = subprocess.run(argv, cwd=tmp_path / "gone", env=environment, capture_output=True, text=True, check=False)
+    ended = subprocess.run(argv, cwd=tmp_path / "gone", env=with_root(), capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from semret.errors import MissingDependencyError
 from semret.eval.report.drawing import load_matplotlib
 from semret.eval.report.plots import bars
 from semret.eval.report.reports import Report, Table, find_problems, write_report
+from tests.support.places import with_root
 
 DRAW = (
     "from pathlib import Path; from semret.eval.report.plots import bars; "
@@ -30,7 +30,7 @@ def report(**figures):
 
 def draw_elsewhere(folder, environment=(), code=DRAW):
     kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "MPLCONFIGDIR", "MPLBACKEND")}
-    found = {**kept, "PYTHONPATH": str(Path(__file__).parents[4]), "HOME": str(folder / "no-home"), **dict(environment)}
+    found = with_root(kept) | {"HOME": str(folder / "no-home"), **dict(environment)}
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=folder, env=found, capture_output=True, text=True, timeout=120,
         check=False,

@@ -3,9 +3,7 @@
 import copy
 import json
 import math
-from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 
@@ -25,10 +23,7 @@ from semret.eval.report.reports import (
     write_report,
 )
 from semret.eval.report.schema import find_problems
-
-SCHEMA = jsonschema.Draft202012Validator(
-    json.loads((Path(__file__).parents[4] / "docs" / "report-schema.json").read_text(encoding="utf-8"))
-)
+from tests.support.reports import VALIDATOR as SCHEMA
 
 
 def report(**changes):

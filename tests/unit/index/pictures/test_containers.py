@@ -9,7 +9,6 @@ import sys
 import zlib
 
 import numpy as np
-import pillow_heif
 import pytest
 from PIL import Image
 
@@ -18,18 +17,14 @@ from semret.index.pictures.containers import cut_down
 from semret.index.pictures.decode import decode_image
 from semret.index.pictures.jpeg import MAX_PARTS, MAX_PROLOGUE
 from semret.index.pictures.orientation import orientation_of
+from tests.support.pictures import encode as file_of
 
 PIXELS = np.random.default_rng(5).integers(0, 255, (24, 32, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)
 
 
 def encode(fmt: str, image: Image.Image = PICTURE, **options) -> bytes:
-    stream = io.BytesIO()
-    if fmt == "HEIF":
-        pillow_heif.from_pillow(image).save(stream, **options)
-    else:
-        image.save(stream, fmt, **options)
-    return stream.getvalue()
+    return file_of(image, fmt, **options)
 
 
 def same(data: bytes, plain: bytes) -> bool:

@@ -11,7 +11,6 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 import pytest
 from PIL import Image
 
@@ -20,17 +19,9 @@ from semret.index.pictures import decode as images
 from semret.index.pictures import jpeg
 from semret.index.pictures import limits as guards
 from semret.index.pictures.decode import as_rgb, decode_image, hash_file, read_file, read_image, reason_of, thumbnail
+from tests.support.pictures import encode
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
-
-
-def encode(image: Image.Image, fmt: str, **options) -> bytes:
-    stream = io.BytesIO()
-    if fmt == "HEIF":
-        pillow_heif.from_pillow(image).save(stream, **options)
-        return stream.getvalue()
-    image.save(stream, fmt, **options)
-    return stream.getvalue()
 
 
 def quarters(width: int = 60, height: int = 40) -> Image.Image:

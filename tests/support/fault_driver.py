@@ -1,30 +1,35 @@
-"""Run index commands in processes that are killed; a script, started by the fixture ``faults``.
+"""Run index commands in processes that are killed; a driver, started by the fixture ``faults``.
 
-Reads jobs as JSON lines. Each runs in a fork of this process, which has nothing but one thread, and is answered by a
-line with how it ended and the checkpoints it passed.
+A job says what to do and what goes wrong; the answer tells how it ended and the checkpoints it passed.
 """
 
 import errno
-import importlib.util
-import json
 import os
 import resource
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
 
-spec = importlib.util.spec_from_file_location("semret_tests_conftest", Path(__file__).with_name("conftest.py"))
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
+import h5py  # noqa: F401 - imported before forking, not in each fork
 
-import h5py  # noqa: E402, F401 - imported before forking, not in each fork
+from semret.errors import SemretError
+from semret.index.care.maintain import compact, remove
+from semret.index.store import durable
+from semret.index.sync.build import SyncOptions, sync
+from tests.support.networks import TinyBackbone
+from tests.support.processes import Driver, fork, serve, status_of
 
-from semret.errors import SemretError  # noqa: E402
-from semret.index.care.maintain import compact, remove  # noqa: E402
-from semret.index.store import durable  # noqa: E402
-from semret.index.sync.build import SyncOptions, sync  # noqa: E402
+
+class Faults(Driver):
+    """Runs index commands in processes that may be killed."""
+
+    def __init__(self) -> None:
+        super().__init__("fault_driver")
+
+    def __call__(self, do: str, index: Path, paths: list[Path] | None = None, **job: object) -> dict:
+        """Run ``sync``, ``remove`` or ``compact`` with the tiny backbone; return status, passed checkpoints, error."""
+        return super().__call__({"do": do, "index": str(index), "paths": [str(path) for path in paths or []], **job})
 
 
 def set_trap(job, trace):
@@ -57,7 +62,7 @@ def run(job):
     index = Path(job["index"])
     if job["do"] == "sync":
         options = SyncOptions(commit_rows=job.get("commit_rows", 2), batch_size=job.get("batch_size", 2), workers=1)
-        sync(index, job["paths"], conftest.TinyBackbone, options=options)
+        sync(index, job["paths"], TinyBackbone, options=options)
     elif job["do"] == "remove":
         remove(index, job["paths"])
     elif job["do"] == "compact":
@@ -76,18 +81,11 @@ def child(job, trace):
 
 def perform(job):
     reading, trace = os.pipe()
-    process = os.fork()
-    if process == 0:
-        os.close(reading)
-        code = 70
-        try:
-            code = child(job, trace)
-        finally:
-            os._exit(code)
+    process = fork(lambda: child(job, trace))
     os.close(trace)
     with os.fdopen(reading, encoding="utf-8") as lines:
         passed = lines.read().splitlines()
-    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    status = status_of(process)
     return {
         "status": status,
         "passed": [line for line in passed if not line.startswith("! ")],
@@ -95,6 +93,5 @@ def perform(job):
     }
 
 
-for line in sys.stdin:
-    sys.stdout.write(json.dumps(perform(json.loads(line))) + "\n")
-    sys.stdout.flush()
+if __name__ == "__main__":
+    serve(perform)
