@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from tests.support.clocks import Ticks
 from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 
@@ -22,6 +24,14 @@ def tiny_backbone():
 def draw_picture():
     """The function `draw`: ``draw_picture(seed)`` gives a PIL picture."""
     return draw
+
+
+@pytest.fixture
+def ticks(monkeypatch):
+    """The clock of this test, a `Ticks`: stages that are measured with it overlap, or do not, on any machine."""
+    clock = Ticks()
+    monkeypatch.setattr(time, "perf_counter", clock)
+    return clock
 
 
 @pytest.fixture

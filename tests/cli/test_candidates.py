@@ -14,6 +14,7 @@ from functools import partial
 import pytest
 
 from semret.cli import app
+from semret.commands import candidates
 from semret.index.care.maintain import remove
 from semret.index.sync.build import sync
 from tests.support.commands import invoke
@@ -170,7 +171,7 @@ def test_a_planted_pipe_is_refused_and_an_inherited_one_read(run, photos, tmp_pa
 
 
 def test_a_list_is_bounded(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("semret.commands.candidates.MAX_BYTES", 10)
+    monkeypatch.setattr(candidates, "MAX_BYTES", 10)
     long = tmp_path / "long.txt"
     long.write_text("photos/3.png\n")
     for name in (long, "-"):

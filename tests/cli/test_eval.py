@@ -6,6 +6,9 @@ import pytest
 from PIL import Image
 
 from semret.commands.eval_retrieval import app
+from semret.eval.data import egoobjects
+from semret.eval.report import paper
+from semret.index.backbones import registry
 from tests.support.commands import error_of, invoke
 from tests.support.reports import read_report
 
@@ -96,7 +99,7 @@ def test_a_second_run_embeds_nothing_and_finds_the_same(data, ego_report, monkey
     def refuse(*arguments, **options):
         raise AssertionError("the network was loaded")
 
-    monkeypatch.setattr("semret.index.backbones.registry.create_backbone", refuse)
+    monkeypatch.setattr(registry, "create_backbone", refuse)
     done = run(
         "egoobjects", "--root", data / "ego", "--model", MODEL, "--queries", 4, "--database", 9, "--database", 6,
         "--features", data / "features", "--metric", "f1@3", "--format", "json",
@@ -226,9 +229,9 @@ def test_the_papers_protocol_is_followed_but_for_what_is_given_beside_it(data, t
 
 
 def test_numbers_of_the_paper_stand_only_where_everything_is_the_papers(data, ego_report, monkeypatch):
-    monkeypatch.setattr("semret.eval.report.paper.EXTRACTORS", {NAME: "CLIP"})
-    monkeypatch.setattr("semret.eval.report.paper.QUERIES", 4)
-    monkeypatch.setattr("semret.eval.report.paper.TABLE_2", {"CLIP": {9: ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6))}})
+    monkeypatch.setattr(paper, "EXTRACTORS", {NAME: "CLIP"})
+    monkeypatch.setattr(paper, "QUERIES", 4)
+    monkeypatch.setattr(paper, "TABLE_2", {"CLIP": {9: ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6))}})
     arguments = (
         "egoobjects", "--root", data / "ego", "--queries", 4, "--database", 9, "--database", 6, "--kernels", "linear",
         "--features", data / "features", "--format", "json", "--model",
@@ -241,6 +244,6 @@ def test_numbers_of_the_paper_stand_only_where_everything_is_the_papers(data, eg
         }
 
     assert papers(NAME) == {}  # rendered pictures
-    monkeypatch.setattr("semret.eval.data.egoobjects.EGOOBJECTS_TEST", (15, 15))
+    monkeypatch.setattr(egoobjects, "EGOOBJECTS_TEST", (15, 15))
     assert papers(NAME) == {(9, "none"): 0.3, (9, "permutation"): 0.4}
     assert papers(MODEL) == {}  # another input size

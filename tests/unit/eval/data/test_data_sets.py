@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from semret.errors import ArgumentError, DatasetError
+from semret.eval.data import egoobjects
 from semret.eval.data.cityscapes import load_cityscapes, read_polygons
 from semret.eval.data.cityscapes_classes import CITYSCAPES_LABELS, EVALUATED
 from semret.eval.data.dataset import Dataset, allowed_answers, draw_split, reference_scores
@@ -169,7 +170,7 @@ def test_hints_fit_what_left_nothing_over(write):
 def test_only_a_test_split_of_its_size_and_aspect_is_the_papers(write, monkeypatch):
     root = write([frame(1), frame(2)], [box(1), box(2)])
     assert not load_egoobjects(root).is_papers
-    monkeypatch.setattr("semret.eval.data.egoobjects.EGOOBJECTS_TEST", (2, 2))
+    monkeypatch.setattr(egoobjects, "EGOOBJECTS_TEST", (2, 2))
     assert load_egoobjects(root).is_papers
     assert not load_egoobjects(root, aspect="any").is_papers
     assert not load_egoobjects(root, subset=None).is_papers

@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from semret.errors import BackboneError
+from semret.index.backbones import layers
 from semret.index.backbones.registry import create_backbone
 
 
@@ -361,7 +362,7 @@ def test_a_network_that_cannot_be_traced_is_run_instead(monkeypatch: pytest.Monk
     def fail(*_: Any) -> Any:
         raise RuntimeError("unsupported scalarType")
 
-    monkeypatch.setattr("semret.index.backbones.layers._trace", fail)
+    monkeypatch.setattr(layers, "_trace", fail)
     backbone = create_backbone("hf:someone/vit", weights=tmp_path, device="cpu")
     assert (backbone.identity.grid, backbone.identity.channels, backbone.identity.prefix_tokens) == ((4, 4), 32, 1)
     with pytest.raises(BackboneError, match=r"does not take pictures of 8x8.*leave --size out"):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from semret.errors import IncompatibleIndexError, IndexLockedError, IndexNotFoundError
+from semret.index.care import soundness
 from semret.index.care.repair import repair
 from semret.index.care.salvage import read_remains
 from semret.index.care.soundness import check_segment, examine_rows
@@ -166,7 +167,7 @@ def test_a_row_that_contradicts_itself_is_unsound_whatever_its_checksum(tmp_path
 
 
 def test_blocks_of_rows_do_not_matter(tmp_path, rows, monkeypatch):
-    monkeypatch.setattr("semret.index.care.soundness._BLOCK_BYTES", 2 * rows[1].token_bytes + 1)
+    monkeypatch.setattr(soundness, "_BLOCK_BYTES", 2 * rows[1].token_bytes + 1)
     assert write(tmp_path, *rows)[1].sums_agree
 
 

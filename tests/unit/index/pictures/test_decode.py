@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from semret.errors import ImageDecodeError, ShapeError
+from semret.index.pictures import convert, jpeg
 from semret.index.pictures import decode as images
-from semret.index.pictures import jpeg
 from semret.index.pictures import limits as guards
 from semret.index.pictures.decode import as_rgb, decode_image, hash_file, read_file, read_image, reason_of, thumbnail
 from tests.support.pictures import encode
@@ -135,7 +135,7 @@ def test_values_that_are_not_finite_become_black():
 
 
 def test_a_large_deep_grey_picture_is_converted_in_strips_without_seams(monkeypatch):
-    monkeypatch.setattr("semret.index.pictures.convert._STRIP", 48)
+    monkeypatch.setattr(convert, "_STRIP", 48)
     assert levels(decode_image(encode(ramp(np.float32, 7.0), "TIFF"))).tolist() == list(range(256))
 
 

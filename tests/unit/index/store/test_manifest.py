@@ -6,6 +6,7 @@ import json
 import pytest
 
 from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
+from semret.index.backbones.spec import Identity, Preprocessing
 from semret.index.store.manifest import FORMAT_VERSION, MANIFEST_NAME, Manifest, check_compatible, read_manifest
 
 
@@ -99,12 +100,35 @@ def test_an_unknown_dtype_is_refused(tiny_backbone):
         Manifest(identity=tiny_backbone().identity, created="", dtype="int8")
 
 
-def test_the_same_backbone_is_compatible(manifest, tiny_backbone):
-    check_compatible(manifest, tiny_backbone().identity)
+CHANGED = {
+    "backbone": "other",
+    "family": "hf",
+    "checkpoint": "other",
+    "revision": "0" * 40,
+    "weights_sha256": "0" * 64,
+    "preprocessing": Preprocessing(size=(24, 24), mean=(0.25,) * 3, std=(0.5,) * 3),
+    "layer": 3,
+    "pooled": "cls",
+    "prefix_tokens": 1,
+    "grid": (1, 9),
+    "channels": 13,
+    "pooled_dim": 13,
+    "autocast": "bfloat16",
+}
 
 
-def test_another_revision_with_the_same_weights_is_compatible(manifest, tiny_backbone):
-    check_compatible(manifest, dataclasses.replace(tiny_backbone().identity, revision="0" * 40))
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Identity)])
+def test_a_backbone_is_compatible_when_all_but_its_revision_agrees(field, manifest, tiny_backbone):
+    """A revision says where weights were looked for; their digest says what they are."""
+    same = tiny_backbone().identity
+    check_compatible(manifest, same)
+    changed = dataclasses.replace(same, **{field: CHANGED[field]})
+    assert changed != same
+    if field == "revision":
+        check_compatible(manifest, changed)
+        return
+    with pytest.raises(IncompatibleIndexError, match=rf"another model: {field}[ .]\S* ?.*in the index, .* now"):
+        check_compatible(manifest, changed)
 
 
 def test_every_difference_is_named(manifest, tiny_backbone):

@@ -120,12 +120,13 @@ def test_no_more_than_twice_the_batch_is_under_way():
     def files():
         for number in range(40):
             given.append(number)
+            if number == 8:
+                timer.start()  # time enough to show whether more are taken
             if number == 39:
                 release.set()
             yield picture(number)
 
     timer = threading.Timer(0.3, release.set)
-    timer.start()
     backbone = Held(Streams(2, 1))
     with Embedder(lambda: backbone, values, batch_size=4, is_known=lambda _: False) as embedder:
         for file in files():

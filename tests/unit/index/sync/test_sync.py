@@ -20,6 +20,7 @@ from semret.index.collection import open_collection
 from semret.index.model_choice import ModelChoice
 from semret.index.pictures.decode import hash_file
 from semret.index.store.lock import WriterLock
+from semret.index.sync import loading
 from semret.index.sync.build import SyncOptions, sync
 from semret.index.sync.estimate import estimate
 
@@ -84,7 +85,7 @@ def test_an_unchanged_folder_loads_nothing_and_writes_nothing(index, photos, net
     settle(photos)
     sync(index, [photos], load)
     before = {file: file.stat().st_mtime_ns for file in index.rglob("*") if file.name != "lock"}
-    monkeypatch.setattr("semret.index.sync.loading.read_file", None)
+    monkeypatch.setattr(loading, "read_file", None)
     report = sync(index, [photos], load)
     assert counts(report) == {"unchanged": 6}
     assert len(report.skipped) == 1

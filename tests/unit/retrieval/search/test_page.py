@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,43 @@ def test_names_are_escaped(picture):
     assert "a &amp; b.png" in page
 
 
+class Elements(HTMLParser):
+    """The elements of a page, in their order: name and attributes; and the text of its styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str]]] = []
+        self.styles = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        if self.found and self.found[-1][0] == "style":
+            self.styles += data
+
+
 def test_a_page_runs_and_fetches_nothing(picture):
-    page = page_of(picture, Hit(1, 7, picture, 0.5, 0.25))
-    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in page
+    page = page_of(picture, Hit(1, 7, picture, 0.5, 0.25), Hit(2, 8, "http://far.example/x.png", 0.5, 0.25))
     assert page.startswith("<!doctype html>")
+    elements = Elements(page)
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+    place = elements.found.index(("meta", {"http-equiv": "Content-Security-Policy", "content": policy}))
+    # The policy is in force for what comes after it only, and a browser may be too old to know it.
+    tags = [tag for tag, _ in elements.found]
+    assert set(tags[:place]) <= {"html", "head", "meta"}
+    assert not {"script", "link", "iframe", "object", "embed", "base", "form", "svg", "a"} & set(tags)
+    attributes = [pair for _, found in elements.found for pair in found.items()]
+    assert not [name for name, _ in attributes if name.startswith("on") or name in ("srcset", "background", "action")]
+    fetched = [value for name, value in attributes if name in ("src", "href")]
+    assert len(fetched) == 2
+    assert all(value.startswith("data:image/jpeg;base64,") for value in fetched)
+    styles = elements.styles + "".join(value for name, value in attributes if name == "style")
+    assert styles
+    assert "url(" not in styles
+    assert "@import" not in styles
 
 
 @pytest.mark.parametrize(

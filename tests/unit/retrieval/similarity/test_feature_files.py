@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
-from semret import rsm
+from semret import arrays, rsm
 from semret.errors import ArgumentError, ShapeError
 from semret.retrieval.similarity.feature_files import open_features, read_matrix
 
@@ -180,7 +180,7 @@ def test_archives_that_lie_are_refused(tmp_path, packing):
 
 
 def test_an_archive_bomb_is_refused_before_memory_is_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("semret.arrays._memory", lambda: 2.0**20)
+    monkeypatch.setattr(arrays, "_memory", lambda: 2.0**20)
     np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros((4, 2**20)))
     refused(tmp_path / "bomb.npz", "GiB of memory, and this machine has")
 
