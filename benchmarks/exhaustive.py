@@ -21,7 +21,8 @@ from types import SimpleNamespace
 import numpy as np
 from real_features import token_maps
 
-from semret.retrieval.search.rerank import Query, Reranked, rerank_stream
+from semret.retrieval.search.candidates import Query, Reranked
+from semret.retrieval.search.rerank import rerank_stream
 
 CHUNK = 128
 

@@ -49,7 +49,7 @@ def _picture(path: str, rng: np.random.Generator | None) -> Image.Image:
 
 
 class Resident:
-    """Candidates in memory: a `semret.retrieval.search.rerank.TokenSource`. Reading all of them copies nothing."""
+    """Candidates in memory: a `semret.retrieval.search.candidates.TokenSource`. Reading all of them copies nothing."""
 
     def __init__(self, tokens: np.ndarray) -> None:
         self.tokens, self.shape = tokens, tokens.shape[1:]

@@ -21,7 +21,8 @@ from types import SimpleNamespace
 import numpy as np
 from real_features import Resident, token_maps
 
-from semret.retrieval.search.rerank import Query, rerank
+from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.rerank import rerank
 
 
 def measure(

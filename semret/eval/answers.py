@@ -13,7 +13,8 @@ from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, Inde
 from semret.errors import ArgumentError
 from semret.eval.ranking import rank_rows, score_maxsim
 from semret.progress import Progress
-from semret.retrieval.search.rerank import Query, TokenSource, rerank_stream
+from semret.retrieval.search.candidates import Query, TokenSource
+from semret.retrieval.search.rerank import rerank_stream
 from semret.retrieval.similarity.kernels import check_modes, kernel_score, median_bandwidth, rbf
 from semret.retrieval.similarity.maps import Maps, prepare
 

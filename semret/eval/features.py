@@ -22,7 +22,7 @@ from semret.index.collection import Collection, open_collection
 from semret.index.model_choice import ModelChoice, NetworkLoader
 from semret.index.sync.build import SyncOptions, sync
 from semret.progress import Progress
-from semret.retrieval.search.rerank import TokenSource
+from semret.retrieval.search.candidates import TokenSource
 
 
 @dataclass(frozen=True, kw_only=True)

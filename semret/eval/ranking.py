@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IndexVector
-from semret.retrieval.search.rerank import TokenSource
+from semret.retrieval.search.candidates import TokenSource
 from semret.retrieval.similarity.kernels import kernel_score
 from semret.retrieval.similarity.maps import Maps
 

@@ -19,7 +19,8 @@ warnings.simplefilter("ignore", DeprecationWarning)
 import faiss, numpy as np, torch
 import semret
 from semret.index import vectors
-from semret.retrieval.search.rerank import Query, rerank
+from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.rerank import rerank
 torch.set_num_threads(4)
 faiss.omp_set_num_threads(4)
 vectors.FAISS_PRODUCTS = 0

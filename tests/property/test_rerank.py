@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from semret.retrieval.search import best_k as contest
 from semret.retrieval.search import rerank as module
-from semret.retrieval.search.rerank import Query, rerank, rerank_stream
+from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.rerank import rerank, rerank_stream
 from semret.retrieval.similarity.kernels import CENTERINGS, KERNELS, kernel_score
 from semret.retrieval.similarity.pairs import matched_similarity
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from semret.arrays import Float64Array, IdVector
 from semret.index.collection import Collection
+from semret.retrieval.search.candidates import Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import Seen
-from semret.retrieval.search.rerank import Reranked
 from semret.retrieval.search.results import Hit, SearchResult, Stats
 
 

@@ -17,11 +17,12 @@ from semret.index.collection import Collection, open_collection
 from semret.index.location import PathLike, find_index
 from semret.index.store.manifest import check_compatible
 from semret.retrieval.search.answers import Compared, answer
+from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.lookup import Candidate, Lookup
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, identify, pixels
-from semret.retrieval.search.rerank import Query, Reranked, rerank
+from semret.retrieval.search.rerank import rerank
 from semret.retrieval.search.results import SearchResult
 
 if TYPE_CHECKING:

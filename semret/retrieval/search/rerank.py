@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, as_array
 from semret.errors import ArgumentError, ShapeError
 from semret.progress import Progress
 from semret.retrieval.search.best_k import Contest, Settings
+from semret.retrieval.search.candidates import Center, NoCenter, Query, Reranked, TokenSource
 from semret.retrieval.similarity.kernels import centred_squared_norms, median_bandwidth
 from semret.retrieval.similarity.maps import Maps
 
@@ -22,108 +21,6 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 128 << 20
 """Tokens held at once, and affinities, each as float32."""
-
-
-class TokenSource(Protocol):
-    """Candidates whose tokens are read when they are wanted."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(S, C)`` of every candidate."""
-
-    @property
-    def ids(self) -> IdVector:
-        """Ids of the candidates, (K,); they decide ties."""
-
-    @property
-    def norms(self) -> Float64Array:
-        """Frobenius norms of the tokens as stored, (K,)."""
-
-    @property
-    def means(self) -> Float32Array:
-        """Mean tokens as stored, (K, C)."""
-
-    @property
-    def pooled(self) -> Float32Array:
-        """Pooled embeddings, (K, D)."""
-
-    def read(self, rows: IndexVector) -> FloatArray:
-        """Return the stored tokens of these candidates, (n, S, C)."""
-
-
-class Center(Protocol):
-    """What is subtracted from the maps of queries and candidates alike."""
-
-    @property
-    def channel(self) -> Float32Array | None:
-        """One vector for all positions, (C,)."""
-
-    @property
-    def position(self) -> Float32Array | None:
-        """One vector for each position, (S, C)."""
-
-    @property
-    def pooled(self) -> Float32Array | None:
-        """What is subtracted from pooled embeddings, (D,)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoCenter:
-    """The centre that subtracts nothing."""
-
-    channel: None = None
-    position: None = None
-    pooled: None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Query:
-    """What is searched for.
-
-    Attributes
-    ----------
-    tokens : ndarray of shape (Sq, C)
-    pooled : ndarray of shape (D,) or None
-        Needed by invariance pooled alone.
-    excluded : ndarray of int64 or None
-        Ids of candidates that may not be returned.
-    """
-
-    tokens: FloatArray
-    pooled: NDArray[np.floating[Any]] | None = None
-    excluded: IdVector | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", as_array(self.tokens, "the query's tokens"))
-        if self.pooled is not None:
-            object.__setattr__(self, "pooled", as_array(self.pooled, "the query's pooled embedding"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reranked:
-    """The best candidates of one query.
-
-    Attributes
-    ----------
-    rows : ndarray of shape (k,), intp
-        Their places among the candidates, best first; equal scores in the order of ids. Shorter than `k` when there
-        are fewer candidates.
-    scores : ndarray of shape (k,), float64
-    solved, pruned : int
-        Candidates matched, and candidates ruled out by an upper bound. Both 0 where the invariance needs no matching.
-    exact : bool
-        Whether scores are those of optimal matchings. The order is in any case the one that the solver would give if
-        it solved every candidate.
-    seconds : dict
-        Wall time by stage: ``read``, ``match``.
-    """
-
-    rows: IndexVector
-    scores: Float64Array
-    solved: int
-    pruned: int
-    exact: bool
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def rerank(

@@ -10,7 +10,8 @@ from semret import cka, matched_similarity, rsm
 from semret.arrays import as_array
 from semret.errors import ArgumentError, NonFiniteError, SemretError, ShapeError
 from semret.retrieval.matching import match, match_batch
-from semret.retrieval.search.rerank import Query, rerank
+from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.rerank import rerank
 from semret.retrieval.similarity.cka import hsic, minibatch_cka
 from semret.retrieval.similarity.maps import prepare
 

@@ -159,7 +159,8 @@ from semret.retrieval.similarity import coarse
 from semret.retrieval.similarity import products
 from semret.retrieval.matching import AuctionBatch, match
 from semret.retrieval.native import Native
-from semret.retrieval.search.rerank import Query, rerank
+from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.rerank import rerank
 
 tokens = np.random.default_rng(0).normal(size=(40, 9, 6)).astype(np.float16)
 wide = tokens.astype(np.float64)

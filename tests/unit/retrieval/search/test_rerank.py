@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.search.rerank import Query, rerank, rerank_stream
+from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.rerank import rerank, rerank_stream
 from semret.retrieval.similarity.kernels import median_bandwidth
 
 
