@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, as_array
+from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, as_array, require_ndim
+from semret.errors import ShapeError
 
 
 class TokenSource(Protocol):
@@ -27,15 +28,101 @@ class TokenSource(Protocol):
         """Frobenius norms of the tokens as stored, (K,)."""
 
     @property
-    def means(self) -> Float32Array:
+    def means(self) -> FloatArray:
         """Mean tokens as stored, (K, C)."""
 
     @property
-    def pooled(self) -> Float32Array:
+    def pooled(self) -> FloatArray:
         """Pooled embeddings, (K, D)."""
 
     def read(self, rows: IndexVector) -> FloatArray:
         """Return the stored tokens of these candidates, (n, S, C)."""
+
+
+class InMemoryTokens:
+    """Candidates whose tokens are one array: a `TokenSource` for features that are not in an index.
+
+    Parameters
+    ----------
+    tokens : array_like of shape (K, S, C)
+        float16, float32 or float64; an array of NumPy is not copied. Of other kinds of numbers float32 is made.
+    ids : array_like of shape (K,), int64, or None
+        Of equal scores the smaller id comes first. None numbers the candidates from 0.
+    pooled : array_like of shape (K, D) or None
+        Pooled embeddings, which invariance pooled alone compares. None takes the mean tokens.
+
+    Attributes
+    ----------
+    tokens : ndarray of shape (K, S, C)
+    shape : (int, int)
+        ``(S, C)``.
+    ids : ndarray of shape (K,), int64
+    norms : ndarray of shape (K,), float64
+        Frobenius norms. Infinite, or NaN, for maps that hold such values or leave float64; a rerank refuses the tokens
+        that are not finite when it reads them.
+    means : ndarray of shape (K, C), float32, or float64 for tokens in float64
+        Mean tokens.
+    pooled : ndarray of shape (K, D)
+
+    Raises
+    ------
+    ShapeError
+        If `tokens` has not three axes, holds no numbers, or has no position or channel; if `ids` or `pooled` are not
+        as many as the candidates.
+    ArgumentError
+        If entries are masked.
+
+    Examples
+    --------
+    Two pictures of two tokens each; the second is the query with its tokens exchanged.
+
+    >>> import numpy as np
+    >>> from semret.retrieval.search.rerank import rerank
+    >>> source = InMemoryTokens(np.array([[[1.0, 1.0], [1.0, 1.0]], [[0.0, 2.0], [1.0, 0.0]]]), ids=[7, 9])
+    >>> source.norms.tolist(), source.means.tolist()
+    ([2.0, 2.23606797749979], [[1.0, 1.0], [0.5, 1.0]])
+    >>> found = rerank(Query(tokens=np.array([[1.0, 0.0], [0.0, 2.0]])), source, k=1)
+    >>> source.ids[found.rows].tolist(), found.scores.tolist()
+    ([9], [1.0])
+    """
+
+    def __init__(self, tokens: ArrayLike, *, ids: ArrayLike | None = None, pooled: ArrayLike | None = None) -> None:
+        array = as_array(tokens, "the candidates' tokens")
+        require_ndim(array, 3, "the candidates' tokens", "(K, S, C)")
+        if 0 in array.shape[1:] or array.dtype.kind not in "fiub":
+            raise ShapeError(
+                f"the candidates' tokens have shape {array.shape} and dtype {array.dtype}, "
+                "expected numbers, with at least one position and one channel"
+            )
+        self.tokens: FloatArray = array if array.dtype.kind == "f" else array.astype(np.float32)
+        self.shape: tuple[int, int] = (array.shape[1], array.shape[2])
+        self.ids: IdVector = np.arange(len(array)) if ids is None else as_array(ids, "ids").astype(np.int64)
+        precision = np.float64 if self.tokens.dtype == np.float64 else np.float32
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("ksc,ksc->k", self.tokens, self.tokens, dtype=np.float64)
+            self.norms: Float64Array = np.sqrt(squares)
+            self.means: FloatArray = self.tokens.mean(axis=1, dtype=np.float64).astype(precision)
+        self.pooled: FloatArray = self.means if pooled is None else as_array(pooled, "the pooled embeddings")
+        for name, given, axes in (("ids", self.ids, 1), ("pooled", self.pooled, 2)):
+            if given.ndim != axes or len(given) != len(array):
+                raise ShapeError(
+                    f"{name} has shape {given.shape}, expected {axes} axes, the first of length {len(array)} as of the "
+                    "candidates' tokens"
+                )
+
+    def read(self, rows: IndexVector) -> FloatArray:
+        """Return the tokens of these candidates.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), intp
+            Places of candidates, from 0.
+
+        Returns
+        -------
+        ndarray of shape (n, S, C)
+        """
+        return self.tokens[rows]
 
 
 class Center(Protocol):
