@@ -9,23 +9,15 @@ from semret.errors import ArgumentError, UnknownNameError
 from semret.eval import answers as search
 from semret.eval.answers import find_answers, measure_center
 from semret.eval.ranking import rank_rows, shortlist_ranks
+from semret.retrieval.search.candidates import InMemoryTokens
 from semret.retrieval.similarity.pairs import matched_similarity
 
 KERNELS = ("cosine", "linear", "rbf")
 INVARIANCES = ("pooled", "none", "maxsim", "permutation")
 
 
-class Source:
-    def __init__(self, tokens):
-        self.tokens = tokens
-        self.shape = tokens.shape[1:]
-        self.ids = np.arange(len(tokens)) * 10 + 3
-        self.norms = np.sqrt((tokens.astype(np.float64) ** 2).sum(axis=(1, 2)))
-        self.means = tokens.mean(axis=1)
-        self.pooled = self.means
-
-    def read(self, rows):
-        return self.tokens[rows]
+def source(tokens):
+    return InMemoryTokens(tokens, ids=np.arange(len(tokens)) * 10 + 3)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +26,7 @@ def sources():
     scale = rng.uniform(0.5, 2.0, size=(20, 1, 1))
     tokens = (scale * rng.normal(size=(20, 9, 6)) + rng.normal(size=6)).astype(np.float32)
     tokens[12] = tokens[2][::-1]  # the same things, moved
-    return Source(tokens[:6]), Source(tokens[6:])
+    return source(tokens[:6]), source(tokens[6:])
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +96,7 @@ def test_bounds_rule_pairs_out_without_changing_the_answer():
     rng = np.random.default_rng(5)
     places = rng.normal(size=(4, 16, 8))
     tokens = np.concatenate([places + 0.1 * rng.normal(size=places.shape) for _ in range(10)]).astype(np.float32)
-    queries, database = Source(tokens[:4]), Source(tokens[4:])
+    queries, database = source(tokens[:4]), source(tokens[4:])
     everything = np.ones((4, 36), dtype=bool)
     pruned = find_answers(queries, database, everything)["cosine", "permutation"]
     solved = find_answers(queries, database, everything, prune=False)["cosine", "permutation"]
@@ -132,8 +124,8 @@ def test_rank_rows_takes_equal_scores_in_order():
 
 
 def test_rank_in_the_shortlist_counts_allowed_images_before_the_answer():
-    database = Source(np.array([[[1.0, 0.0]], [[0.0, 1.0]], [[-1.0, 0.0]], [[0.0, -1.0]]], dtype=np.float32))
-    query = Source(np.array([[[1.0, 0.2]]], dtype=np.float32))
+    database = source(np.array([[[1.0, 0.0]], [[0.0, 1.0]], [[-1.0, 0.0]], [[0.0, -1.0]]], dtype=np.float32))
+    query = source(np.array([[[1.0, 0.2]]], dtype=np.float32))
     everything = np.ones((1, 4), dtype=bool)
     ranks = [int(shortlist_ranks(query, database, everything, np.array([row]))[0]) for row in range(4)]
     assert ranks == [1, 2, 4, 3]

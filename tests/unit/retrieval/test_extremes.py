@@ -10,7 +10,7 @@ from semret import cka, matched_similarity, rsm
 from semret.arrays import as_array
 from semret.errors import ArgumentError, NonFiniteError, SemretError, ShapeError
 from semret.retrieval.matching import match, match_batch
-from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.rerank import rerank
 from semret.retrieval.similarity.cka import hsic, minibatch_cka
 from semret.retrieval.similarity.maps import prepare
@@ -21,22 +21,6 @@ INVARIANCES = "permutation", "none", "maxsim", "pooled"
 @pytest.fixture
 def pair():
     return np.random.default_rng(3).normal(size=(2, 6, 4))
-
-
-class Memory:
-    """Candidates in memory."""
-
-    def __init__(self, tokens):
-        self.tokens = tokens
-        self.shape = tuple(tokens.shape[1:])
-        self.ids = np.arange(len(tokens))
-        with np.errstate(over="ignore"):
-            self.norms = np.sqrt((np.asarray(tokens, dtype=np.float64) ** 2).sum(axis=(1, 2)))
-        self.means = np.asarray(tokens, dtype=np.float64).mean(axis=1)
-        self.pooled = self.means
-
-    def read(self, rows):
-        return self.tokens[rows]
 
 
 @pytest.mark.parametrize("invariance", INVARIANCES)
@@ -103,9 +87,9 @@ def test_centring_that_overflows_is_refused_by_name(pair):
 def test_a_rerank_orders_maps_of_any_magnitude(invariance, scale, prune):
     rng = np.random.default_rng(1)
     query, tokens = rng.normal(size=(5, 4)), rng.normal(size=(8, 5, 4))
-    expected = rerank(Query(tokens=query, pooled=query.mean(0)), Memory(tokens), k=3, invariance=invariance)
+    expected = rerank(Query(tokens=query, pooled=query.mean(0)), InMemoryTokens(tokens), k=3, invariance=invariance)
     large = Query(tokens=query * scale, pooled=query.mean(0))
-    found = rerank(large, Memory(tokens * scale), k=3, invariance=invariance, prune=prune)
+    found = rerank(large, InMemoryTokens(tokens * scale), k=3, invariance=invariance, prune=prune)
     if invariance == "pooled" and abs(math.log10(scale)) > 150:
         return
     assert found.rows.tolist() == expected.rows.tolist()
@@ -116,7 +100,7 @@ def test_a_pooled_embedding_that_is_not_finite_is_refused():
     tokens = np.ones((4, 2, 3), dtype=np.float32)
     query = Query(tokens=tokens[0], pooled=np.array([np.nan, 0, 0]))
     with pytest.raises(NonFiniteError, match="the query's pooled embedding holds 1 NaN"):
-        rerank(query, Memory(tokens), k=2, invariance="pooled")
+        rerank(query, InMemoryTokens(tokens), k=2, invariance="pooled")
 
 
 @pytest.mark.parametrize("estimator", ["biased", "unbiased"])
@@ -154,7 +138,7 @@ MASKED = np.ma.masked_array(np.ones((2, 3, 3)), mask=np.eye(3, dtype=bool)[None]
         lambda x: rsm(x),
         lambda x: rsm(np.ones((2, 3, 3)), x),
         lambda x: cka(x[0], np.eye(3)),
-        lambda x: rerank(Query(tokens=x[0]), Memory(np.ones((2, 3, 3))), k=1),
+        lambda x: rerank(Query(tokens=x[0]), InMemoryTokens(np.ones((2, 3, 3))), k=1),
     ],
 )
 def test_masked_ragged_and_wordy_input_is_refused(call):
@@ -187,7 +171,7 @@ def test_tensors_are_detached_and_cast(pair):
     assert as_array(half, "half").dtype == np.float32
     gram = (grown @ grown.T).detach().requires_grad_()
     assert cka(gram, gram) == pytest.approx(1.0)
-    ranked = rerank(Query(tokens=grown), Memory(torch.stack([b, a]).bfloat16().float()), k=1)
+    ranked = rerank(Query(tokens=grown), InMemoryTokens(torch.stack([b, a]).bfloat16().float()), k=1)
     assert ranked.rows.tolist() == [1]
     for odd in (a.to_sparse(), torch.empty(2, 2, device="meta")):
         with pytest.raises(ShapeError, match=r"is a tensor of torch\.float32"):

@@ -154,19 +154,16 @@ def test_an_array_that_is_not_contiguous_is_refused():
 
 COLD = """
 import sys, json, numpy as np
-from types import SimpleNamespace
 from semret.retrieval.similarity import coarse
 from semret.retrieval.similarity import products
 from semret.retrieval.matching import AuctionBatch, match
 from semret.retrieval.native import Native
-from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.rerank import rerank
 
 tokens = np.random.default_rng(0).normal(size=(40, 9, 6)).astype(np.float16)
 wide = tokens.astype(np.float64)
-source = SimpleNamespace(shape=(9, 6), ids=np.arange(40), norms=np.sqrt((wide**2).sum((1, 2))),
-    means=wide.mean(1), pooled=wide.mean(1), read=lambda rows: tokens[rows])
-found = rerank(Query(tokens=tokens[7]), source, k=3)
+found = rerank(Query(tokens=tokens[7]), InMemoryTokens(tokens), k=3)
 query = coarse.quantise_query(wide[0])
 for dtype in (np.float16, np.float32):
     coarse.coarse_affinities(query, coarse.quantise_maps(tokens.astype(dtype), None))

@@ -8,21 +8,13 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError, UnknownNameError
-from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.rerank import rerank, rerank_stream
 from semret.retrieval.similarity.kernels import median_bandwidth
 
 
 def stored(tokens):
-    wide = tokens.astype(np.float64)
-    return SimpleNamespace(
-        shape=tokens.shape[1:],
-        ids=np.arange(len(tokens)) + 10,
-        norms=np.sqrt((wide**2).sum(axis=(1, 2))),
-        means=wide.mean(axis=1).astype(np.float32),
-        pooled=wide.mean(axis=1).astype(np.float32),
-        read=lambda rows: tokens[rows],
-    )
+    return InMemoryTokens(tokens, ids=np.arange(len(tokens)) + 10)
 
 
 @pytest.fixture
