@@ -11,10 +11,10 @@ def invoke(app: typer.Typer, *arguments: object, **options: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
 
 
-def error_of(result: Result) -> str:
-    """Return the one line on stderr of a command that failed as it should, with nothing on stdout."""
+def error_of(result: Result, *, printed: str = "") -> str:
+    """Return the one line on stderr of a command that failed as it should; stdout holds what was `printed` before."""
     assert result.exit_code == 1, result.output
-    assert result.stdout == ""
+    assert result.stdout == printed
     assert result.stderr.startswith("semret: ")
     assert result.stderr.count("\n") == 1, result.stderr
     return result.stderr
