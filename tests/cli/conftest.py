@@ -6,13 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pexpect
 import pyte
 import pytest
 
-DRIVER = Path(__file__).parents[1] / "cli_driver.py"
+from tests.support.places import with_root
+from tests.support.processes import command_of
 
 
 class Terminal:
@@ -85,9 +85,8 @@ def terminal(tmp_path, columns):
     environment |= {"TERM": "xterm-256color", "COLUMNS": "", "LINES": "", "SEMRET_INDEX": ".semret"}
 
     def start(*arguments: object, load: float = 0, embed: float = 0, tiny: bool = True, width: int = columns):
-        script = [str(DRIVER), str(load), str(embed)] if tiny else ["-m", "semret"]
-        command = [sys.executable, *script, *map(str, arguments)]
-        started.append(Terminal(command, width, cwd=str(tmp_path), env=environment))
+        semret = [*command_of("cli_driver"), str(load), str(embed)] if tiny else [sys.executable, "-m", "semret"]
+        started.append(Terminal([*semret, *map(str, arguments)], width, cwd=str(tmp_path), env=with_root(environment)))
         return started[-1]
 
     yield start

@@ -9,13 +9,15 @@ import os
 import shutil
 import threading
 import unicodedata
+from functools import partial
 
 import pytest
-from typer.testing import CliRunner
 
 from semret.cli import app
+from semret.commands import candidates
 from semret.index.care.maintain import remove
 from semret.index.sync.sync import sync
+from tests.support.commands import invoke
 
 
 @pytest.fixture
@@ -32,10 +34,7 @@ def index(tmp_path, photos, tiny_backbone, monkeypatch):
 
 @pytest.fixture
 def run(index):
-    def invoke(*arguments, **options):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
-
-    return invoke
+    return partial(invoke, app)
 
 
 @pytest.fixture
@@ -172,7 +171,7 @@ def test_a_planted_pipe_is_refused_and_an_inherited_one_read(run, photos, tmp_pa
 
 
 def test_a_list_is_bounded(run, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr("semret.commands.candidates.MAX_BYTES", 10)
+    monkeypatch.setattr(candidates, "MAX_BYTES", 10)
     long = tmp_path / "long.txt"
     long.write_text("photos/3.png\n")
     for name in (long, "-"):

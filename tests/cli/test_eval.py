@@ -1,23 +1,23 @@
 """``semret eval``: options, output, files and errors, with the embedded network on rendered data."""
 
 import json
-from pathlib import Path
 
-import jsonschema
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from semret.cli import evaluation as app
-from semret.eval.report.schema import find_problems
+from semret.eval.data import egoobjects
+from semret.eval.report import paper
+from semret.index.backbones import registry
+from tests.support.commands import error_of, invoke
+from tests.support.reports import read_report
 
 NAME = "efficientnet-lite0"
 MODEL = f"{NAME}@96x160"
-runner = CliRunner()
 
 
 def run(*arguments):
-    return runner.invoke(app, [str(argument) for argument in arguments])
+    return invoke(app, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -54,10 +54,7 @@ def test_help_names_every_experiment():
 
 def test_egoobjects_writes_a_valid_report_and_prints_the_same(ego_report):
     out, printed = ego_report
-    written = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    assert find_problems(written) == []
-    schema = Path(__file__).parents[2] / "docs" / "report-schema.json"
-    jsonschema.Draft202012Validator(json.loads(schema.read_text(encoding="utf-8"))).validate(written)
+    written = read_report((out / "report.json").read_text(encoding="utf-8"))
     assert {**written, "created": ""} == {**printed, "created": ""}
     names = {path.name for path in out.iterdir()}
     assert {"report.json", "report.md", "per_query.jsonl", "shortlist_recall.png"} <= names
@@ -102,7 +99,7 @@ def test_a_second_run_embeds_nothing_and_finds_the_same(data, ego_report, monkey
     def refuse(*arguments, **options):
         raise AssertionError("the network was loaded")
 
-    monkeypatch.setattr("semret.index.backbones.registry.create_backbone", refuse)
+    monkeypatch.setattr(registry, "create_backbone", refuse)
     done = run(
         "egoobjects", "--root", data / "ego", "--model", MODEL, "--queries", 4, "--database", 9, "--database", 6,
         "--features", data / "features", "--metric", "f1@3", "--format", "json",
@@ -180,10 +177,7 @@ def test_reports_stand_side_by_side(data, ego_report):
 )
 def test_mistakes_are_one_line_on_stderr(data, arguments, message):
     result = run("egoobjects", "--root", data / "ego", "--queries", 4, "--database", 6, *arguments)
-    assert result.exit_code == 1
-    assert message in result.stderr
-    assert result.stderr.count("\n") == 1
-    assert result.stdout == ""
+    assert message in error_of(result)
 
 
 def test_make_data_refuses_a_folder_with_something_in_it(data):
@@ -235,9 +229,9 @@ def test_the_papers_protocol_is_followed_but_for_what_is_given_beside_it(data, t
 
 
 def test_numbers_of_the_paper_stand_only_where_everything_is_the_papers(data, ego_report, monkeypatch):
-    monkeypatch.setattr("semret.eval.report.paper.EXTRACTORS", {NAME: "CLIP"})
-    monkeypatch.setattr("semret.eval.report.paper.QUERIES", 4)
-    monkeypatch.setattr("semret.eval.report.paper.TABLE_2", {"CLIP": {9: ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6))}})
+    monkeypatch.setattr(paper, "EXTRACTORS", {NAME: "CLIP"})
+    monkeypatch.setattr(paper, "QUERIES", 4)
+    monkeypatch.setattr(paper, "TABLE_2", {"CLIP": {9: ((0.1, 0.2), (0.3, 0.4), (0.5, 0.6))}})
     arguments = (
         "egoobjects", "--root", data / "ego", "--queries", 4, "--database", 9, "--database", 6, "--kernels", "linear",
         "--features", data / "features", "--format", "json", "--model",
@@ -250,6 +244,6 @@ def test_numbers_of_the_paper_stand_only_where_everything_is_the_papers(data, eg
         }
 
     assert papers(NAME) == {}  # rendered pictures
-    monkeypatch.setattr("semret.eval.data.egoobjects.EGOOBJECTS_TEST", (15, 15))
+    monkeypatch.setattr(egoobjects, "EGOOBJECTS_TEST", (15, 15))
     assert papers(NAME) == {(9, "none"): 0.3, (9, "permutation"): 0.4}
     assert papers(MODEL) == {}  # another input size

@@ -5,6 +5,8 @@ from typer.testing import CliRunner
 
 from semret.cli import evaluation as app
 from semret.errors import MissingDependencyError
+from semret.eval.report import drawing, palette
+from semret.index.backbones import registry
 
 runner = CliRunner()
 SMALL = ("translation", "--model", "efficientnet-lite0@64x64", "--pairs", "2", "--batches", "1", "--largest", "16")
@@ -15,7 +17,7 @@ def no_matplotlib(monkeypatch):
     def refuse():
         raise MissingDependencyError("matplotlib cannot be imported (gone); reinstall semret")
 
-    monkeypatch.setattr("semret.eval.report.drawing.load_matplotlib", refuse)
+    monkeypatch.setattr(drawing, "load_matplotlib", refuse)
 
 
 def test_without_matplotlib_results_are_printed_and_written(tmp_path, no_matplotlib):
@@ -30,7 +32,7 @@ def test_a_failing_plot_is_a_note(tmp_path, monkeypatch):
     def refuse():
         raise RuntimeError("no font found")
 
-    monkeypatch.setattr("semret.eval.report.palette.load_matplotlib", refuse)
+    monkeypatch.setattr(palette, "load_matplotlib", refuse)
     done = runner.invoke(app, [*SMALL, "--out", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "separation.png could not be drawn: no font found" in done.stderr
@@ -42,7 +44,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path, mo
     def refuse(*arguments, **options):
         raise AssertionError("something was computed")
 
-    monkeypatch.setattr("semret.index.backbones.registry.create_backbone", refuse)
+    monkeypatch.setattr(registry, "create_backbone", refuse)
     (tmp_path / "file").write_bytes(b"")
     done = runner.invoke(app, [command, "--out", str(tmp_path / "file")])
     assert done.exit_code == 1

@@ -1,20 +1,13 @@
 """``--paper-protocol`` on the experiments beside retrieval: what it sets, what stays, what the report says."""
 
-import json
-from pathlib import Path
-
-import jsonschema
 import pytest
-from typer.testing import CliRunner
 
 from semret.cli import evaluation as app
 from semret.eval.protocol import PROTOCOLS
-from semret.eval.report.schema import find_problems
 from semret.eval.scenes.collection import render_collection
+from tests.support.commands import invoke
+from tests.support.reports import read_report
 
-SCHEMA = jsonschema.Draft202012Validator(
-    json.loads((Path(__file__).parents[2] / "docs" / "report-schema.json").read_text(encoding="utf-8"))
-)
 MODEL = "efficientnet-lite0@96x96"
 
 
@@ -26,13 +19,9 @@ def pictures(tmp_path_factory):
 
 
 def run(pictures, *arguments):
-    command = [str(argument) for argument in (*arguments, "--images", pictures, "--format", "json")]
-    result = CliRunner().invoke(app, command)
+    result = invoke(app, *arguments, "--images", pictures, "--format", "json")
     assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
-    assert find_problems(report) == []
-    SCHEMA.validate(report)
-    return report
+    return read_report(result.stdout)
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tarfile
-import time
 
 import pytest
-from typer.testing import CliRunner
 
 from semret.cli import app
 from semret.commands import index as index_commands
 from semret.commands.output import duration, readable
+from tests.support.commands import error_of, invoke
+from tests.support.places import with_root
+from tests.support.processes import command_of
 
 REGISTERED = {command.name for command in app.registered_commands}
 
@@ -32,16 +32,7 @@ def semret(tmp_path, monkeypatch, tiny_backbone):
     monkeypatch.setattr(registry, "create_backbone", create)
     monkeypatch.delenv("SEMRET_INDEX", raising=False)
     monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def failed(result):
-    """Return the one line of a known error."""
-    assert result.exit_code == 1, result.output
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("semret: ")
-    return result.stderr
+    return lambda *arguments: invoke(app, *arguments)
 
 
 def test_index_reports_what_it_did(semret, photos):
@@ -135,7 +126,7 @@ def test_a_folder_that_is_away_is_kept_and_named(semret, photos, tmp_path):
 )
 def test_known_errors_are_one_line(arguments, complaint, semret, photos, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert complaint in failed(semret(*arguments))
+    assert complaint in error_of(semret(*arguments))
     assert not (tmp_path / ".semret").exists()
 
 
@@ -159,7 +150,7 @@ def test_a_damaged_index_is_one_line_for_every_command(damage, semret, photos, t
         assert outcome.exit_code in (0, 1)
         assert "Traceback" not in outcome.output
     if damage != "segments/000001.h5":
-        assert all("damaged" in failed(outcome) for outcome in outcomes)
+        assert all("damaged" in error_of(outcome) for outcome in outcomes)
 
 
 def test_info_describes_the_index(semret, photos, tmp_path):
@@ -203,7 +194,7 @@ def test_an_exported_index_is_the_same_elsewhere(semret, photos, tmp_path, index
     other = semret("import", "index.tar", "--index", "far/.semret", "--root", "there")
     assert other.exit_code == 0, other.output
     assert index_contents(tmp_path / "far" / ".semret") == there
-    assert "exists; import into a directory that does not" in failed(semret("import", "index.tar"))
+    assert "exists; import into a directory that does not" in error_of(semret("import", "index.tar"))
 
 
 def archive(path, members):
@@ -239,7 +230,7 @@ def link(name, target, kind):
 def test_a_crafted_archive_writes_nothing(member, semret, tmp_path):
     archive(tmp_path / "evil.tar", [(member, b"")])
     before = sorted(tmp_path.rglob("*"))
-    assert "is no export of semret, or damaged (it holds " in failed(semret("import", "evil.tar"))
+    assert "is no export of semret, or damaged (it holds " in error_of(semret("import", "evil.tar"))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -259,12 +250,12 @@ def test_a_damaged_export_makes_nothing(semret, photos, tmp_path):
             shutil.rmtree(tmp_path / ".semret")
         else:
             refused += 1
-            failed(done)
+            error_of(done)
         assert sorted(tmp_path.rglob("*")) == before
     assert refused > 25
     for length in range(0, len(raw) - 10240, step):
         (tmp_path / "index.tar").write_bytes(raw[:length])
-        failed(semret("import", "index.tar"))
+        error_of(semret("import", "index.tar"))
         assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -280,39 +271,18 @@ def test_sizes_and_times_are_readable():
     assert [duration(time_) for time_ in (0.04, 12.4, 300, 7200)] == ["0.0 s", "12 s", "5 min", "2.0 h"]
 
 
-INTERRUPTIBLE = """
-import importlib.util, sys, time
-spec = importlib.util.spec_from_file_location("conftest", sys.argv[1])
-conftest = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(conftest)
-
-class Slow(conftest.TinyBackbone):
-    def embed(self, batch):
-        print("embedding", flush=True)
-        time.sleep(float(sys.argv[2]))
-        print("embedded", flush=True)
-        return super().embed(batch)
-
-from semret.index.backbones import registry
-registry.create_backbone = lambda name, **options: Slow()
-from semret.cli import app
-app(sys.argv[3:])
-"""
-
-
 def index_slowly(folder, seconds):
     """Start indexing with a pass that takes some time, and return the process once the first has begun."""
-    conftest = os.path.join(os.path.dirname(__file__), "..", "conftest.py")  # noqa: PTH118, PTH120
-    arguments = [conftest, str(seconds), "index", "photos", "--batch-size", "1", "--workers", "1"]
+    words = ["index", "photos", "--batch-size", "1", "--workers", "1"]
     process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
+        [*command_of("cli_driver"), "0", str(seconds), *words],
         cwd=folder,
+        env=with_root(os.environ | {"SEMRET_TESTS_TELL": "1"}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stdout.readline() == "embedding\n"
-    time.sleep(0.05)
     return process
 
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from semret.cli import app
 from semret.index.backbones.registry import list_backbones
+from tests.support.commands import invoke
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def models(*options: str) -> str:
-    result = CliRunner().invoke(app, ["models", *options])
+    result = invoke(app, "models", *options)
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     return result.stdout

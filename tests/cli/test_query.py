@@ -3,36 +3,25 @@
 import csv
 import io
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from semret.cli import app
+from tests.support.commands import error_of, invoke
 
 
 @pytest.fixture
 def run(rendered_index, monkeypatch):
     monkeypatch.setenv("SEMRET_INDEX", str(rendered_index))
-
-    def invoke(*arguments, **options):
-        return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)
-
-    return invoke
+    return partial(invoke, app)
 
 
 @pytest.fixture
 def picture(rendered):
     return sorted(rendered.glob("*.jpg"))[3]
-
-
-def error_of(result) -> str:
-    """Return the one line on stderr of a command that failed as it should."""
-    assert result.exit_code == 1, result.output
-    assert result.stderr.startswith("semret: ")
-    assert result.stderr.count("\n") == 1, result.stderr
-    return result.stderr
 
 
 def test_table_shows_the_picture_itself_first(run, picture):
@@ -167,8 +156,9 @@ def test_an_unreadable_query_is_named_and_the_others_answered(run, picture, tmp_
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     result = run("query", broken, picture, "-k", 1, "--format", "paths")
-    assert "broken.jpg" in error_of(result)
-    assert result.stdout.splitlines()[0].endswith(picture.name)
+    (answer,) = result.stdout.splitlines()
+    assert answer.endswith(picture.name)
+    assert "broken.jpg" in error_of(result, printed=f"{answer}\n")
 
 
 def test_a_missing_query_is_named(run, tmp_path):

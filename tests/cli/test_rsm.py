@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import h5py
 import numpy as np
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from semret.commands.rsm import register
 from semret.retrieval.similarity.cka import cka
 from semret.retrieval.similarity.rsm import rsm
+from tests.support.commands import invoke
 
 
 @pytest.fixture
 def run():
     app = typer.Typer()
     register(app)
-    runner = CliRunner()
-    return lambda *arguments: runner.invoke(app, [str(argument) for argument in arguments])
+    return partial(invoke, app)
 
 
 @pytest.fixture

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from semret.commands import verify as command
+from tests.support.commands import invoke
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def run():
     app = typer.Typer()
     app.callback()(lambda: None)
     command.register(app)
-    return lambda *arguments: CliRunner().invoke(app, ["verify", *map(str, arguments)])
+    return partial(invoke, app, "verify")
 
 
 def test_a_sound_index_gives_one_line_and_0(run, tiny_index):

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from semret.cli import app
+from tests.support.commands import invoke
 
 T = transformers
 
@@ -124,7 +125,7 @@ def save_tokenizer(folder: Path) -> None:
 
 
 def run(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    result = invoke(app, *arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 

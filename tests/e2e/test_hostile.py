@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -20,6 +19,7 @@ from semret.index.collection import Collection
 from semret.index.pictures.files import hash_file
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
+from tests.support.pictures import encode
 
 MEMORY = 2 * 2**30
 SECONDS = 100
@@ -47,12 +47,6 @@ for found in find_images([sys.argv[1]]):
         ends["refused"] += 1
 print(json.dumps({"ends": ends, "strange": strange}))
 """
-
-
-def encode(image: Image.Image, fmt: str, **options) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, fmt, **options)
-    return stream.getvalue()
 
 
 def sound_files() -> dict[str, bytes]:

@@ -6,14 +6,12 @@ time and memory, and everything around the index is compared before and after.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
 import stat
 import struct
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,36 +21,24 @@ from semret.index.collection import open_collection
 from semret.index.store.catalog_digest import digest_line
 from semret.index.store.catalog_file import MOST_BYTES
 from semret.index.store.members import digest_of
+from tests.support.processes import Driver
 
 READERS = ("info", "verify", "files", "query", "rerank", "export")
 WRITERS = ("index", "remove", "compact", "repair")
 JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 
-class Commands:
-    """Runs commands in processes that are ended when they take too long; see ``command_driver.py``."""
-
-    def __init__(self) -> None:
-        driver = Path(__file__).parents[1] / "command_driver.py"
-        self._process = subprocess.Popen(
-            [sys.executable, str(driver)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+class Commands(Driver):
+    """Runs commands in processes that are ended when they take too long; see `tests.support.command_driver`."""
 
     def __call__(self, *words: object) -> tuple[int, str]:
-        self._process.stdin.write(json.dumps([os.fspath(word) for word in words]) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._process.stdout.readline())
+        answer = super().__call__([os.fspath(word) for word in words])
         return answer["status"], answer["output"]
-
-    def close(self) -> None:
-        self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
 
 
 @pytest.fixture(scope="module")
 def commands():
-    runner = Commands()
+    runner = Commands("command_driver")
     yield runner
     runner.close()
 

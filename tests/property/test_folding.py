@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semret.centers import Center
 from semret.index.vectors import VectorIndex, normalise, products
+from semret.retrieval.search.candidates import InMemoryTokens
 from semret.retrieval.search.engine import SearchEngine
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import Seen
@@ -62,16 +61,8 @@ class Kept:
         return self._tokens[self._content]
 
     def source(self, ids):
-        tokens = self.all_tokens[self.rows(ids)]
-        wide = tokens.astype(np.float64)
-        return SimpleNamespace(
-            ids=ids,
-            shape=tokens.shape[1:],
-            norms=np.sqrt((wide**2).sum(axis=(1, 2))),
-            means=wide.mean(axis=1).astype(np.float32),
-            pooled=self.pooled[self.rows(ids)],
-            read=lambda rows: tokens[rows],
-        )
+        rows = self.rows(ids)
+        return InMemoryTokens(self.all_tokens[rows], ids=ids, pooled=self.pooled[rows])
 
 
 class Searched(SearchEngine):

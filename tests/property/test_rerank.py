@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from semret.centers import CENTERINGS, Center
 from semret.retrieval.search import best_k as contest
 from semret.retrieval.search import rerank as module
-from semret.retrieval.search.candidates import Query
+from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.search.rerank import rerank, rerank_stream
 from semret.retrieval.similarity.kernels import kernel_score
@@ -21,21 +21,10 @@ from semret.retrieval.similarity.pairs import matched_similarity
 
 
 @dataclass
-class Stored:
-    """Candidates in memory, as a segment keeps them on disk."""
-
-    tokens: np.ndarray
-    ids: np.ndarray
-
-    def __post_init__(self):
-        wide = self.tokens.astype(np.float64)
-        self.shape = self.tokens.shape[1:]
-        self.norms = np.sqrt((wide**2).sum(axis=(1, 2)))
-        self.means = wide.mean(axis=1).astype(np.float32)
-        self.pooled = self.means
-
-    def read(self, rows):
-        return self.tokens[rows]
+class Middle:
+    channel: np.ndarray | None = None
+    position: np.ndarray | None = None
+    pooled: np.ndarray | None = None
 
 
 def middle_of(stored, mode):
@@ -83,7 +72,7 @@ def searches(draw):
     count, positions, channels = draw(st.tuples(st.integers(1, 40), st.integers(1, 12), st.integers(1, 9)))
     dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
     tokens = draw(st.sampled_from(MAKERS))(generator, count, positions, channels).astype(dtype)
-    stored = Stored(tokens, np.sort(generator.choice(1000, size=count, replace=False)).astype(np.int64))
+    stored = InMemoryTokens(tokens, ids=np.sort(generator.choice(1000, size=count, replace=False)).astype(np.int64))
     other = scenes(generator, 1, positions, channels)[0].astype(dtype)
     picture = draw(st.sampled_from([other, tokens[generator.integers(count)]]))
     return stored, Query(tokens=picture, pooled=picture.astype(np.float32).mean(axis=0)), draw(st.integers(1, count))
@@ -171,7 +160,7 @@ def test_pruning_changes_nothing_for_approximate_solvers(search, solver):
 
 def test_chunks_of_any_size_give_the_same(monkeypatch):
     generator = np.random.default_rng(4)
-    stored = Stored(scenes(generator, 60, 9, 6).astype(np.float16), np.arange(60))
+    stored = InMemoryTokens(scenes(generator, 60, 9, 6).astype(np.float16))
     query = Query(tokens=stored.tokens[7])
     whole = rerank(query, stored, RerankOptions(k=5))
     monkeypatch.setattr(module, "CHUNK_BYTES", 4 * 9 * 9 * 7)
@@ -183,7 +172,7 @@ def test_chunks_of_any_size_give_the_same(monkeypatch):
 
 def test_affinities_are_held_a_few_at_a_time(monkeypatch):
     generator = np.random.default_rng(6)
-    stored = Stored(scenes(generator, 50, 9, 6).astype(np.float16), np.arange(50))
+    stored = InMemoryTokens(scenes(generator, 50, 9, 6).astype(np.float16))
     queries = [Query(tokens=stored.tokens[n], excluded=np.array([n, 2 * n + 1])) for n in (3, 11)]
     whole = rerank_stream(queries, [(stored.ids, stored.tokens)], RerankOptions(k=4))
     monkeypatch.setattr(contest, "AFFINITY_BYTES", 4 * 9 * 9 * 3)
@@ -199,7 +188,7 @@ def test_real_likeness_is_pruned():
     things = generator.normal(size=(30, 16))
     contents = np.stack([generator.choice(30, size=4, replace=False) for _ in range(100)])
     placed = contents[np.arange(100)[:, None], generator.integers(0, 4, size=(100, 25))]
-    stored = Stored((things[placed] + 0.3 * generator.normal(size=(100, 25, 16))).astype(np.float16), np.arange(100))
+    stored = InMemoryTokens((things[placed] + 0.3 * generator.normal(size=(100, 25, 16))).astype(np.float16))
     found = rerank(Query(tokens=stored.tokens[3]), stored, RerankOptions(k=5))
     assert found.rows[0] == 3
     assert found.scores[0] == 1.0
@@ -209,7 +198,7 @@ def test_real_likeness_is_pruned():
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_queries_of_another_size(kernel):
     generator = np.random.default_rng(9)
-    stored = Stored(scenes(generator, 30, 9, 6).astype(np.float32), np.arange(30))
+    stored = InMemoryTokens(scenes(generator, 30, 9, 6).astype(np.float32))
     for positions in (4, 15):
         query = Query(tokens=scenes(generator, 1, positions, 6)[0].astype(np.float32))
         middle = middle_of(stored, "channel")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.places import ROOT
+
 pytest.importorskip("mypy")
 
 SCRIPT = """
@@ -59,6 +61,5 @@ def test_a_script_passes_a_strict_type_checker(tmp_path: Path, script: str) -> N
     (tmp_path / "script.py").write_text(script)
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", str(tmp_path / "script.py")]
     command += ["--config-file", "", "--cache-dir", str(tmp_path / "cache"), "--ignore-missing-imports"]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,49 @@
+"""The command line with the tiny network of the tests, as a script: ``cli_driver LOAD EMBED ARGUMENT...``.
+
+LOAD and EMBED are the seconds that loading the network and each pass of it take, to give a test time to look. Where
+SEMRET_TESTS_TELL is set, the beginning and end of each pass are told on stdout.
+"""
+
+import os
+import sys
+import time
+
+from semret.index.backbones import registry
+from tests.support.networks import TinyBackbone
+
+
+class SlowBackbone(TinyBackbone):
+    """The tiny network, with a pause in each pass."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def embed(self, batch):
+        tell("embedding")
+        time.sleep(self.seconds)
+        tell("embedded")
+        return super().embed(batch)
+
+
+def tell(what):
+    if os.environ.get("SEMRET_TESTS_TELL"):
+        print(what, flush=True)  # noqa: T201 - to the test that waits for it
+
+
+def main():
+    load_seconds, embed_seconds = map(float, sys.argv[1:3])
+
+    def create(name, **options):
+        time.sleep(load_seconds)
+        return SlowBackbone(embed_seconds)
+
+    registry.create_backbone = create
+    sys.argv = ["semret", *sys.argv[3:]]
+    from semret.__main__ import main as semret
+
+    semret()
+
+
+if __name__ == "__main__":
+    main()
