@@ -12,13 +12,11 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
-# numpydoc reads all but commands: a command's docstring is its help, its options are documented where they are declared.
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m numpydoc lint $$(find semret -name '*.py' ! -path 'semret/commands/*')
 
 # Regenerates what is written by a program: the command reference.
 docs: $(VENV)/.installed-dev

@@ -123,6 +123,10 @@ def hidden(name: str) -> Iterator[None]:
     ----------
     name : str
         Of the file, without a folder.
+
+    Yields
+    ------
+    None
     """
     with _hiding:
         exists, isfile = os.path.exists, os.path.isfile

@@ -22,6 +22,11 @@ def require_distinct(output: PathLike, inputs: Iterable[PathLike]) -> None:
     output : path
     inputs : iterable of path
         Files and folders; those that do not exist are passed over.
+
+    Raises
+    ------
+    ArgumentError
+        If it would.
     """
     for given in inputs:
         if _same(output, given):

@@ -34,6 +34,10 @@ def waiting_for(what: str, progress: Progress | Display | None) -> Iterator[None
     what : str
     progress : Progress, Display or None
         Shows it if it is a `Display`.
+
+    Yields
+    ------
+    None
     """
     tell: Callable[[str | None], None] | None = getattr(progress, "wait_for", None)
     if tell is None:

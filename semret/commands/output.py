@@ -64,7 +64,17 @@ def printable(text: str) -> str:
 
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
-    """Turn a semret error into one line on stderr and exit status 1."""
+    """Turn a semret error into one line on stderr and exit status 1.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    typer.Exit
+        With status 1, in place of the error.
+    """
     try:
         yield
     except SemretError as error:
@@ -233,7 +243,14 @@ def write_fields(fields: list[tuple[str, str]]) -> None:
 
 
 def write_phrases(text: str, *, head: str = "") -> None:
-    """Print `head` and `text` in one line; in a terminal that is too narrow, `text` goes on below after a comma."""
+    """Print `head` and `text` in one line; in a terminal that is too narrow, `text` goes on below after a comma.
+
+    Parameters
+    ----------
+    text : str
+    head : str
+        Stands in front of it.
+    """
     parts = [*([head] if head else []), *re.split(r"(?<=[,;]) ", text)]
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     line = parts[0]

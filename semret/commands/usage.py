@@ -34,7 +34,14 @@ class Command(TyperCommand):
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write arguments and options without typer's names of types where those say nothing."""
+        """Write arguments and options without typer's names of types where those say nothing.
+
+        Parameters
+        ----------
+        ctx : typer.Context
+        formatter : click.HelpFormatter
+            Receives them.
+        """
         write_dl = formatter.write_dl
 
         def write(rows: Any, **layout: Any) -> None:

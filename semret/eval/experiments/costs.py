@@ -78,7 +78,17 @@ def _enter(report: Report, cost: Cost, model: str) -> None:
 
 
 def percent(share: float) -> str:
-    """Return a share as a percentage, a dash where there is none."""
+    """Return a share as a percentage.
+
+    Parameters
+    ----------
+    share : float
+
+    Returns
+    -------
+    str
+        A dash for NaN.
+    """
     return "-" if share != share else f"{100 * share:.1f} %"
 
 

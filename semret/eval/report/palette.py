@@ -112,6 +112,10 @@ def figure_of(path: Path, width: float = 7.0, height: float = 4.2, *, title: str
         In inches, without the title's and caption's further lines.
     title, caption : str
         Broken into lines that fit the width.
+
+    Yields
+    ------
+    matplotlib.figure.Figure
     """
     matplotlib = load_matplotlib()
     headline, footnote = _broken(title, width / 0.1), _broken(caption, width / 0.072)

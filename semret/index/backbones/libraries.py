@@ -21,6 +21,15 @@ empty element). Where there is a GPU, the system has one too, and it would come 
 def load_adapter(module: str) -> ModuleType:
     """Import a module that needs torch, which may be the first to do so.
 
+    Parameters
+    ----------
+    module : str
+        Its full name.
+
+    Returns
+    -------
+    module
+
     Raises
     ------
     BackboneError
@@ -35,7 +44,18 @@ def load_adapter(module: str) -> ModuleType:
 
 
 def places_of(library: str) -> Iterator[str]:
-    """Yield the names below a folder under which the linker of glibc looks for a library in it."""
+    """Yield the names below a folder under which the linker of glibc looks for a library in it.
+
+    Parameters
+    ----------
+    library : str
+        Its file name.
+
+    Yields
+    ------
+    str
+        Relative to the folder.
+    """
     kinds = ("tls", "haswell", "avx512_1", platform.machine())
     for count in range(len(kinds) + 1):
         for folders in combinations(kinds, count):

@@ -188,6 +188,11 @@ def check(shapes: Mapping[str, Sequence[int]], state: Mapping[str, Tensor], what
         What came.
     what : str
         Names the weights in the message.
+
+    Raises
+    ------
+    BackboneError
+        If a tensor is missing, superfluous, or of another shape.
     """
     missing = [name for name in shapes if name not in state]
     foreign = [name for name in state if name not in shapes]
