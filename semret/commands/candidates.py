@@ -107,7 +107,8 @@ def _read(file: Path) -> bytes:
     except UnfitFileError as error:
         raise ArgumentError(f"cannot read candidates from {file}: {error.strerror}; pipe it to - instead") from error
     except OSError as error:
-        raise ArgumentError(f"cannot read candidates from {file}: {error.strerror or error}") from error
+        hint = "; to read a pipe, pipe it to -" if file.is_fifo() else ""
+        raise ArgumentError(f"cannot read candidates from {file}: {error.strerror or error}{hint}") from error
     if len(data) > MAX_BYTES:
         raise ArgumentError(f"cannot read candidates from {file}: has more than {MAX_BYTES} bytes")
     return data

@@ -305,7 +305,7 @@ def test_a_file_rewritten_after_a_slow_read_is_noticed(index, lib, load, draw_pi
     file = lib / "new.bmp"
     draw_picture(76).save(file)
     written = file.stat().st_mtime_ns
-    clock = SimpleNamespace(time_ns=lambda: written + 10**8)
+    clock = SimpleNamespace(time_ns=lambda: written + 10**8, monotonic=time.monotonic)
     monkeypatch.setattr(files, "time", clock)
     monkeypatch.setattr(time, "time_ns", lambda: written + 3600 * 10**9)
     sync(index, [lib], load)
