@@ -107,7 +107,8 @@ def _read(file: Path) -> bytes:
     except UnfitFileError as error:
         raise ArgumentError(f"cannot read candidates from {file}: {error.strerror}; pipe it to - instead") from error
     except OSError as error:
-        hint = "; to read a pipe, pipe it to -" if file.is_fifo() else ""
+        # Asked of a file that was refused for what it is: of others not even that may be answered.
+        hint = "; to read a pipe, pipe it to -" if isinstance(error, UnfitFileError) and file.is_fifo() else ""
         raise ArgumentError(f"cannot read candidates from {file}: {error.strerror or error}{hint}") from error
     if len(data) > MAX_BYTES:
         raise ArgumentError(f"cannot read candidates from {file}: has more than {MAX_BYTES} bytes")
