@@ -225,7 +225,7 @@ def link(name, target, kind):
         link("segments", "", tarfile.DIRTYPE),
         link("lock", "", tarfile.FIFOTYPE),
     ],
-    ids=str,
+    ids=lambda member: f"{member.name} as a link or pipe" if isinstance(member, tarfile.TarInfo) else member,
 )
 def test_a_crafted_archive_writes_nothing(member, semret, tmp_path):
     archive(tmp_path / "evil.tar", [(member, b"")])

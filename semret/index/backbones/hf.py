@@ -28,6 +28,9 @@ _BESIDE = ("config.json", "preprocessor_config.json")
 _TOWERS = ("vision_model", "vision_encoder")
 _STEMS = ("embeddings", "embedder", "patch_embed")
 # Weights that take no part in embedding an image, so that a checkpoint may lack them.
+_UNTOLD = 10_000_000
+"""Numbers that a network may have beyond twice those of its weights: poolers, decoders and the like."""
+
 _OPTIONAL = (
     "pooler",
     "mask_token",
@@ -223,15 +226,18 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
     Raises
     ------
     BackboneError
-        If a tensor is missing or has another shape, or the configuration makes no sense.
+        If a tensor is missing or has another shape, or the network is far larger than its weights.
     """
     cls = model_class(spec, config)
     state = {_present_name(name, cls): tensor for name, tensor in state.items()}
     with quiet():
         try:
+            _require_proportion(cls, config, state, spec.name)
             network, report = cls.from_pretrained(
                 None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
             )
+        except BackboneError:
+            raise
         except Exception as error:  # a configuration that makes no sense fails anywhere in a network's own code
             reason = "a tensor has another shape" if "ignore_mismatched_sizes" in str(error) else cut_text(error)
             raise BackboneError(f"the weights do not fit {spec.name}: {reason}; check --model") from error
@@ -243,6 +249,18 @@ def build(spec: BackboneSpec, config: Any, state: dict[str, Tensor]) -> nn.Modul
         )
         raise BackboneError(f"the weights do not fit {spec.name}: {first}; check --model and --weights")
     return trim(network)
+
+
+def _require_proportion(cls: Any, config: Any, state: dict[str, Tensor], backbone: str) -> None:
+    """Refuse a network much larger than its weights, before it takes memory and is filled with random numbers."""
+    with torch.device("meta"):
+        described = sum(part.numel() for part in cls(config).state_dict().values())
+    given = sum(part.numel() for part in state.values())
+    if described > 2 * given + _UNTOLD:
+        raise BackboneError(
+            f"the weights do not fit {backbone}: they hold {given:,} numbers, and its configuration describes "
+            f"{described:,}; check --model"
+        )
 
 
 def _present_name(name: str, cls: Any) -> str:

@@ -115,7 +115,9 @@ def test_a_configuration_chooses_no_code(folder: Path, offline: list[Any], setti
         ({"model_type": "vi\nt"}, "holds no model that transformers knows"),
         ({"num_hidden_layers": 10**9}, "more than any network has"),
         ({"num_labels": 10**9}, "more than any network has"),
-        ({"hidden_size": 10**6}, "a tensor has another shape"),
+        ({"hidden_size": 64}, "a tensor has another shape"),
+        ({"hidden_size": 10**6}, "numbers, and its configuration describes"),
+        ({"image_size": 10**6}, "numbers, and its configuration describes"),
     ],
 )
 def test_what_semret_cannot_load_is_refused_in_a_line(
@@ -126,6 +128,15 @@ def test_what_semret_cannot_load_is_refused_in_a_line(
         load(folder)
     assert len(str(caught.value)) < 500 + 2 * len(str(folder))
     assert offline == []
+
+
+def test_no_memory_is_taken_for_a_network_far_larger_than_its_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformers.ViTModel, "from_pretrained", lambda *_, **__: pytest.fail("it was built"))
+    write(folder, image_size=10**5)  # position embeddings of 5 GB
+    with pytest.raises(BackboneError, match="its configuration describes 1,250,"):
+        load(folder)
 
 
 @pytest.mark.parametrize("value", [None, -1, 10**5, 1e308, "some/kernel", [[]], {}, True])
