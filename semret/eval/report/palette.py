@@ -188,7 +188,7 @@ def label_outside(figure: Any, axes: Any) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if handles:
         texts = [shorten(label, 30) for label in labels]
-        figure.legend(handles, texts, loc="outside right upper", frameon=False, fontsize=8)
+        figure.legend(handles, texts, loc="outside right center", frameon=False, fontsize=8)
 
 
 def name_ticks(axis: Any, names: Sequence[str], *, rotation: float = 0, size: float = 7, most: int = 40) -> None:

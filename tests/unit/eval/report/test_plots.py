@@ -44,6 +44,7 @@ def drawn(monkeypatch, tmp_path):
             assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
         for legend in figure.legends:
             box = legend.get_window_extent(renderer)
+            assert not box.overlaps(figure._suptitle.get_window_extent(renderer))
             assert not any(box.overlaps(axes.get_window_extent(renderer)) for axes in figure.axes)
         return figure
 
@@ -205,6 +206,14 @@ def test_times_over_many_decades_have_ticks_with_room_between_them(drawn):
     panels = {f"layer {number}": points for number in range(3)}
     figure = drawn(trade_off(panels, x_label="x", y_label="y", title="t"))
     assert 3 <= len([text for text in texts(figure.axes[0].xaxis) if text]) <= 5
+
+
+@pytest.mark.parametrize("methods", [2, 12])
+def test_a_long_title_runs_into_no_legend(drawn, methods):
+    title = "efficientnet-lite0@128x128: overlapping crops against different pictures"
+    series = {f"method {number}": [0.5, 0.9] for number in range(methods)}
+    lines = {"chance": 0.5, "always told apart": 1.0}
+    drawn(curves({"": series}, [0, 1], x_label="x", y_label="y", title=title, lines=lines))
 
 
 def test_long_names_are_shortened_in_the_middle():
