@@ -128,6 +128,14 @@ def test_a_crafted_catalog_is_refused_by_import_and_condemned_by_verify(kind, ti
     assert verify(tiny_index).sound
 
 
+@pytest.mark.parametrize("row", [6, 100, 2**40])
+def test_a_row_that_is_not_there_is_not_moved(row, tiny_index, tmp_path):
+    remove(tiny_index, [tmp_path / "photos" / "0.png"])
+    craft(tiny_index, f"UPDATE contents SET row = {row} WHERE row = 5")
+    with pytest.raises(IndexCorruptError, match=f"the catalog names row {row}, it has 6; run semret verify --repair"):
+        compact(tiny_index)
+
+
 def test_a_catalog_in_wal_mode_is_refused(tiny_index, tmp_path):
     raw = bytearray((tiny_index / "catalog.sqlite").read_bytes())
     raw[18:20] = b"\2\2"
