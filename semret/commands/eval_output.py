@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from semret.commands.eval_options import ReportOptions
-from semret.commands.output import ReportFormat, printable, progress_bar, write_json, write_table
+from semret.commands.output import ReportFormat, printable, progress_bar, say, write_json, write_table
 from semret.errors import MissingDependencyError
 from semret.progress import Progress
 
@@ -66,7 +66,7 @@ def check_output(options: ReportOptions) -> bool:
     try:
         load_matplotlib()
     except MissingDependencyError as error:
-        typer.echo(f"plots are left out: {printable(str(error))}", err=True)
+        say(f"plots are left out: {printable(str(error))}")
         return False
     return True
 
@@ -94,7 +94,7 @@ def finish(report: Report, options: ReportOptions, *, plots: bool) -> None:
     try:
         if options.out is not None:
             written = write_report(report, options.out)
-            typer.echo(f"wrote {', '.join(path.name for path in written)} to {options.out}", err=True)
+            say(f"wrote {', '.join(path.name for path in written)} to {printable(str(options.out))}")
     finally:
         _print_report(report, options.format_)
 
@@ -107,9 +107,9 @@ def _print_report(report: Report, format_: ReportFormat) -> None:
         print_table(table)
         typer.echo("")
     for note in report.notes:
-        typer.echo(note, err=True)
+        say(note)
     if report.deviations:
-        typer.echo(f"{len(report.deviations)} deviations from the paper are listed in the report (--out).", err=True)
+        say(f"{len(report.deviations)} deviations from the paper are listed in the report (--out).")
 
 
 def print_table(table: Table) -> None:

@@ -26,7 +26,7 @@ from semret.commands.eval_options import (
 )
 from semret.commands.eval_output import check_output, finish, print_table, stages
 from semret.commands.options import ReportOption
-from semret.commands.output import ReportFormat, progress_bar, reported, write_json
+from semret.commands.output import ReportFormat, printable, progress_bar, reported, say, write_json
 from semret.errors import ArgumentError
 from semret.outputs import require_distinct
 
@@ -103,7 +103,7 @@ def egoobjects(
         sizes = database or [5000]
         split = draw_split(dataset, queries=queries, databases=sizes, seed=seed)
         for note in split.notes:
-            typer.echo(note, err=True)
+            say(note)
         asked = {"aspect": aspect, "video_key": video_key, "subset": subset, "queries": queries, "database": sizes}
         _retrieve(dataset, split, plan, {**asked, "paper_protocol": scoring.paper_protocol}, stored, output)
 
@@ -156,7 +156,7 @@ def make_data(
                 count = make_cityscapes(
                     directory, seed=seed, train=train, val=val, contents=contents, progress=progress
                 )
-        typer.echo(f"{count} pictures in {directory}", err=True)
+        say(f"{count} pictures in {printable(str(directory))}")
 
 
 def compare(

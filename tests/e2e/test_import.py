@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from semret.errors import ArgumentError, IndexCorruptError, IndexNotFoundError, SemretError, StorageError
+from semret.index.care.maintain import compact, remove
 from semret.index.care.repair import repair
 from semret.index.care.transfer import export_index, import_index
 from semret.index.care.verify import verify
@@ -100,6 +101,7 @@ CRAFTED = {
     "a long generation": "UPDATE meta SET value = hex(zeroblob(9000)) WHERE key = 'generation'",
     "a root with a zero": "UPDATE meta SET value = 'a' || char(0) || 'b' WHERE key = 'root'",
     "a root of bytes": "UPDATE meta SET value = x'2e2e' WHERE key = 'root'",
+    "no style": "DELETE FROM meta WHERE key = 'style'",
     "no root": "DELETE FROM meta WHERE key = 'root'",
     "another key": "INSERT INTO meta VALUES ('more', 'x')",
     "no manifest": "UPDATE meta SET value = '' WHERE key = 'manifest'",

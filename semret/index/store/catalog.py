@@ -291,3 +291,5 @@ class Catalog(SqliteFile):
         twice = self.select("SELECT count(*) - count(DISTINCT name) FROM sqlite_sequence")[0][0]
         if twice:
             raise damaged(self.path, "its numbers are not valid")
+        for key in ("root", "style", "manifest"):
+            self.meta(key)

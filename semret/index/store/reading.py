@@ -102,8 +102,11 @@ class SegmentReader:
         Raises
         ------
         IndexCorruptError
-            If a row does not have its checksum, or the file is missing or cut.
+            If there is no such row, a row does not have its checksum, or the file is missing or cut.
         """
+        outside = rows[(rows < 0) | (rows >= self.segment.rows)]
+        if outside.size:
+            raise damaged(self.path, f"the catalog names row {int(outside[0])}, it has {self.segment.rows}")
         column = self._columns[name]
         stride = Column(column.dtype, column.shape[1:]).bytes
         expected = self.whole("checksums")[rows, CHECKED_ROWS[name]]
