@@ -2,11 +2,12 @@
 
 import sys
 
+# Nothing large is imported before Ctrl-C is understood.
+from semret.commands import interrupt
+
 
 def main() -> None:
-    """Run the command line. Ctrl-C is understood before anything large is imported."""
-    from semret.commands import interrupt
-
+    """Run the command line."""
     interrupt.watch()
     from semret import cli
 

@@ -66,7 +66,8 @@ class _Display:
         self._bar.update(self._task, completed=done, total=total)
 
     def wait_for(self, what: str | None, /) -> None:
-        self._bar.update(self._task, description=self._label if what is None else what)
+        # Drawn at once: what is over before the bar's next turn would otherwise never be seen.
+        self._bar.update(self._task, description=self._label if what is None else what, refresh=True)
 
 
 @contextlib.contextmanager

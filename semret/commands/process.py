@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import io
@@ -36,6 +37,8 @@ def run(app: Callable[[], object]) -> NoReturn:
         The application; raises SystemExit with the exit status.
     """
     _prepare_streams()
+    # Python gives signals back to the system while it ends, and that would kill a process whose work is done.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(format="semret: %(message)s", level=logging.ERROR, handlers=[_Handler()])
     logging.getLogger("semret").setLevel(logging.WARNING)
     # It prints messages about downloads by itself; without this they would appear twice.

@@ -21,9 +21,9 @@ def contents_of(index: Path) -> dict[str, tuple]:
                 ids.tolist(),
                 collection.hashes(ids),
                 collection.tokens(ids),
-                np.asarray(collection.pooled),
-                np.asarray(collection.means),
-                collection.norms.tolist(),
+                np.asarray(collection.features.pooled),
+                np.asarray(collection.features.means),
+                collection.features.norms.tolist(),
                 strict=True,
             )
         }

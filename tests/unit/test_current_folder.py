@@ -156,7 +156,7 @@ for name in ("HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CA
     os.environ.pop(name, None)
 pwd.getpwuid = lambda uid: {}[uid]
 from semret.errors import WeightsNotFoundError
-from semret.index.backbones.presence import find_weights
+from semret.index.backbones.hub import find_weights
 from semret.index.backbones.registry import create_backbone, list_backbones
 assert not any(find_weights(spec) for spec in list_backbones() if spec.family != "embedded")
 for name in ("dinov2", "clip", "timm:resnet18"):

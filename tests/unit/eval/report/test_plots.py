@@ -11,7 +11,7 @@ from semret.eval.report import palette
 from semret.eval.report.cost_plots import Point, growth, pareto_front, trade_off
 from semret.eval.report.distribution_plots import histograms, scatters
 from semret.eval.report.palette import assign_styles, plain_logarithm, shorten, style_of
-from semret.eval.report.plots import bars, curves, heat_maps
+from semret.eval.report.plots import bars, curve_panels, curves, heat_maps
 
 
 @pytest.fixture
@@ -93,8 +93,8 @@ def test_ticks_are_names_of_layers(drawn):
     layers = [f"vision_model.encoder.layers.{number}.mlp" for number in range(24)]
     figure = drawn(
         curves(
-            {"": {"a": np.linspace(0.9, 0.91, 24).tolist()}},
             range(24),
+            {"a": np.linspace(0.9, 0.91, 24).tolist()},
             x_label="layer",
             y_label="CKA",
             title="t",
@@ -111,7 +111,9 @@ def test_ticks_are_names_of_layers(drawn):
 def test_panels_of_curves_share_axes_and_draw_intervals(drawn):
     series = {kernel: [(0.5, 0.4, 0.6), (0.9, 0.8, 1.0)] for kernel in ("cosine", "linear", "rbf")}
     panels = {f"efficientnet-lite0@192x320, database of {size}": series for size in (300, 600, 900, 1200)}
-    figure = drawn(curves(panels, [10, 100], x_label="x", y_label="y", title="t", log_x=True, lines={"chance": 0.5}))
+    figure = drawn(
+        curve_panels(panels, [10, 100], x_label="x", y_label="y", title="t", log_x=True, lines={"chance": 0.5})
+    )
     assert len({axes.get_ylim() for axes in figure.axes}) == 1
     assert all(len(axes.collections) == 3 for axes in figure.axes[:4])
     assert len(figure.legends) == 1
@@ -213,7 +215,7 @@ def test_a_long_title_runs_into_no_legend(drawn, methods):
     title = "efficientnet-lite0@128x128: overlapping crops against different pictures"
     series = {f"method {number}": [0.5, 0.9] for number in range(methods)}
     lines = {"chance": 0.5, "always told apart": 1.0}
-    drawn(curves({"": series}, [0, 1], x_label="x", y_label="y", title=title, lines=lines))
+    drawn(curves([0, 1], series, x_label="x", y_label="y", title=title, lines=lines))
 
 
 def test_long_names_are_shortened_in_the_middle():
