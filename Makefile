@@ -28,6 +28,7 @@ docs: $(VENV)/.installed-dev
 bench: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/solvers.py --readme README.md --out benchmarks/solvers.json
 	$(BIN)/python benchmarks/indexing.py --readme README.md
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reduced_decoding.py --document docs/images.md
 
 # Builds sdist and wheel into dist/, checks them, and installs and uses both in a clean environment.
 dist: $(VENV)/.installed-dev
