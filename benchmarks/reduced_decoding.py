@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python benchmarks/reduced_decoding.py [--document docs/images.md]
 
-Four rendered pictures of 3840 x 2880 in JPEG, prepared for 512 x 512 and embedded with the default network; for scale, the
-same pictures saved again at JPEG quality 85. Times are medians of decoding and resizing, the ways taking turns.
+Four rendered pictures of 3840 x 2880 in JPEG, prepared for 512 x 512 and embedded with the default network; for scale,
+the same pictures saved again at JPEG quality 85. Times are medians of decoding and resizing, the ways taking turns.
 """
 
 from __future__ import annotations
