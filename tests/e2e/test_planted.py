@@ -314,6 +314,14 @@ def test_nothing_in_the_place_of_a_file_does_harm(kind, place, commands, home):
     run_all(commands, home, ("info", "verify", "query", "export", "index", "repair"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", ["pipe", *OTHERS, "device", "folder", "sparse"])
+def test_nor_does_it_to_the_commands_that_are_run_less_often(kind, place, commands, home):
+    plant(kind, home / ".semret" / place, home.parent / "victim")
+    run_all(commands, home, ("files", "rerank", "remove", "compact"))
+
+
 # -- a folder whose name is no text
 
 
