@@ -43,7 +43,7 @@ install: $(VENV)/.installed
 # torch and torchvision are asked for together, so that pip chooses a pair that fits.
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet "torch>=2.6" torchvision
+	$(BIN)/python -m pip install --quiet "torch>=2.9" torchvision
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
