@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from semret.commands.output import Format, reported, write_csv, write_json, write_json_lines, write_table
+from semret.commands.output import Format, progress_bar, reported, write_csv, write_json, write_json_lines, write_table
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import BackboneSpec
@@ -28,11 +28,27 @@ def models(
     format_: Annotated[Format, typer.Option("--format", help="How to print the list; paths prints the names.")] = (
         Format.table
     ),
+    prepare: Annotated[
+        bool,
+        typer.Option(
+            "--prepare",
+            help="Instead, write into the cache what the first search would: the default model's graph and compiled "
+            "solvers. For containers.",
+        ),
+    ] = False,
 ) -> None:
     """List the backbones, what they give, and whether their weights are on this machine.
 
-    Any other image model loads as hf:ORG/NAME, open_clip:ARCH/TAG or timm:NAME.
+    Any other image model loads as hf:ORG/NAME, onnx:FILE, open_clip:ARCH/TAG or timm:NAME.
     """
+    if prepare:
+        with reported(), progress_bar("preparing") as progress:
+            # Not at the top: a list of models needs neither NumPy nor a network.
+            from semret.retrieval.search.prepare import prepare as library
+
+            library(progress)
+        typer.echo("the default model's graph and the matching solvers are in the cache")
+        return
     with reported():
         from semret.index.backbones.hub import find_weights
         from semret.index.backbones.registry import list_backbones

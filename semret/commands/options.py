@@ -70,9 +70,9 @@ def check_device(name: str | None) -> str | None:
     Raises
     ------
     typer.BadParameter
-        If it is neither cpu, cuda, cuda:N nor mps.
+        If it is no name of a device.
     """
-    if name is not None and re.fullmatch(r"cpu|mps|cuda(:\d+)?", name) is None:
+    if name is not None and re.fullmatch(r"cpu|mps|coreml|directml|cuda(:\d+)?", name) is None:
         hint = "; a graphics card of NVIDIA is cuda, Apple's is mps" if name.lower() == "gpu" else ""
         raise typer.BadParameter(f"there is no device {name!r}; choose cpu, cuda, cuda:N or mps{hint}")
     return name
@@ -103,6 +103,6 @@ DeviceOption = Annotated[
         "--device",
         metavar="DEVICE",
         callback=check_device,
-        help="cpu, cuda, cuda:N or mps; default: the best there is.",
+        help="cpu, cuda, cuda:N or mps; for onnx:FILE also coreml or directml. Default: the best there is.",
     ),
 ]

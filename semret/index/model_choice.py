@@ -122,6 +122,7 @@ class ModelChoice:
                 layer=identity.layer,
                 device=self.device,
                 dtype=identity.autocast,
+                pooled=identity.pooled,
             )
 
         return NetworkLoader(identity.backbone, load)
@@ -129,7 +130,7 @@ class ModelChoice:
     def _compare(self, manifest: Manifest, index: Path) -> None:
         identity = manifest.identity
         pairs = {
-            "model": (self.model, identity.backbone),
+            "model": (_full_name(self.model), identity.backbone),
             "size": (self.size and "{}x{}".format(*self.size), "{}x{}".format(*identity.preprocessing.size)),
             "geometry": (self.geometry, identity.preprocessing.geometry),
             "layer": (None if self.layer is None else str(self.layer), str(identity.layer)),
@@ -145,3 +146,8 @@ class ModelChoice:
                 f"{index} was made otherwise: {'; '.join(different)}; "
                 "leave the option out, or index into another directory with --index"
             )
+
+
+def _full_name(model: str | None) -> str | None:
+    """Return the name that an index has for a model: the file of ``onnx:FILE`` by its absolute path."""
+    return registry.spec_of(model).name if model is not None and model.startswith("onnx:") else model

@@ -11,7 +11,7 @@ import pytest
 
 from semret.cli import app
 from semret.index.backbones.registry import list_backbones
-from tests.support.commands import invoke
+from tests.support.commands import error_of, invoke
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +80,20 @@ def test_the_list_loads_no_network_library() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_prepare_fills_the_cache_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = invoke(app, "models", "--prepare")
+    assert first.exit_code == 0, first.output
+    assert first.stdout == "the default model's graph and the matching solvers are in the cache\n"
+    (graph,) = (tmp_path / "semret" / "graphs").iterdir()
+    before = graph.stat().st_mtime_ns
+    assert invoke(app, "models", "--prepare").exit_code == 0
+    assert graph.stat().st_mtime_ns == before
+
+
+def test_prepare_says_where_nothing_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert "cannot be written; set XDG_CACHE_HOME to a folder of yours" in error_of(invoke(app, "models", "--prepare"))

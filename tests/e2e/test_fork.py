@@ -72,7 +72,7 @@ def test_a_network_on_an_accelerator_is_refused_in_a_child(index: Path) -> None:
         "import os, sys, torch, numpy as np\n"
         "from semret.errors import BackboneError\n"
         "from semret.index.backbones.registry import create_backbone\n"
-        "net = create_backbone(device='cpu')\n"
+        "net = create_backbone(device='cpu', layer='blocks.3.1.depthwise')\n"
         "net._device = torch.device('cuda')\n"
         "batch = np.zeros((1, 3, *net.preprocessing.size), 'f4')\n"
         "if os.fork() == 0:\n"

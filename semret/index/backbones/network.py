@@ -17,7 +17,7 @@ from semret.forked import settle_torch
 from semret.index.backbones.device import check_autocast, pick_device
 from semret.index.backbones.layers import LayerMap, LayerReader, Outputs, Wiring, resolve_layer, run_layers
 from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept
-from semret.index.backbones.pooling import pool
+from semret.index.backbones.pooling import POOLINGS, pool
 from semret.index.backbones.preprocess import prepare_image
 from semret.index.backbones.spec import (
     Backbone,
@@ -78,6 +78,7 @@ class TorchBackbone(Backbone):
         self._wiring = wiring
         self._process = os.getpid()
         self._device = pick_device(options.device)
+        self._pooling = options.pooled or spec.pooled
         self._autocast = check_autocast(options.autocast, self._device)
         wanted = spec.layer if options.layer is None else options.layer
         self._layer, self._path = resolve_layer(wanted, wiring.layers, network, spec.name)
@@ -91,7 +92,7 @@ class TorchBackbone(Backbone):
             weights_sha256=weights_sha256,
             preprocessing=preprocessing,
             layer=self._layer,
-            pooled=spec.pooled,
+            pooled=self._pooling,
             prefix_tokens=int(outline[0].prefix.shape[1]),
             grid=outline[0].grid,
             channels=int(outline[0].tokens.shape[2]),
@@ -223,7 +224,7 @@ class TorchBackbone(Backbone):
         BackboneError
             If the network has no text tower, or the pooled embedding is not in its space.
         """
-        if self._wiring.text is None or self.spec.pooled != "model":
+        if self._wiring.text is None or self._pooling != "model":
             return super().embed_text(sentences)
         self._settle()
         with torch.inference_mode(), self._precision():
@@ -243,7 +244,8 @@ class TorchBackbone(Backbone):
             maps, outputs = self._reader.run(self._to_device(batch))
         layer = maps[self._layer]
         tokens = _to_numpy(layer.tokens)
-        pooled = pool(tokens) if self.spec.pooled == "mean" else _to_numpy(self._pooled(layer, outputs))
+        averaged = self._pooling in POOLINGS
+        pooled = pool(tokens, self._pooling) if averaged else _to_numpy(self._pooled(layer, outputs))
         logits = None if outputs.logits is None else _to_numpy(outputs.logits)
         for array in (tokens, pooled):
             if not np.isfinite(array.sum(dtype=np.float64)):
@@ -257,9 +259,9 @@ class TorchBackbone(Backbone):
         return images.contiguous(memory_format=torch.channels_last)
 
     def _pooled(self, layer: LayerMap, outputs: Outputs) -> Tensor:
-        if self.spec.pooled == "mean":
+        if self._pooling in POOLINGS:
             return layer.tokens.mean(dim=1)
-        if self.spec.pooled == "class":
+        if self._pooling == "class":
             if not layer.prefix.shape[1]:
                 raise BackboneError(f"layer {self._layer} of {self.spec.name} has no class token to pool by")
             return layer.prefix[:, 0]

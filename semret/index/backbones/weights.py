@@ -177,14 +177,14 @@ def assign(network: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     network.load_state_dict(dict(state))
 
 
-def check(shapes: Mapping[str, Sequence[int]], state: Mapping[str, Tensor], what: str) -> None:
+def check(shapes: Mapping[str, Sequence[int]], state: Mapping[str, Any], what: str) -> None:
     """Raise BackboneError unless `state` holds exactly the tensors of these names and shapes.
 
     Parameters
     ----------
     shapes : mapping of str to sequence of int
         What is expected.
-    state : mapping of str to Tensor
+    state : mapping of str to Tensor or ndarray
         What came.
     what : str
         Names the weights in the message.

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from semret.errors import UnknownNameError
-from semret.index.backbones import efficientnet_lite0 as embedded
-from semret.index.backbones import hf, openclip
+from semret.index.backbones import hf, lite0_torch, openclip
 from semret.index.backbones.hub import OPEN_CLIP_HUB
 from semret.index.backbones.layers import Wiring
-from semret.index.backbones.litenet import LiteNet
 from semret.index.backbones.preprocess import with_size
 from semret.index.backbones.registry import DEFAULT_BACKBONE, list_backbones, spec_of
 from semret.index.backbones.spec import BackboneSpec
@@ -34,8 +32,7 @@ def on_meta(spec: BackboneSpec) -> tuple[torch.nn.Module, Wiring]:
         return network, openclip.wire(network, architecture)
     with torch.device("meta"):
         if spec.family == "embedded":
-            network = LiteNet()
-            return network, embedded.wire(network)
+            return lite0_torch.LiteNet(), lite0_torch.wire()
         config = hf.registered_config(spec)
         network = hf.trim(hf.model_class(spec, config)(config))
         return network, hf.wire(network, config)

@@ -1,8 +1,9 @@
-"""The default backbone with its real weights."""
+"""The default backbone with its real weights, on ONNX Runtime and on torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,18 +11,73 @@ import torch
 from PIL import Image
 
 from semret.errors import ArgumentError, BackboneError, ShapeError
-from semret.index.backbones.efficientnet_lite0 import fill, package_units, packaged_weights, timm_units
-from semret.index.backbones.litenet import LiteNet
+from semret.index.backbones import lite0_torch
+from semret.index.backbones.efficientnet_lite0 import packaged_weights, read_weights
+from semret.index.backbones.lite0_layout import CLIPPED, LAYERS, fold, package_units, timm_units
 from semret.index.backbones.network import TorchBackbone
-from semret.index.backbones.registry import create_backbone
+from semret.index.backbones.onnx_network import OnnxBackbone
+from semret.index.backbones.pickled_tensors import read_legacy
+from semret.index.backbones.registry import create_backbone, spec_of
+from semret.index.backbones.spec import LoadOptions
 from semret.index.backbones.weights import digest, read_state
 
 
 @pytest.fixture(scope="module")
-def backbone() -> TorchBackbone:
+def backbone() -> OnnxBackbone:
+    """The network as it runs on a processor: on ONNX Runtime."""
     loaded = create_backbone("efficientnet-lite0", size=(96, 128), layer="last", device="cpu")
-    assert isinstance(loaded, TorchBackbone)
+    assert isinstance(loaded, OnnxBackbone)
     return loaded
+
+
+def on_torch(**options: Any) -> TorchBackbone:
+    """Return the same network on torch, as it runs on a GPU."""
+    file, spec = packaged_weights(), spec_of("efficientnet-lite0")
+    return lite0_torch.load(spec, LoadOptions(device="cpu", **options), file, read_weights(file, spec.name))
+
+
+CASES = [
+    *(((95, 129), layer) for layer in LAYERS),
+    *(((64, 96), layer) for layer in LAYERS),
+    *((size, "last") for size in ((33, 64), (224, 224), (256, 448), (384, 384))),
+]
+
+
+@pytest.mark.parametrize(("size", "layer"), CASES)
+def test_onnx_runtime_and_torch_agree_at_every_size_and_layer(size: tuple[int, int], layer: str) -> None:
+    images = np.random.default_rng(2).standard_normal((2, 3, *size)).astype(np.float32)
+    graph, reference = create_backbone("efficientnet-lite0", size=size, layer=layer), on_torch(size=size, layer=layer)
+    assert isinstance(graph, OnnxBackbone)
+    assert graph.identity == reference.identity
+    found, expected = graph.embed(images), reference.embed(images)
+    assert found.grid == expected.grid == graph.identity.grid
+    assert np.abs(expected.tokens).max() > 1
+    np.testing.assert_allclose(found.tokens, expected.tokens, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(found.pooled, expected.pooled, rtol=0, atol=1e-4)
+    if layer == "last":
+        np.testing.assert_allclose(found.logits, expected.logits, rtol=0, atol=1e-4)
+
+
+def test_pooling_is_gem_where_tokens_are_never_negative_and_as_the_manifest_says() -> None:
+    found = {layer: create_backbone(size=(64, 64), layer=layer).identity.pooled for layer in LAYERS}
+    assert found == {layer: "gem" if layer in CLIPPED else "mean" for layer in LAYERS}
+    for backend in (create_backbone(size=(64, 64), pooled="mean"), on_torch(size=(64, 64), pooled="mean")):
+        features = backend.embed(np.ones((1, 3, 64, 64), np.float32))
+        assert backend.identity.pooled == "mean"
+        np.testing.assert_allclose(features.pooled[0], features.tokens[0].mean(axis=0), atol=1e-6)
+
+
+def test_the_packages_file_is_read_as_torch_reads_it() -> None:
+    own, torchs = read_legacy(packaged_weights()), read_state([packaged_weights()])
+    assert list(own) == list(torchs)
+    for name, tensor in torchs.items():
+        assert own[name].dtype == tensor.numpy().dtype
+        np.testing.assert_array_equal(own[name], tensor.numpy())
+
+
+def test_a_reduced_precision_or_any_module_runs_on_torch() -> None:
+    for options in ({"dtype": "bfloat16"}, {"layer": "blocks.3.1.depthwise"}):
+        assert isinstance(create_backbone(size=(64, 64), device="cpu", **options), TorchBackbone)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +110,7 @@ def test_every_tensor_of_the_package_is_used_once() -> None:
 
 
 def test_a_file_of_timms_layout_gives_the_same_network(
-    backbone: TorchBackbone, reference: torch.nn.Module, batch: np.ndarray, tmp_path: Path
+    backbone: OnnxBackbone, reference: torch.nn.Module, batch: np.ndarray, tmp_path: Path
 ) -> None:
     torch.save(reference.state_dict(), tmp_path / "timm.pth")
     other = create_backbone("efficientnet-lite0", weights=tmp_path / "timm.pth", size=(96, 128), device="cpu")
@@ -79,21 +135,21 @@ def test_every_stage_is_timms(reference: torch.nn.Module, size: tuple[int, int])
 
 
 def test_a_tensor_that_no_rule_knows_is_reported() -> None:
-    state = read_state([packaged_weights()])
+    state = read_legacy(packaged_weights())
     state["_blocks.3._squeeze.weight"] = state.pop("_blocks.3._bn1.weight")
     with pytest.raises(BackboneError, match=r"1 tensors are missing \(_blocks.3._bn1.weight.*_squeeze"):
-        fill(LiteNet(), state, "the network")
+        fold(state, "the network")
 
 
 def test_a_normalisation_of_another_width_is_reported() -> None:
-    state = read_state([packaged_weights()])
-    state["_bn0.bias"] = torch.zeros(1)
+    state = read_legacy(packaged_weights())
+    state["_bn0.bias"] = np.zeros(1, np.float32)
     with pytest.raises(BackboneError, match=r"_bn0.bias has shape \(1,\), expected \(32,\)"):
-        fill(LiteNet(), state, "the network")
+        fold(state, "the network")
 
 
 def test_folding_changes_nothing_but_rounding(
-    backbone: TorchBackbone, reference: torch.nn.Module, batch: np.ndarray
+    backbone: OnnxBackbone, reference: torch.nn.Module, batch: np.ndarray
 ) -> None:
     features = backbone.embed(batch)
     with torch.no_grad():
@@ -106,7 +162,7 @@ def test_folding_changes_nothing_but_rounding(
     np.testing.assert_array_equal(features.logits.argmax(1), logits.argmax(1))
 
 
-def test_shapes_grid_and_identity(backbone: TorchBackbone, batch: np.ndarray) -> None:
+def test_shapes_grid_and_identity(backbone: OnnxBackbone, batch: np.ndarray) -> None:
     features = backbone.embed(batch)
     assert features.tokens.shape == (3, 12, 1280)
     assert features.grid == (3, 4)
@@ -121,46 +177,58 @@ def test_shapes_grid_and_identity(backbone: TorchBackbone, batch: np.ndarray) ->
     assert identity.autocast is None
 
 
-def test_an_image_has_the_same_tokens_whatever_batch_it_is_in(backbone: TorchBackbone, batch: np.ndarray) -> None:
+def test_an_image_has_the_same_tokens_whatever_batch_it_is_in(backbone: OnnxBackbone, batch: np.ndarray) -> None:
     together = backbone.embed(batch).tokens
     for position, image in enumerate(batch):
         np.testing.assert_allclose(backbone.embed(image[None]).tokens[0], together[position], atol=1e-4)
 
 
-def test_streams_share_out_the_threads_and_give_them_back(backbone: TorchBackbone) -> None:
+def test_streams_share_out_the_threads_and_give_them_back(
+    backbone: OnnxBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    small = create_backbone("efficientnet-lite0", size=(96, 128))
+    large = create_backbone("efficientnet-lite0", size=(384, 384))
+    for network, batch_size, expected in (
+        (small, 1, (1, 1, 4)),
+        (small, 2, (2, 1, 2)),
+        (small, 3, (3, 1, 1)),
+        (small, 8, (4, 2, 1)),
+        (small, 400, (4, 21, 1)),
+        (large, 8, (4, 1, 1)),
+    ):
+        with network.streams(batch_size) as streams:
+            assert (streams.count, streams.pictures, network._session.threads) == expected
+        assert network._session.threads == 4
+    with pytest.raises(KeyError), small.streams(8):
+        raise KeyError
+    assert small._session.threads == 4
+
+
+def test_streams_of_torch_share_out_its_threads_and_give_them_back() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
-        large = create_backbone("efficientnet-lite0", size=(384, 384), device="cpu")
-        for network, batch_size, expected in (
-            (backbone, 1, (1, 1, 4)),
-            (backbone, 2, (2, 1, 2)),
-            (backbone, 3, (3, 1, 1)),
-            (backbone, 8, (4, 2, 1)),
-            (backbone, 400, (4, 21, 1)),
-            (large, 8, (4, 1, 1)),
-        ):
+        network = on_torch(size=(96, 128))
+        for batch_size, expected in ((1, (1, 1, 4)), (3, (3, 1, 1)), (8, (4, 2, 1))):
             with network.streams(batch_size) as streams:
                 assert (streams.count, streams.pictures, torch.get_num_threads()) == expected
             assert torch.get_num_threads() == 4
-        with pytest.raises(KeyError), backbone.streams(8):
+        with pytest.raises(KeyError), network.streams(8):
             raise KeyError
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
 
 
-def test_the_number_of_threads_does_not_change_the_tokens(backbone: TorchBackbone, batch: np.ndarray) -> None:
-    before = torch.get_num_threads()
-    try:
-        found = []
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            found.append(backbone.embed(batch).tokens)
-    finally:
-        torch.set_num_threads(before)
-    np.testing.assert_allclose(found[1], found[0], atol=1e-5)
-    np.testing.assert_allclose(found[2], found[0], atol=1e-5)
+def test_the_number_of_threads_does_not_change_the_tokens(
+    backbone: OnnxBackbone, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = backbone.embed(batch).tokens
+    for threads in ("1", "2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found = create_backbone("efficientnet-lite0", size=(96, 128)).embed(batch).tokens
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_the_default_is_the_last_map_of_a_squashed_picture() -> None:
@@ -181,7 +249,7 @@ def test_layers_by_name_index_and_module(batch: np.ndarray) -> None:
     assert layer_of("blocks.5.1.expand") == ("blocks.5.1.expand", (3, 4), 1152)
 
 
-def test_all_layers_from_input_to_output(backbone: TorchBackbone, batch: np.ndarray) -> None:
+def test_all_layers_from_input_to_output(backbone: OnnxBackbone, batch: np.ndarray) -> None:
     layers = backbone.embed_layers(batch)
     assert tuple(layers) == backbone.layers == ("stem", *(f"blocks.{stage}" for stage in range(7)), "last")
     np.testing.assert_array_equal(layers["last"], backbone.embed(batch).tokens)
@@ -194,7 +262,7 @@ def test_a_layer_that_is_none_is_refused(layer: str | int) -> None:
         create_backbone("efficientnet-lite0", size=(64, 64), layer=layer, device="cpu")
 
 
-def test_bfloat16_is_close_and_part_of_the_identity(backbone: TorchBackbone, batch: np.ndarray) -> None:
+def test_bfloat16_is_close_and_part_of_the_identity(backbone: OnnxBackbone, batch: np.ndarray) -> None:
     half = create_backbone("efficientnet-lite0", size=(96, 128), layer="last", dtype="bfloat16", device="cpu")
     assert half.identity.autocast == "bfloat16"
     exact, rounded = backbone.embed(batch).tokens, half.embed(batch).tokens
@@ -214,18 +282,18 @@ def test_options_that_do_not_exist_are_refused() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 96, 128), (3, 96, 128), (1, 3, 128, 96), (1, 1, 96, 128)])
-def test_a_batch_of_another_shape_is_refused(backbone: TorchBackbone, shape: tuple[int, ...]) -> None:
+def test_a_batch_of_another_shape_is_refused(backbone: OnnxBackbone, shape: tuple[int, ...]) -> None:
     for embed in (backbone.embed, backbone.embed_layers):
         with pytest.raises(ShapeError, match=r"expects \(N, 3, 96, 128\)"):
             embed(np.zeros(shape, np.float32))
 
 
-def test_damaged_input_is_noticed(backbone: TorchBackbone) -> None:
+def test_damaged_input_is_noticed(backbone: OnnxBackbone) -> None:
     with pytest.raises(BackboneError, match="NaN or infinity"):
         backbone.embed(np.full((1, 3, 96, 128), np.nan, np.float32))
 
 
-def test_no_text_tower(backbone: TorchBackbone) -> None:
+def test_no_text_tower(backbone: OnnxBackbone) -> None:
     with pytest.raises(BackboneError, match="no text tower"):
         backbone.embed_text(["a mug"])
 
