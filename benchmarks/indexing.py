@@ -94,7 +94,7 @@ def measure(folder: Path, model: str, rounds: int, batch_size: int) -> dict[str,
         "images": len(files),
         "rounds": rounds,
         "batch_size": batch_size,
-        "conditions": conditions("torch", "timm", "pillow", "numpy"),
+        "conditions": conditions("onnxruntime", "pillow", "numpy"),
         "bytes_per_image": index(backbone, folder, batch_size),
         "images_per_second": {name: len(files) / statistics.median(taken) for name, taken in wall.items()},
         "processor_ms_per_image": {
@@ -113,7 +113,7 @@ def sentences(found: dict[str, Any]) -> str:
         f"{rates['streams']:.0f} a second in the arrangement that indexing uses, {rates['batches']:.0f} in batches of "
         f"{found['batch_size']}, one after another. As ratios within a round: {ratios['streams']:.2f} of the one, "
         f"{ratios['batches']:.2f} of the other.\n"
-        f"<sub>`python benchmarks/indexing.py`: {found['images']} rendered pictures of 1280 x 720, medians of "
+        f"<sub>`python benchmarks/indexing.py`: {found['images']} rendered pictures of 640 x 480, medians of "
         f"{found['rounds']} alternated rounds; {as_sentence(found['conditions'])}.</sub>"
     )
 
