@@ -129,6 +129,7 @@ class VectorIndex:
         faiss.IndexFlatIP
             Its rows are those of `vectors`.
         """
+        # Small collections are searched by NumPy, which starts faster.
         import faiss
 
         if inherited("faiss"):

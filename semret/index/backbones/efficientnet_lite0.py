@@ -222,6 +222,7 @@ def shape_of(layer: str, size: tuple[int, int]) -> tuple[tuple[int, int], int, i
 
 def _graph(file: Path, name: str, depends_on: tuple[str, ...], layers: tuple[str, ...]) -> bytes:
     def make() -> bytes:
+        # The package onnx writes the graph, once per installation; running it needs the runtime alone.
         from semret.index.backbones.lite0_graph import write_graph
 
         return write_graph(read_weights(file, name), layers)

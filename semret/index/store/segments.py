@@ -124,6 +124,7 @@ def write_segment(index: Path, number: int, manifest: Manifest, parts: Sequence[
 def _write_datasets(
     stream: _Guarded, manifest: Manifest, parts: Sequence[Rows]
 ) -> tuple[dict[str, int], dict[str, int]]:
+    # Readers take rows at their offsets; only a writer waits for HDF5.
     import h5py
 
     layout = columns(manifest, sum(map(len, parts)))

@@ -125,6 +125,7 @@ class Native:
 
     def _compile(self, signature: tuple[str, ...], title: str, identity: str, folders: list[Path]) -> int:
         _announce(folders)
+        # The compiler takes seconds to import, and what was compiled before does without it.
         from semret.retrieval.native import emit
 
         made = emit.compile_kernel(self.module, self.name, signature)
