@@ -141,7 +141,13 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
 def _is_foreign(values: Any) -> bool:
     """Tell whether NumPy would misread the values: it drops masks, and refuses some tensors."""
     torch = sys.modules.get("torch")
-    return isinstance(values, np.ma.MaskedArray) or (torch is not None and isinstance(values, torch.Tensor))
+    return _is_masked(values) or (torch is not None and isinstance(values, torch.Tensor))
+
+
+def _is_masked(values: Any) -> bool:
+    # Where NumPy's masked arrays were never imported there is none, and importing them takes a while.
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(values, masked.MaskedArray)
 
 
 def _plain(values: Any, name: str) -> Any:
@@ -152,7 +158,7 @@ def _plain(values: Any, name: str) -> Any:
 
 
 def _converted(values: Any, name: str) -> NDArray[Any]:
-    if isinstance(values, np.ma.MaskedArray):
+    if _is_masked(values):
         masked = int(np.ma.getmaskarray(values).sum())
         if masked:
             raise ArgumentError(

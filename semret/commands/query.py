@@ -152,7 +152,6 @@ def query(
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
     output.check()
     with reported():
-        from semret.index.indexed_pictures import require_no_source
         from semret.retrieval.search.options import SearchOptions
 
         engine = opened.open(images or [])
@@ -166,7 +165,7 @@ def query(
         options.check(max(len(engine), 1))
         if output.html is not None:
             require_distinct(output.html, _files(images or []))
-            require_no_source(output.html, engine.collection)
+            _require_no_source(output.html, engine)
         results, failures = [], []
         for name in images or []:
             try:
@@ -213,12 +212,10 @@ def rerank(
         raise typer.BadParameter("--query is - too, but standard input can be read once", param_hint="--candidates")
     output.check()
     with reported():
-        from semret.index.indexed_pictures import require_no_source
-
         engine = opened.open([query])
         if output.html is not None:
             require_distinct(output.html, [*_files([query]), candidates])
-            require_no_source(output.html, engine.collection)
+            _require_no_source(output.html, engine)
         chosen = _choose(engine, candidates)
         result = engine.rerank(
             _picture(query),
@@ -228,6 +225,13 @@ def rerank(
             **({} if k is None else {"k": k}),
         )
         write_results([result], output, settings=f"{len(chosen)} given candidates · {matching}")
+
+
+def _require_no_source(html: Path, engine: SearchEngine) -> None:
+    # Only where a page is written: what reads archives takes a while to import.
+    from semret.index.indexed_pictures import require_no_source
+
+    require_no_source(html, engine.collection)
 
 
 def _picture(name: str) -> ImageLike:

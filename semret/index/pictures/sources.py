@@ -8,7 +8,6 @@ import sys
 from typing import BinaryIO
 
 from semret.index.pictures.files import MAX_BYTES, read_file, unreadable
-from semret.index.pictures.web import fetch
 
 STANDARD_INPUT = "-"
 """Stands for standard input; a file of this name is given as ``./-``."""
@@ -39,6 +38,9 @@ def read_source(text: str) -> bytes:
     if text == STANDARD_INPUT:
         return read_stream(sys.stdin.buffer if sys.stdin is not None else None)
     if is_address(text):
+        # Sockets and TLS take a while to import, and most pictures are files.
+        from semret.index.pictures.web import fetch
+
         return fetch(text)
     return read_file(text).data
 
