@@ -4,11 +4,13 @@ import builtins
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import semret
 
-HEAVY = "torch", "faiss", "numba", "h5py", "transformers", "timm", "matplotlib"
+HEAVY = "torch", "faiss", "numba", "h5py", "transformers", "timm", "open_clip", "ortools", "matplotlib"
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -27,6 +29,19 @@ def test_help_loads_nothing_heavy():
         "assert r.exit_code == 0 and 'query' in r.stdout, r.output"
     )
     assert loaded_after(statement) == set()
+
+
+def test_indexing_and_a_new_picture_load_neither_torch_nor_a_model_library(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for place in ("photos/a.png", "photos/b.png", "new.png"):
+        Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(tmp_path / place)
+    statement = (
+        f"import os; os.chdir({str(tmp_path)!r}); from typer.testing import CliRunner; from semret.cli import app;"
+        "index = CliRunner().invoke(app, ['index', 'photos']); query = CliRunner().invoke(app, ['query', 'new.png']);"
+        "assert index.exit_code == 0 and 'a.png' in query.stdout, index.output + query.output"
+    )
+    assert loaded_after(statement) & {"torch", "timm", "transformers", "open_clip", "ortools", "matplotlib"} == set()
 
 
 def test_the_check_above_can_fail():
