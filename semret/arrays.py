@@ -169,7 +169,7 @@ def _converted(values: Any, name: str) -> NDArray[Any]:
         tensor = values.detach().cpu()
         tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor.resolve_conj().resolve_neg()
         return np.asarray(tensor.numpy())
-    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise ShapeError(
             f"{name} is a tensor of {values.dtype} and layout {values.layout}, expected a dense one of numbers"
         ) from error

@@ -205,6 +205,23 @@ def _refuse(names: Iterable[str]) -> None:
             raise UnfitFileError(errno.EPERM, what, name)
 
 
+def is_ours(status: os.stat_result) -> bool:
+    """Tell whether only the user, the administrator and their group can have written a file or folder.
+
+    Parameters
+    ----------
+    status : os.stat_result
+
+    Returns
+    -------
+    bool
+        True where the system knows no users.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
+
+
 def _check(found: os.stat_result, path: PathLike, most: int | None) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = _KINDS.get(stat.S_IFMT(found.st_mode), "no file")

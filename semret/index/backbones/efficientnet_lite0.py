@@ -18,7 +18,7 @@ from semret.errors import WeightsNotFoundError
 from semret.index.backbones.graph_cache import cached_graph, is_cached
 from semret.index.backbones.layer_names import pick_layer
 from semret.index.backbones.libraries import load_adapter
-from semret.index.backbones.lite0_layout import CLIPPED, HEAD, LAYERS, STAGES, STEM, fold
+from semret.index.backbones.lite0_layout import HEAD, LAYERS, STAGES, STEM, fold, pooling_of
 from semret.index.backbones.onnx_network import GraphWiring, Identified, OnnxBackbone
 from semret.index.backbones.onnx_session import GraphSession
 from semret.index.backbones.pickled_tensors import is_legacy, read_legacy
@@ -151,7 +151,7 @@ class _EfficientNet(OnnxBackbone):
                 channels_last=True, tokens=f"tokens:{layer}", logits="logits" if layer == "last" else None
             ),
             preprocessing=preprocessing,
-            pooling=pooling_of(layer, spec, options),
+            pooling=options.pooled or pooling_of(layer, spec.pooled),
             identified=Identified(
                 layer=layer, weights_sha256=self._sha256, checkpoint=spec.checkpoint, revision=spec.revision
             ),
@@ -177,24 +177,6 @@ class _EfficientNet(OnnxBackbone):
 
     def _graph_of(self, layers: tuple[str, ...], name: str) -> bytes:
         return _graph(self._file, name, _depends_on(self._sha256, layers), layers)
-
-
-def pooling_of(layer: str, spec: BackboneSpec, options: LoadOptions) -> str:
-    """Return how tokens of a layer are pooled: as asked for; else GeM where they are never negative, else their mean.
-
-    Parameters
-    ----------
-    layer : str
-    spec : BackboneSpec
-    options : LoadOptions
-
-    Returns
-    -------
-    str
-    """
-    if options.pooled is not None:
-        return options.pooled
-    return spec.pooled if layer in CLIPPED else "mean"
 
 
 def shape_of(layer: str, size: tuple[int, int]) -> tuple[tuple[int, int], int, int]:

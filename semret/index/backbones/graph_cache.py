@@ -10,14 +10,13 @@ import contextlib
 import hashlib
 import logging
 import os
-import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from platformdirs import user_cache_path
 
-from semret.foreign import read_regular
+from semret.foreign import is_ours, read_regular
 
 logger = logging.getLogger(__name__)
 
@@ -57,9 +56,8 @@ def cached_graph(title: str, depends_on: tuple[str, ...], make: Callable[[], byt
     -------
     bytes
     """
-    key = hashlib.sha256("\n".join((title, *depends_on)).encode()).hexdigest()
     try:
-        file = graph_folder() / f"{title}-{key[:24]}.onnx"
+        file = _file_of(title, depends_on)
     except (RuntimeError, OSError):  # no home
         return make()
     found = _read(file)
@@ -89,16 +87,20 @@ def is_cached(title: str, depends_on: tuple[str, ...]) -> bool:
     -------
     bool
     """
-    key = hashlib.sha256("\n".join((title, *depends_on)).encode()).hexdigest()
     try:
-        return _read(graph_folder() / f"{title}-{key[:24]}.onnx") is not None
+        return _read(_file_of(title, depends_on)) is not None
     except (RuntimeError, OSError):
         return False
 
 
+def _file_of(title: str, depends_on: tuple[str, ...]) -> Path:
+    key = hashlib.sha256("\n".join((title, *depends_on)).encode()).hexdigest()
+    return graph_folder() / f"{title}-{key[:24]}.onnx"
+
+
 def _read(file: Path) -> bytes | None:
     try:
-        if not (_is_ours(file.parent.lstat()) and _is_ours(file.lstat())):
+        if not (is_ours(file.parent.lstat()) and is_ours(file.lstat())):
             return None
         content = read_regular(file, most=_LARGEST, follow=False)
     except OSError:
@@ -111,7 +113,7 @@ def _write(file: Path, graph: bytes) -> bool:
     """Keep a graph; return whether it could be kept. Processes that do so at once leave one whole file."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_ours(file.parent.lstat()):
+        if not is_ours(file.parent.lstat()):
             return False
         descriptor, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
         try:
@@ -127,10 +129,3 @@ def _write(file: Path, graph: bytes) -> bool:
     except OSError:
         return False
     return True
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    """Return whether nobody but the user and the administrator can have written this."""
-    if not hasattr(os, "geteuid"):
-        return True
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH

@@ -90,6 +90,24 @@ STEM_CONVOLUTION = Convolution("stem", 3, STEM, 3, 2)
 HEAD_CONVOLUTION = Convolution("head", STAGES[-1].channels, HEAD)
 
 
+def pooling_of(layer: str | None, pooled: str) -> str:
+    """Return how tokens of a layer are pooled.
+
+    Parameters
+    ----------
+    layer : str or None
+        None for the output of a module that is none of `LAYERS`.
+    pooled : str
+        The way for tokens that are never negative.
+
+    Returns
+    -------
+    str
+        `pooled` where they are, ``mean`` elsewhere.
+    """
+    return pooled if layer in CLIPPED else "mean"
+
+
 def stages() -> list[list[Block]]:
     """Return the seven stages of the network, each a list of blocks.
 

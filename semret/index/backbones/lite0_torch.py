@@ -20,13 +20,13 @@ from semret.index.backbones.layer_names import pick_layer
 from semret.index.backbones.layers import Outputs, Wiring
 from semret.index.backbones.lite0_layout import (
     CLASSES,
-    CLIPPED,
     HEAD,
     HEAD_CONVOLUTION,
     LAYERS,
     STEM_CONVOLUTION,
     Block,
     Convolution,
+    pooling_of,
     stages,
 )
 from semret.index.backbones.network import TorchBackbone
@@ -61,7 +61,7 @@ def load(spec: BackboneSpec, options: LoadOptions, file: Path, weights: Mapping[
     if spec.preprocessing is None:
         raise ValueError(f"{spec.name} must pin its preprocessing")
     layer = pick_layer(spec.layer if options.layer is None else options.layer, LAYERS)
-    pooling = options.pooled or (spec.pooled if layer in CLIPPED else "mean")
+    pooling = options.pooled or pooling_of(layer, spec.pooled)
     return TorchBackbone(
         spec=spec,
         network=make_network(weights),

@@ -13,9 +13,12 @@ import numpy as np
 
 from semret.arrays import Float32Array
 from semret.errors import BackboneError
-from semret.index.backbones.spec import Features
+from semret.index.backbones.spec import Features, Streams
 
 logger = logging.getLogger(__name__)
+
+_PIXELS = 2**18
+"""Pixels in one pass on a processor, if they are of several pictures: five of 224x224, one from 362x362 on."""
 
 _COMPLAINTS = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
@@ -66,6 +69,26 @@ def embed_what_fits(embed: Callable[[Float32Array], Features], batch: Float32Arr
     half = len(batch) // 2
     logger.warning("out of memory at %d images per batch, trying %d", len(batch), half)
     return _join([embed_what_fits(embed, part, backbone) for part in (batch[:half], batch[half:])])
+
+
+def share_out(threads: int, batch_size: int, size: tuple[int, int]) -> Streams:
+    """Share a batch out over the threads of a processor, each with a network pass of its own.
+
+    Parameters
+    ----------
+    threads : int
+        At least 1.
+    batch_size : int
+        Pictures that may be in the network at one time, in all streams together.
+    size : (int, int)
+        Height and width of the network's input.
+
+    Returns
+    -------
+    Streams
+    """
+    count = min(threads, batch_size)
+    return Streams(count, max(1, min(batch_size // count, _PIXELS // (size[0] * size[1]))))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

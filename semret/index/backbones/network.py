@@ -16,7 +16,7 @@ from semret.errors import BackboneError, ShapeError
 from semret.forked import settle_torch
 from semret.index.backbones.device import check_autocast, pick_device
 from semret.index.backbones.layers import LayerMap, LayerReader, Outputs, Wiring, resolve_layer, run_layers
-from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept
+from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept, share_out
 from semret.index.backbones.pooling import POOLINGS, pool
 from semret.index.backbones.preprocess import prepare_image
 from semret.index.backbones.spec import (
@@ -32,10 +32,6 @@ from semret.index.backbones.tracing import outline
 
 if TYPE_CHECKING:
     from PIL import Image
-
-
-_PIXELS = 2**18
-"""Pixels in one pass on a processor, if they are of several pictures: five of 224x224, one from 362x362 on."""
 
 
 class TorchBackbone(Backbone):
@@ -132,13 +128,12 @@ class TorchBackbone(Backbone):
         if self._device.type != "cpu":
             yield Streams(1, batch_size)
             return
-        pixels = self.preprocessing.size[0] * self.preprocessing.size[1]
         threads = torch.get_num_threads()
-        count = min(threads, batch_size)
-        torch.set_num_threads(threads // count)
+        shared = share_out(threads, batch_size, self.preprocessing.size)
+        torch.set_num_threads(threads // shared.count)
         try:
             with freed_memory_is_kept():
-                yield Streams(count, max(1, min(batch_size // count, _PIXELS // pixels)))
+                yield shared
         finally:
             torch.set_num_threads(threads)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array
 from semret.errors import BackboneError, ShapeError
-from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept
+from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept, share_out
 from semret.index.backbones.pooling import pool
 from semret.index.backbones.preprocess import prepare_image
 from semret.index.backbones.spec import Backbone, BackboneSpec, Features, Identity, Preprocessing, Streams
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from semret.index.backbones.onnx_session import GraphSession
-
-_PIXELS = 2**18
-"""Pixels in one pass on a processor, if they are of several pictures."""
 
 Layout = Literal["map_last", "map_first", "sequence"]
 """How an output holds tokens: (N, H, W, C), (N, C, H, W) or (N, prefix + S, C)."""
@@ -147,13 +144,12 @@ class OnnxBackbone(Backbone):
         ------
         Streams
         """
-        pixels = self.preprocessing.size[0] * self.preprocessing.size[1]
         threads = self._session.threads
-        count = min(threads, batch_size)
-        self._session.threads = max(1, threads // count)
+        shared = share_out(threads, batch_size, self.preprocessing.size)
+        self._session.threads = threads // shared.count
         try:
             with freed_memory_is_kept():
-                yield Streams(count, max(1, min(batch_size // count, _PIXELS // pixels)))
+                yield shared
         finally:
             self._session.threads = threads
 

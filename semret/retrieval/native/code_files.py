@@ -18,6 +18,8 @@ from pathlib import Path
 
 import platformdirs
 
+from semret.foreign import is_ours
+
 _MAGIC = b"semret machine code 1\n"
 _RETRIEVAL = Path(__file__).parent.parent
 _SOURCES = (
@@ -126,7 +128,7 @@ def can_keep(folder: Path) -> bool:
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return _is_ours(folder.stat()) and os.access(folder, os.W_OK | os.X_OK)
+        return is_ours(folder.stat()) and os.access(folder, os.W_OK | os.X_OK)
     except OSError:
         return False
 
@@ -148,7 +150,7 @@ def read(folder: Path, title: str, identity: str) -> Code | None:
     file = folder / _file_name(title, identity)
     try:
         with file.open("rb") as stream:
-            if not (_is_ours(folder.stat()) and _is_ours(os.fstat(stream.fileno()))):
+            if not (is_ours(folder.stat()) and is_ours(os.fstat(stream.fileno()))):
                 return None
             content = stream.read()
     except OSError:
@@ -200,10 +202,3 @@ def write(folder: Path, title: str, identity: str, code: Code) -> bool:
 
 def _file_name(title: str, identity: str) -> str:
     return f"{title}.{identity[:24]}.o"
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    """Tell whether only the user, the administrator and their group can have written a file."""
-    if not hasattr(os, "geteuid"):
-        return True
-    return status.st_uid in (0, os.geteuid()) and not status.st_mode & stat.S_IWOTH
