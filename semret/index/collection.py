@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError, IndexCorruptError
 from semret.index.features import Features, StoredTokens
+from semret.index.store.agreement import agreed_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
 from semret.index.store.layout import Segment
 from semret.index.store.lock import ReaderLock
-from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
-from semret.index.store.members import REPAIR, damaged
+from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
+from semret.index.store.members import damaged
 from semret.index.store.root import Root
 from semret.index.store.shortlist_file import SHORTLIST_NAME, fingerprint, read_shortlist
 from semret.index.vectors import Shortlist, VectorIndex, normalise, products
@@ -79,8 +80,7 @@ class Collection:
 
     def _load(self, catalog: Catalog) -> None:
         self.generation = catalog.generation
-        if parse_manifest(catalog.meta("manifest").encode(), self.path / MANIFEST_NAME) != self.manifest:
-            raise IndexCorruptError(f"{self.path / MANIFEST_NAME} belongs to another index; {REPAIR}")
+        self.manifest = agreed_manifest(self.path, self.manifest, catalog)
         self.root = Root.read(self.path, catalog.meta("root"))
         self._relative = catalog.meta("style") == "relative"
         self.segments: dict[int, Segment] = catalog.segments()

@@ -10,11 +10,12 @@ from pathlib import Path
 from semret.errors import IndexCorruptError, IndexNotFoundError
 from semret.index.collection import open_collection
 from semret.index.store import durable
+from semret.index.store.agreement import FORMER_NAME, agreed_manifest, replace_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.store.layout import FOLDER, Rows, Segment, segment_numbers, segment_path
 from semret.index.store.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared
-from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
+from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from semret.index.store.members import REPAIR, require_folder
 from semret.index.store.root import Root
 from semret.index.store.segments import write_segment
@@ -80,10 +81,11 @@ class IndexWriter:
         return (self.index / MANIFEST_NAME).is_file()
 
     def _open(self, stack: contextlib.ExitStack) -> None:
-        self.manifest = read_manifest(self.index)
+        found = read_manifest(self.index)
         self.catalog = stack.enter_context(Catalog(self.index, writable=True))
-        if parse_manifest(self.catalog.meta("manifest").encode(), self.index / MANIFEST_NAME) != self.manifest:
-            raise IndexCorruptError(f"{self.index / MANIFEST_NAME} belongs to another index; {REPAIR}")
+        self.manifest = agreed_manifest(self.index, found, self.catalog)
+        if self.manifest != found:
+            replace_manifest(self.index, self.manifest)
         self.root = Root.read(self.index, self.catalog.meta("root"))
         self.clean()
 
@@ -170,14 +172,15 @@ class IndexWriter:
         Where readers cannot be seen, files are deleted a day after they were retired.
         """
         retired = self.catalog.select("SELECT number, retired FROM segments WHERE retired IS NOT NULL")
-        if not retired:
+        if not retired and not (self.index / FORMER_NAME).exists():
             return
-        with NoReaders(self.index / MANIFEST_NAME) as alone:
+        with NoReaders(self.index / MANIFEST_NAME, self.index / FORMER_NAME) as alone:
             if not locks_are_shared():
                 retired = [(number, since) for number, since in retired if time.time() - since > _GRACE]
             elif not alone:
                 return
             gone = [(number,) for number, _ in retired if durable.discard(segment_path(self.index, number))]
+            durable.discard(self.index / FORMER_NAME)
         if gone:
             with self.catalog.transaction():
                 self.catalog.change_many("DELETE FROM segments WHERE number = ?", gone)

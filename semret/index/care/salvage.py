@@ -190,7 +190,7 @@ def _write_catalog(
         "style": remains.style,
         "manifest": manifest.as_bytes().decode(),
     }
-    with Catalog.create(workshop, meta) as catalog, catalog.transaction():
+    with Catalog.create(workshop, meta, manifest.format_version) as catalog, catalog.transaction():
         for segment, _, _ in segments:
             catalog.add_segment(segment)
         rows = []

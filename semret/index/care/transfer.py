@@ -21,6 +21,7 @@ from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.indexed_pictures import require_no_source
 from semret.index.store import durable
+from semret.index.store.agreement import agreed_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_digest import DIGEST_BYTES, digest_line
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
@@ -91,17 +92,15 @@ def _check_target(path: Path) -> None:
 
 
 def _write_archive(index: Path, out: BinaryIO, progress: Progress | None) -> None:
-    manifest = read_manifest(index).as_bytes()
-    add_member(out, MANIFEST_NAME, len(manifest), iter([manifest]))
     with Catalog(index) as catalog, catalog.reading():
+        manifest = agreed_manifest(index, read_manifest(index), catalog)
+        add_member(out, MANIFEST_NAME, len(manifest.as_bytes()), iter([manifest.as_bytes()]))
         segments, generation, digest = catalog.segments(), catalog.generation, hashlib.sha256()
         add_member(out, CATALOG_NAME, catalog.size, _hashed(catalog.chunks(), digest))
     line = digest_line(generation, digest.hexdigest())
     add_member(out, DIGEST_NAME, len(line), iter([line]))
     for done, (number, segment) in enumerate(sorted(segments.items()), start=1):
-        add_member(
-            out, segment_name(number), segment.bytes, SegmentReader(index, segment, read_manifest(index)).chunks()
-        )
+        add_member(out, segment_name(number), segment.bytes, SegmentReader(index, segment, manifest).chunks())
         if progress is not None:
             progress(done, len(segments))
     end_archive(out)

@@ -58,6 +58,7 @@ class Content:
     """What is read of a catalog for a check. It is read at once, so that no lock is held during the check."""
 
     manifest: str
+    former: str | None
     root: Root
     segments: dict[int, Segment]
     contents: list[tuple[bytes, int, int]]
@@ -180,10 +181,11 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
     """
     path = str(index / CATALOG_NAME)
     try:
-        with Catalog(index) as catalog, catalog.reading():
+        with Catalog(index, thoroughly=True) as catalog, catalog.reading():
             problems = catalog.problems()
             content = Content(
                 manifest=catalog.meta("manifest"),
+                former=catalog.former,
                 root=Root.read(index, catalog.meta("root")),
                 segments=catalog.segments(),
                 contents=catalog.select("SELECT sha256, segment, row FROM contents ORDER BY segment, row"),
@@ -238,7 +240,7 @@ def _check_manifest(index: Path, content: Content | None, defects: list[Defect])
     except IndexCorruptError as error:
         defects.append(Defect("catalog", str(index / CATALOG_NAME), f"its manifest: {finding(error)}", REPAIR))
         return found
-    if found is not None and found != recorded:
+    if found is not None and found != recorded and found.digest != content.former:
         defects.append(Defect("manifest", str(path), "it is not the manifest in the catalog", REPAIR))
     return recorded
 

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import re
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,13 @@ from semret.index.store.members import REPAIR, damaged
 from semret.index.store.schema import SCHEMA, has_schema
 from semret.index.store.sqlite_file import SqliteFile
 
+DIGESTED_BYTES = 2**22
+"""A catalog up to this length has its digest made at every commit, and is checked as a whole whenever it is opened.
+
+A longer one has its digest made when a writer leaves, and is checked as a whole by writers and `verify`: what a reader
+takes from it is checked as it is taken.
+"""
+
 _APPLICATION = 0x53454D52
 _META = "(?, CAST(? AS TEXT))"
 
@@ -39,6 +47,8 @@ class Catalog(SqliteFile):
         Index directory.
     writable : bool
         Whether `transaction` will be used; the caller then holds the writer's lock.
+    thoroughly : bool
+        Whether a long catalog, too, is checked as a whole; writers always do that.
 
     Attributes
     ----------
@@ -53,22 +63,28 @@ class Catalog(SqliteFile):
         If it is to be written and may not be.
     """
 
-    def __init__(self, index: Path, *, writable: bool = False) -> None:
+    _writable = False
+
+    def __init__(self, index: Path, *, writable: bool = False, thoroughly: bool = False) -> None:
         super().__init__(index / CATALOG_NAME, writable=writable)
         self._digest_path = index / DIGEST_NAME
         try:
             with self.reading():
                 self._check_schema()
-                self._check_digest(thoroughly=writable)
-                self._check_entries()
+                self._check_digest(thoroughly=writable or thoroughly)
+                if writable or thoroughly or self._is_short:
+                    self._check_entries()
+                for key in ("root", "style", "manifest"):
+                    self.meta(key)
             if writable and not self._has_digest():
                 self.write_digest()
         except BaseException:
             self.close()
             raise
+        self._writable = writable
 
     @classmethod
-    def create(cls, index: Path, meta: dict[str, str]) -> Catalog:
+    def create(cls, index: Path, meta: dict[str, str], version: int = FORMAT_VERSION) -> Catalog:
         """Make an empty catalog in a directory that holds no index yet, and open it for writing.
 
         Parameters
@@ -77,6 +93,8 @@ class Catalog(SqliteFile):
             Index directory, which exists.
         meta : dict of str to str
             ``root``, ``style`` and ``manifest``; see `meta`.
+        version : int
+            The format of the index.
 
         Returns
         -------
@@ -99,8 +117,9 @@ class Catalog(SqliteFile):
                 for statement in SCHEMA.values():
                     db.execute(statement)
                 db.execute(f"PRAGMA application_id={_APPLICATION}")
-                db.execute(f"PRAGMA user_version={FORMAT_VERSION}")
-                values = [(key, text_bytes(value)) for key, value in {"generation": "0", **meta}.items()]
+                db.execute(f"PRAGMA user_version={version}")
+                first = {"generation": "0"} | ({"state": secrets.token_hex(16)} if version > 1 else {})
+                values = [(key, text_bytes(value)) for key, value in {**first, **meta}.items()]
                 db.executemany(f"INSERT INTO meta VALUES {_META}", values)
                 db.execute("COMMIT")
         durable.checkpoint("catalog:created")
@@ -128,6 +147,7 @@ class Catalog(SqliteFile):
                 self._db.execute(
                     "UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'generation'"
                 )
+                self._db.execute("UPDATE meta SET value = ? WHERE key = 'state'", (secrets.token_hex(16),))
                 durable.checkpoint("catalog:changed")
                 self._db.execute("COMMIT")
             except BaseException:
@@ -135,7 +155,17 @@ class Catalog(SqliteFile):
                     self._db.execute("ROLLBACK")
                 raise
         durable.checkpoint("catalog:committed")
-        self.write_digest()
+        if self._is_short:
+            self.write_digest()
+
+    def close(self) -> None:
+        """Close the file; a writer of a long catalog puts its digest beside it first."""
+        writable, self._writable = self._writable, False
+        try:
+            if writable and not self._has_digest():
+                self.write_digest()
+        finally:
+            super().close()
 
     @property
     def generation(self) -> int:
@@ -173,7 +203,7 @@ class Catalog(SqliteFile):
         Parameters
         ----------
         key : str
-            As for `meta`.
+            As for `meta`, or ``former``.
         value : str
             May hold undecodable bytes as surrogate escapes.
         """
@@ -251,6 +281,26 @@ class Catalog(SqliteFile):
         """
         durable.write_file(self._digest_path, digest_line(self.generation, self._digest()), "digest")
 
+    @property
+    def _is_short(self) -> bool:
+        return self.size <= DIGESTED_BYTES
+
+    @property
+    def former(self) -> str | None:
+        """SHA-256 of the manifest before the last conversion, in hexadecimal; None if there was none."""
+        found = self.select("SELECT value FROM meta WHERE key = 'former'")
+        return str(found[0][0]) if found else None
+
+    @property
+    def state(self) -> str | None:
+        """What no other state of any index has: 32 hexadecimal digits, drawn at each commit; None in format 1."""
+        found = self.select("SELECT value FROM meta WHERE key = 'state'")
+        if not found:
+            return None
+        if not re.fullmatch(r"[0-9a-f]{32}", str(found[0][0])):
+            raise damaged(self.path, "its state is not 32 hexadecimal digits")
+        return str(found[0][0])
+
     def _digest(self) -> str:
         digest = hashlib.sha256()
         # Through the file that is open already: to open and close it again would drop SQLite's locks.
@@ -273,14 +323,14 @@ class Catalog(SqliteFile):
         if found is not None and found[0] > generation:
             raise IndexCorruptError(f"{self.path} is damaged, or older than {DIGEST_NAME} beside it; {REPAIR}")
         if found is not None and found[0] == generation:
-            if found[1] != self._digest():
+            if (thoroughly or self._is_short) and found[1] != self._digest():
                 raise damaged(self.path, "it does not have its checksum")
         elif thoroughly and (problems := self.problems()):
             raise damaged(self.path, problems[0])
 
     def _check_schema(self) -> None:
         version = self.select("PRAGMA user_version")[0][0]
-        if version != FORMAT_VERSION or not has_schema(self._db):
+        if not 1 <= version <= FORMAT_VERSION or not has_schema(self._db):
             raise damaged(self.path, "its tables are not those of semret")
 
     def _check_entries(self) -> None:
@@ -291,5 +341,3 @@ class Catalog(SqliteFile):
         twice = self.select("SELECT count(*) - count(DISTINCT name) FROM sqlite_sequence")[0][0]
         if twice:
             raise damaged(self.path, "its numbers are not valid")
-        for key in ("root", "style", "manifest"):
-            self.meta(key)

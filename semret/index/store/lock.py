@@ -139,8 +139,9 @@ class WriterLock:
 class ReaderLock:
     """A lock that keeps the segments of an index from being deleted while it is held.
 
-    It is a shared lock on the manifest, which is never rewritten. Where it cannot be had (Windows, some network file
-    systems) readers go without: segments out of use are then kept for a day.
+    It is a shared lock on the manifest, which only a conversion replaces: the replaced one then keeps a name of its own
+    for as long as it is locked. Where locks cannot be had (Windows, some network file systems) readers go without:
+    segments out of use are then kept for a day.
 
     Parameters
     ----------
@@ -156,10 +157,15 @@ class ReaderLock:
 
     def __init__(self, manifest: Path) -> None:
         self._stream: io.FileIO | None = None
-        stream = open_member(manifest)
-        if _try_lock(stream.fileno(), exclusive=False, wait=True):
-            self._stream = stream
-        else:
+        for _ in range(_ATTEMPTS):
+            stream = open_member(manifest)
+            if not _try_lock(stream.fileno(), exclusive=False, wait=True):
+                stream.close()
+                return
+            if os.fstat(stream.fileno()).st_nlink:
+                self._stream = stream
+                return
+            # Replaced since it was opened, and by now without a name: to hold it would keep nobody out.
             stream.close()
 
     def release(self) -> None:
@@ -176,27 +182,36 @@ class NoReaders:
 
     Parameters
     ----------
-    manifest : Path
+    *manifests : Path
+        All that readers may hold; all but the first may be missing.
     """
 
-    def __init__(self, manifest: Path) -> None:
-        self._manifest = manifest
-        self._stream: io.FileIO | None = None
+    def __init__(self, *manifests: Path) -> None:
+        self._manifests = manifests
+        self._streams: list[io.FileIO] = []
 
     def __enter__(self) -> bool:
-        stream = open_member(self._manifest)
-        if _try_lock(stream.fileno(), exclusive=True):
-            self._stream = stream
-        else:
-            stream.close()
-        return self._stream is not None
+        for number, manifest in enumerate(self._manifests):
+            try:
+                stream = open_member(manifest)
+            except FileNotFoundError:
+                if not number:
+                    raise
+                continue
+            self._streams.append(stream)
+            if not _try_lock(stream.fileno(), exclusive=True):
+                self._release()
+                return False
+        return True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        self._release()
+
+    def _release(self) -> None:
+        while self._streams:
+            self._streams.pop().close()
 
 
 def locks_are_shared() -> bool:

@@ -5,6 +5,7 @@ The manifest is written once, when the index is made, and never changes: it may 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, fields
@@ -18,12 +19,16 @@ from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptErr
 from semret.index.backbones.spec import Identity, Preprocessing
 from semret.index.store.members import REPAIR, damaged, read_member
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Of the indexes that this version makes; those of format 1 it reads and continues as they are."""
+
 MANIFEST_NAME = "manifest.json"
 DTYPES = ("float16", "float32")
 """How tokens may be stored."""
 
 MANIFEST_BYTES = 2**20
+
+_SINCE_FORMAT_2 = {"codec"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,8 @@ class Manifest:
     ----------
     format_version : int
         Of the files on disk; `FORMAT_VERSION` for an index made by this version of semret.
+    codec : str
+        Name of the codec that tokens are to be stored with; ``none`` stores them as they are. Since format 2.
     identity : Identity
         The backbone, its weights, preprocessing and geometry.
     dtype : {"float16", "float32"}
@@ -47,6 +54,7 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     identity: Identity
     dtype: str = "float16"
+    codec: str = "none"
     created: str
     semret: str = __version__
 
@@ -74,7 +82,13 @@ class Manifest:
         bytes
             JSON in ASCII.
         """
-        return (json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
+        document = {name: value for name, value in asdict(self).items() if name in _fields(self.format_version)}
+        return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("ascii")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the manifest as it is written, in hexadecimal."""
+        return hashlib.sha256(self.as_bytes()).hexdigest()
 
 
 def read_manifest(index: Path) -> Manifest:
@@ -147,12 +161,17 @@ def _refuse_other_formats(document: Any, path: Path) -> None:
             f"{path.parent} has index format {found}, this semret {__version__} reads up to {FORMAT_VERSION}; "
             "upgrade semret, or index into another directory"
         )
-    if found < FORMAT_VERSION:
+    if found < 1:
         raise ValueError(f"there is no index format {found}")
 
 
+def _fields(version: int) -> set[str]:
+    """Return the names of the fields that a manifest of this format has."""
+    return {field.name for field in fields(Manifest)} - (set() if version > 1 else _SINCE_FORMAT_2)
+
+
 def _build(document: dict[str, Any]) -> Manifest:
-    if set(document) != {field.name for field in fields(Manifest)}:
+    if set(document) != _fields(document["format_version"]):
         raise KeyError("fields are missing or unknown")
     stored = dict(document["identity"])
     shape = dict(stored["preprocessing"])

@@ -73,7 +73,7 @@ def test_a_manifest_with_another_digest_of_weights_is_not_the_one_in_the_catalog
 
 def test_an_index_of_a_newer_format_is_no_damaged_one(tiny_index):
     path = tiny_index / "manifest.json"
-    path.write_text(path.read_text().replace('"format_version": 1', '"format_version": 2'))
+    path.write_text(path.read_text().replace('"format_version": 2', '"format_version": 3'))
     # The catalog tells that the manifest alone is wrong ...
     assert [kind for kind, _ in details(verify(tiny_index))] == ["manifest"]
     with sqlite3.connect(tiny_index / "catalog.sqlite") as db:
