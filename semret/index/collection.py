@@ -7,14 +7,13 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError, IndexCorruptError
-from semret.index.features import Features, StoredTokens
+from semret.index.features import Features, StoredTokens, UncentredTokens
 from semret.index.store.agreement import agreed_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
@@ -25,6 +24,7 @@ from semret.index.store.members import damaged
 from semret.index.store.root import Root
 from semret.index.store.shortlist_file import SHORTLIST_NAME, fingerprint, read_shortlist
 from semret.index.vectors import Shortlist, VectorIndex, normalise, products
+from semret.integer_tokens import IntegerTokens
 from semret.paths import absolute
 
 
@@ -269,7 +269,7 @@ class Collection:
         """
         return [self._hashes[row].hex() for row in self.rows(ids)]
 
-    def tokens(self, ids: IdVector | Sequence[int]) -> NDArray[Any]:
+    def tokens(self, ids: IdVector | Sequence[int]) -> FloatArray | IntegerTokens:
         """Return stored tokens of images; only theirs are read.
 
         Parameters
@@ -279,7 +279,8 @@ class Collection:
 
         Returns
         -------
-        ndarray of shape (n, S, C), in the stored dtype
+        ndarray of shape (n, S, C), or IntegerTokens
+            In the stored dtype; integers with a codec.
 
         Raises
         ------
@@ -288,15 +289,17 @@ class Collection:
         IndexCorruptError
             If what is read is damaged.
         """
-        return self.features.read("tokens", self.rows(ids))
+        return self.features.read_tokens(self.rows(ids))
 
-    def source(self, ids: IdVector | Sequence[int]) -> StoredTokens:
+    def source(self, ids: IdVector | Sequence[int], center: str = "channel") -> StoredTokens:
         """Return candidates for reranking; their features are read when they are used.
 
         Parameters
         ----------
         ids : sequence of int
             K of them, in any order.
+        center : {"channel", "position", "none"}
+            What they are compared with: a codec has subtracted its mean from what it stored, and ``none`` adds that.
 
         Returns
         -------
@@ -307,7 +310,9 @@ class Collection:
         ArgumentError
             If an id is not in the collection.
         """
-        rows = self.rows(ids)
+        rows, codec = self.rows(ids), self.features.codec
+        if codec is not None and center == "none":
+            return UncentredTokens(self.features, codec, self.ids[rows], rows)
         return StoredTokens(self.features, self.ids[rows], rows)
 
     def shortlist(self, pooled: FloatArray, length: int) -> Shortlist:
@@ -367,7 +372,7 @@ class Collection:
     @cached_property
     def vectors(self) -> VectorIndex:
         """The shortlist's vectors: from ``shortlist.faiss`` where that is sound and up to date, else made anew."""
-        shape = (len(self), self.manifest.identity.pooled_dim)
+        shape = (len(self), self.manifest.pooled_length)
         stored = read_shortlist(self.path / SHORTLIST_NAME, shape, self.mark)
         return VectorIndex(self.ids, self.features.unit_pooled() if stored is None else stored)
 
