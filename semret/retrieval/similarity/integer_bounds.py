@@ -13,7 +13,6 @@ to ``3 m``: about a millionth of the cosine. Nothing depends on how coarsely the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +144,7 @@ class StepBounds:
     def _in_steps(self, values: Float64Array) -> NDArray[np.int64]:
         """Return values in whole steps, rounding allowed for; where a step is worth nothing, all are reached."""
         steps = np.divide(values, self.units, out=np.full(len(values), 0.0), where=self.units > 0)
-        return (np.clip(steps, -(2.0**60), 2.0**60) - self.rounding).astype(np.int64)
+        return np.asarray((np.clip(steps, -(2.0**60), 2.0**60) - self.rounding).astype(np.int64))
 
     def _scratch(self) -> tuple[NDArray[np.signedinteger], ...]:
         short, long = sorted(self._sides)

@@ -19,8 +19,6 @@ from semret.retrieval.native.tiles import COLUMNS, ROWS
 SIDE = 2048.0
 """The longest token of a map in steps; so no affinity has more than its square, 2 ** 22, steps."""
 
-ROUNDING = 3
-"""What an affinity in whole steps lacks of the true one at most, in steps: see `semret.retrieval.similarity.integer_bounds`."""
 
 _LOWEST = np.int32(-(2**31) + 1)
 _HIGHEST = np.int32(2**31 - 1)

@@ -29,7 +29,7 @@ _LOOPS = "semret.retrieval.similarity.integer_loops"
 _square_many = Native(_LOOPS, "square_many")
 _multiply_exactly = Native(_LOOPS, "multiply_exactly")
 
-_USUAL = 300
+_USUAL = 200
 """Scales up to this power of two, or its inverse, are used as they are; only those in float64 can leave that range."""
 
 
@@ -91,9 +91,7 @@ class IntegerMaps:
         return byte_panels(self.integers[0])
 
 
-def prepare_integers(
-    tokens: IntegerTokens, name: str = "tokens", *, threads: int | None = 1
-) -> IntegerMaps:
+def prepare_integers(tokens: IntegerTokens, name: str = "tokens", *, threads: int | None = 1) -> IntegerMaps:
     """Check and measure integer token maps.
 
     Parameters
@@ -126,6 +124,20 @@ def prepare_integers(
     in_threads(square, len(integers), threads)
     scales, exponents = _scaled(tokens.scales)
     return IntegerMaps(integers=integers, scales=scales, squares=squares, exponents=exponents)
+
+
+def usual(scales: NDArray[np.floating[Any]]) -> bool:
+    """Tell whether all maps of these scales are used as they are, their exponents being 0.
+
+    Parameters
+    ----------
+    scales : ndarray of shape (n, S), float32 or float64
+
+    Returns
+    -------
+    bool
+    """
+    return scales.dtype != np.float64 or not _scaled(scales)[1].any()
 
 
 def _scaled(scales: NDArray[np.floating[Any]]) -> tuple[Float64Array, IndexVector]:
