@@ -37,7 +37,7 @@ class TokenSource(Protocol):
     def pooled(self) -> FloatArray:
         """Pooled embeddings, (K, D)."""
 
-    def read(self, rows: IndexVector) -> FloatArray | IntegerTokens:
+    def read(self, rows: IndexVector) -> Any:
         """Return the stored tokens of some candidates.
 
         Parameters

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IndexVector
 from semret.retrieval.search.options import RerankOptions
-from semret.retrieval.similarity.integer_bounds import PHASES, Levelled, StepBounds
+from semret.retrieval.similarity.integer_bounds import Levelled, StepBounds
 from semret.retrieval.similarity.kernels import kernel_score
 
 _MARGIN = 1e-12
@@ -66,11 +66,14 @@ class IntegerField:
         """Bound the open candidates from above, cheaply."""
         self._tighten(np.flatnonzero(self.open), 0, None)
 
-    def sharpen(self, places: IndexVector, threshold: float) -> None:
-        """Bound candidates closely, from above and below, or just below the threshold; what is done is not repeated."""
+    def sharpen(self, places: IndexVector, threshold: float, phases: int) -> None:
+        """Bound candidates closely, from above and below, or just below the threshold.
+
+        A candidate that has been is left as it is: what one phase did not rule out is mostly worth a solve.
+        """
         due = np.sort(places[~self._sharp[places]])
         self._sharp[due] = True
-        self._tighten(due, len(PHASES), self._wanted(threshold))
+        self._tighten(due, phases, self._wanted(threshold))
 
     def _tighten(self, places: IndexVector, phases: int, wanted: Float64Array | None) -> None:
         if len(places) == 0:
@@ -92,7 +95,7 @@ class IntegerField:
         return np.asarray(scores + sign * self._margin * np.abs(scores))
 
     def _wanted(self, threshold: float) -> Float64Array | None:
-        """Return the matched value that reaches the threshold, of each candidate: it saves effort, and proves nothing."""
+        """Return the matched value of each candidate that reaches the threshold: to save effort, not to prove."""
         kernel, sigma = self._options.kernel, self._sigma
         if not np.isfinite(threshold) or (kernel == "rbf" and not (threshold > 0 and sigma)):
             return None

@@ -13,7 +13,7 @@ from semret.retrieval.matching.solvers import SOLVERS
 from semret.retrieval.search.contest import Contest
 from semret.retrieval.search.integer_field import IntegerField
 from semret.retrieval.search.options import RerankOptions
-from semret.retrieval.similarity.integer_bounds import Levelled, level
+from semret.retrieval.similarity.integer_bounds import PHASES, Levelled, level
 from semret.retrieval.similarity.integer_maps import IntegerMaps, match_integers, prepare_integers, usual
 from semret.retrieval.similarity.integer_pairs import unmatched_integer_scores
 from semret.retrieval.similarity.pairs import matched_scores
@@ -93,8 +93,9 @@ class IntegerSide:
         field = IntegerField(self.levelled_query, levelled, allowed, self.options, contest.sigma)
         field.sweep()
         # What the most promising are worth at least is what all others must reach.
-        field.sharpen(field.best(2 * (self.options.k - len(contest.rows))), contest.threshold)
-        field.sharpen(field.alive(self._goal(contest, field)), self._goal(contest, field))
+        field.sharpen(field.best(2 * (self.options.k - len(contest.rows))), contest.threshold, phases=1)
+        goal = self._goal(contest, field)
+        field.sharpen(field.alive(goal), goal, phases=len(PHASES))
         while len(alive := field.alive(self._goal(contest, field))):
             chosen = alive[np.argsort(-field.uppers[alive], kind="stable")[: max(_AT_ONCE, self.options.k)]]
             field.open[chosen] = False

@@ -70,7 +70,9 @@ def level_many(scales, squares, steps, longest, norms):  # type: ignore[no-untyp
 
 
 @compiled
-def multiply_exactly(integers, scales, panels, offsets, column_scales, out, tile, rest):  # type: ignore[no-untyped-def]
+def multiply_exactly(  # type: ignore[no-untyped-def]
+    integers, scales, panels, offsets, column_scales, out, worth, tile, rest
+):
     """Form the affinities of one map with many, each as ``dot * (scale * scale)`` in float64.
 
     Parameters
@@ -81,21 +83,33 @@ def multiply_exactly(integers, scales, panels, offsets, column_scales, out, tile
         The one, see `semret.retrieval.native.panels.byte_panels`; its scales are (Sq,), float64.
     out : array of shape (n, Sq, Sd), float64
         Written.
+    worth : array of shape (ROWS, COLUMNS), float64
+        Scratch.
     tile, rest : arrays
         Scratch, see `semret.retrieval.native.panels.byte_scratch`.
     """
     maps, columns, rows = out.shape
+    worth = alone(worth)
     for item in range(maps):
         for top in range(0, rows, ROWS):
             height = min(ROWS, rows - top)
             for panel in range(panels.shape[0]):
                 left = panel * COLUMNS
+                width = min(COLUMNS, columns - left)
                 multiply_bytes(integers[item], top, panels[panel], tile, rest)
-                for column in range(min(COLUMNS, columns - left)):
-                    own, offset = column_scales[left + column], offsets[left + column]
-                    for row in range(height):
-                        dot = np.int32(tile[row, column] + offset)
-                        out[item, left + column, top + row] = np.float64(dot) * (scales[item, top + row] * own)
+                for row in range(height):
+                    own = scales[item, top + row]
+                    for column in range(width):
+                        dot = np.float64(np.int32(tile[row, column] + offsets[left + column]))
+                        worth[row, column] = dot * (own * column_scales[left + column])
+                for column in range(width):
+                    target = out[item, left + column, top : top + height]
+                    if height == ROWS:
+                        for row in range(ROWS):
+                            target[row] = worth[row, column]
+                    else:
+                        for row in range(height):
+                            target[row] = worth[row, column]
 
 
 @compiled

@@ -23,6 +23,7 @@ from semret.retrieval.matching import match_batch
 from semret.retrieval.native import Native
 from semret.retrieval.native.panels import LONGEST, byte_panels, byte_scratch
 from semret.retrieval.native.threads import in_threads
+from semret.retrieval.native.tiles import COLUMNS, ROWS
 from semret.retrieval.similarity.maps import AFFINITY_BYTES, MatchedMaps
 
 _LOOPS = "semret.retrieval.similarity.integer_loops"
@@ -169,7 +170,7 @@ def exact_affinities(query: IntegerMaps, candidates: IntegerMaps, *, threads: in
     out = np.empty((len(candidates), positions, candidates.shape[1]))
 
     def multiply(start: int, stop: int) -> None:
-        part, scratch = slice(start, stop), byte_scratch(dimension)
+        part, scratch = slice(start, stop), (np.empty((ROWS, COLUMNS)), *byte_scratch(dimension))
         many = candidates.integers[part], candidates.scales[part]
         _multiply_exactly(*many, panels, offsets, query.scales[0], out[part], *scratch)
 
