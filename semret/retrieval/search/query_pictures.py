@@ -16,6 +16,8 @@ from semret.errors import ImageDecodeError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from semret.retrieval.search.regions import SearchedRegion
+
 
 @dataclass(frozen=True)
 class EncodedImage:
@@ -46,6 +48,10 @@ class Seen(NamedTuple):
         SHA-256 of its file, hexadecimal; None for pixels.
     picture : bytes or None
         Its content, if it came from no file.
+    size : (int, int)
+        Width and height of the upright picture in pixels; zeros for what is no picture.
+    region : SearchedRegion or None
+        What of it is searched with: the tokens are those of this region.
     """
 
     tokens: FloatArray
@@ -54,6 +60,8 @@ class Seen(NamedTuple):
     path: str | None = None
     content: str | None = None
     picture: bytes | None = None
+    size: tuple[int, int] = (0, 0)
+    region: SearchedRegion | None = None
 
 
 def identify(image: ImageLike) -> Seen:
@@ -97,7 +105,7 @@ def pixels(image: ImageLike, size: tuple[int, int]) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        RGB.
+        RGB; ``info["original_size"]`` is the width and height of the upright picture before it was reduced.
 
     Raises
     ------
