@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -70,7 +70,9 @@ def rerank_by_query(
         own = own[cells]
     weighed = replace(query, tokens=weigh_query(query.tokens, own))
     levelled = LevelledTokens(source, middle, threads=options.threads)
-    return rerank(weighed, levelled, replace(options, kernel="linear"), progress=progress)
+    # Of a search's options, only those of the rerank: the others are checked against the kernel that was chosen.
+    chosen = {field.name: getattr(options, field.name) for field in fields(RerankOptions)}
+    return rerank(weighed, levelled, RerankOptions(**{**chosen, "kernel": "linear"}), progress=progress)
 
 
 class LevelledTokens:
