@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector
 from semret.centers import Center
-from semret.errors import ArgumentError, DatasetError
+from semret.errors import DatasetError
 from semret.eval.data.dataset import Dataset
 from semret.eval.data.things import Thing
 from semret.eval.database import CHUNK_BYTES, chunks, measure_center
@@ -30,7 +30,6 @@ from semret.progress import Progress
 from semret.retrieval.similarity.kernels import kernel_score
 from semret.retrieval.similarity.maps import Maps, match_maps, prepare
 from semret.retrieval.similarity.maxsim import maxsim_scores
-from semret.retrieval.similarity.names import check_modes
 from semret.retrieval.similarity.pairs import matched_scores
 from semret.retrieval.similarity.query_score import level_maps, weigh_query
 
@@ -72,13 +71,14 @@ def run_regions(
 
     Raises
     ------
-    ArgumentError, DatasetError
-        If a setting is out of range, or no thing is of the size asked for and in another recording too.
+    ArgumentError
+        If a model is named twice.
+    DatasetError
+        If no thing is of the size asked for and in another recording too.
     IncompatibleIndexError, WeightsNotFoundError, StorageError
         See `semret.eval.features.extract`.
     """
     chosen = settings or RegionSettings()
-    _check(chosen)
     report = Report(
         experiment="regions",
         title="Regions: which other pictures show this thing?",
@@ -110,16 +110,6 @@ def run_regions(
         report.notes.append(_note(runs[-1], chosen))
     summarise(report, dataset, runs, chosen)
     return report
-
-
-def _check(settings: RegionSettings) -> None:
-    if settings.queries < 1:
-        raise ArgumentError(f"queries is {settings.queries}, expected at least 1")
-    if not 1 <= settings.fewest <= settings.most:
-        raise ArgumentError(
-            f"fewest is {settings.fewest} and most {settings.most}, expected patches from 1, most not below fewest"
-        )
-    check_modes("cosine", "permutation", settings.center, settings.solver)
 
 
 def _note(run: Searched, settings: RegionSettings) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array
+from semret.errors import ArgumentError
 from semret.eval.data.dataset import Dataset
 from semret.eval.data.things import Thing
 from semret.eval.metrics import average_precision
@@ -17,6 +18,7 @@ from semret.eval.report.drawing import Draw
 from semret.eval.report.plots import bars
 from semret.eval.report.values import show, show_p, with_holm
 from semret.eval.statistics import compare_means, estimate_mean
+from semret.retrieval.similarity.names import check_modes
 
 METHODS = {
     "region": "matched, the score of a region",
@@ -51,6 +53,11 @@ class RegionSettings:
         Of the bootstrap and of the paired test, over the scenes of the queries.
     seed : int
     threads : int or None
+
+    Raises
+    ------
+    ArgumentError, UnknownNameError
+        If a number is out of range, or a centre or solver has no such name.
     """
 
     queries: int = 200
@@ -63,6 +70,15 @@ class RegionSettings:
     resamples: int = 2000
     seed: int = 0
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.queries < 1:
+            raise ArgumentError(f"queries is {self.queries}, expected at least 1")
+        if not 1 <= self.fewest <= self.most:
+            raise ArgumentError(
+                f"fewest is {self.fewest} and most {self.most}, expected patches from 1, most not below fewest"
+            )
+        check_modes("cosine", "permutation", self.center, self.solver)
 
 
 @dataclass(frozen=True, kw_only=True)
