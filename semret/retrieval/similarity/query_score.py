@@ -22,6 +22,9 @@ from semret.integer_tokens import IntegerTokens
 from semret.retrieval.native.threads import in_threads
 from semret.retrieval.similarity.maps import prepare
 
+_USUAL = 2.0**-100, 2.0**100
+"""Norms of tokens that float32 can be multiplied by the reciprocals of."""
+
 
 @overload
 def weigh_query(tokens: FloatArray, center: ArrayLike | None = None) -> FloatArray: ...
@@ -109,7 +112,11 @@ def level_maps(
 
     def divide(start: int, stop: int) -> None:
         for values, norms in zip(maps.tokens[start:stop], lengths[start:stop], strict=True):
-            values[:] = _divided(values, norms[:, None])
+            if values.dtype == np.float32 and _USUAL[0] < norms.min() and norms.max() < _USUAL[1]:
+                # A quarter of the time: a map's reciprocals are within float32.
+                values *= (1 / norms).astype(np.float32)[:, None]
+            else:
+                values[:] = _divided(values, norms[:, None])
 
     in_threads(divide, len(maps), threads)
     return maps.tokens
