@@ -30,7 +30,7 @@ from semret.progress import Progress
 from semret.retrieval.similarity.kernels import kernel_score
 from semret.retrieval.similarity.maps import Maps, match_maps, prepare
 from semret.retrieval.similarity.maxsim import maxsim_scores
-from semret.retrieval.similarity.pairs import matched_scores
+from semret.retrieval.similarity.pairs import matched_scores, pooled_scores
 from semret.retrieval.similarity.query_score import level_maps, weigh_query
 
 
@@ -204,6 +204,7 @@ class _Study:
             "maxsim": maxsim_scores(weighed, levelled, ["linear"])["linear"],
             "symmetric": matched_scores(whole, maps, plain, kernel="cosine", sigma=None),
             "mean": maxsim_scores(mean, levelled, ["cosine"])["cosine"],
+            "means": pooled_scores(mean.means[0], maps.means, kernel="cosine", sigma=None),
         }
 
     def _pooled(self, backbone: Backbone) -> Float64Array:

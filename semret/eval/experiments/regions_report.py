@@ -25,6 +25,7 @@ METHODS = {
     "maxsim": "each patch of the region with its best patch (MaxSim)",
     "symmetric": "matched, the cosine of region and picture",
     "mean": "mean patch of the region with the best patch",
+    "means": "mean patch of the region with the mean patch of the picture",
     "pooled": "pooled embedding of the region, cut out, with that of the picture",
 }
 """Names of what is compared to what they are; the first is what a region is searched with."""
