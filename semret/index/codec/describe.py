@@ -9,7 +9,7 @@ import numpy as np
 
 from semret.index.codec.codec import Codec
 
-REFIT_LOSS = 1.25
+REFIT_LOSS = 1.12
 """A refit would pay when so many times the share of energy is lost that was lost at the fit, and `REFIT_LEAST` more."""
 
 REFIT_LEAST = 0.01
