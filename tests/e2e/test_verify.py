@@ -99,6 +99,14 @@ def without_copies(found: dict[str, tuple]) -> dict[str, tuple]:
     return {name: value if hashes.count(value[1]) == 1 else value[1:] for name, value in found.items()}
 
 
+def as_it_can_be_restored(found: dict[str, tuple], lost: str) -> dict[str, tuple]:
+    """Leave out what a repair cannot know after the loss of this file."""
+    if lost == "codec":
+        # The pictures are embedded again and another codec is fitted, on what was rounded to float16 before.
+        return {name: value[:2] for name, value in found.items()}
+    return without_copies(found) if lost == "catalog.sqlite" else found
+
+
 def answers(index: Path) -> list:
     """What a reader gets to see: hits, tokens, means, norms, centres."""
     with Collection(index) as collection:
@@ -186,10 +194,7 @@ def test_repair_and_the_next_run_restore_images_ids_and_features(home, index, na
         assert report.sound, (kind, position, report.defects)
         network = tiny_backbone()
         done = sync(index, [home / "photos"], lambda network=network: network, options=options)
-        if name == "catalog.sqlite":
-            assert without_copies(images(index)) == without_copies(before), (kind, position)
-        else:
-            assert images(index) == before, (kind, position)
+        assert as_it_can_be_restored(images(index), name) == as_it_can_be_restored(before, name), (kind, position)
         assert verify(index, files=True).sound
         # What the damage did not touch is not embedded again: nothing at all unless a segment was hit.
         assert done.embedded <= (11 if name == "codec" else 8 if name.startswith("segments") else 0)
@@ -332,7 +337,7 @@ def test_a_repair_that_is_killed_at_any_step_can_be_repeated(home, index, name, 
         "codec": "conversion:committed",
     }[name] in done.stdout.splitlines()
     sync(index, [home / "photos"], tiny_backbone, options=options)
-    assert images(index) == before
+    assert as_it_can_be_restored(images(index), name) == as_it_can_be_restored(before, name)
 
 
 def test_a_repair_on_a_full_disk_leaves_the_damage_as_it_was(index, monkeypatch):
@@ -386,7 +391,7 @@ def rewrite_catalog(index: Path, *statements: str) -> None:
         "DELETE FROM segments",
     ],
 )
-def test_a_crafted_catalog_is_refused_and_repaired(home, index, statement, tiny_backbone):
+def test_a_crafted_catalog_is_refused_and_repaired(home, index, statement, tiny_backbone, options):
     before = images(index)
     rewrite_catalog(index, statement)
     assert is_found(index)
