@@ -25,7 +25,7 @@ from semret.retrieval.similarity.integer_maps import IntegerMaps
 
 _LOOPS = "semret.retrieval.similarity.integer_loops"
 _level_many = Native(_LOOPS, "level_many")
-_bound_many = Native(_LOOPS, "bound_many")
+_bound_in_steps = Native(_LOOPS, "bound_in_steps")
 
 SIDE, ROUNDING = 2048.0, 3
 """Steps of the longest token, and what an affinity in whole steps lacks at most, in steps."""
@@ -123,7 +123,7 @@ class StepBounds:
         def bound(start: int, stop: int) -> None:
             one, many = (panels, offsets, self.query.steps[0]), (maps.integers, self.candidates.steps)
             outcome = goals, self.uppers, self.lowers
-            _bound_many(*many, *one, chosen[start:stop], epsilons, *outcome, *self._scratch())
+            _bound_in_steps(*many, *one, chosen[start:stop], epsilons, *outcome, *self._scratch())
 
         in_threads(bound, len(chosen), self.threads)
 

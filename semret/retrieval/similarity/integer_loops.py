@@ -180,7 +180,7 @@ def _fill(rows, row_steps, panels, offsets, column_steps, flipped, Q, tile, rest
         height = min(ROWS, count - top)
         for panel in range(panels.shape[0]):
             left = panel * COLUMNS
-            multiply_bytes(rows, top, panels[panel], tile, rest)
+            multiply_bytes(rows, top, panels[panel], tile, rest)  # type: ignore[no-untyped-call]
             width = min(COLUMNS, columns - left)
             for row in range(height):
                 step = row_steps[top + row]
@@ -247,7 +247,7 @@ def _priced(Q, m, n, p):  # type: ignore[no-untyped-def]
         for j in range(p.shape[0]):
             best = max(best, np.int32(Q[i, j] - p[j]))
         total += best
-    return total + _excess(p, m, n)
+    return total + _excess(p, m, n)  # type: ignore[no-untyped-call]
 
 
 @compiled
@@ -262,7 +262,7 @@ def _won(Q, m, n, owner):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def bound_many(  # type: ignore[no-untyped-def]
+def bound_in_steps(  # type: ignore[no-untyped-def]
     integers, row_steps, panels, offsets, column_steps, chosen, epsilons, wanted, uppers, lowers, Q, prices, waits,
     tile, rest,
 ):  # fmt: skip
@@ -304,8 +304,8 @@ def bound_many(  # type: ignore[no-untyped-def]
     # Far from square prices may not carry over: a column that stays unmatched must keep the lowest.
     first = 0 if near_square else len(epsilons) - 1
     for t in chosen:
-        _fill(integers[t], row_steps[t], panels, offsets, column_steps, flipped, Q, tile, rest)
-        bound, spread = _sweep(Q, m, n, near_square, h, p)
+        _fill(integers[t], row_steps[t], panels, offsets, column_steps, flipped, Q, tile, rest)  # type: ignore[no-untyped-call]
+        bound, spread = _sweep(Q, m, n, near_square, h, p)  # type: ignore[no-untyped-call]
         uppers[t] = min(uppers[t], bound)
         for phase in range(first, len(epsilons)):
             if uppers[t] < wanted[t] or n == 1:
@@ -313,5 +313,5 @@ def bound_many(  # type: ignore[no-untyped-def]
             if not near_square:
                 p[:] = 0
             auction_phase(Q, p, bidders, int(epsilons[phase] * spread) + 1, owner, waiting)
-            uppers[t] = min(uppers[t], _priced(Q, m, n, p))
-            lowers[t] = max(lowers[t], _won(Q, m, n, owner))
+            uppers[t] = min(uppers[t], _priced(Q, m, n, p))  # type: ignore[no-untyped-call]
+            lowers[t] = max(lowers[t], _won(Q, m, n, owner))  # type: ignore[no-untyped-call]
