@@ -33,6 +33,9 @@ SIDE, ROUNDING = 2048.0, 3
 PHASES = (0.02, 0.004)
 """Increments of the auction phases, as shares of an affinity's range."""
 
+FAR_PHASE = 0.001
+"""The one phase of maps of very different size, where few compete and prices cannot carry over."""
+
 _NEVER = np.int64(-(2**62))
 
 
@@ -117,7 +120,9 @@ class StepBounds:
             Values below which an upper bound is as good as any; None runs all phases.
         """
         goals = np.full(len(self.uppers), _NEVER) if wanted is None else self._in_steps(wanted)
-        epsilons = np.array(PHASES[:phases])
+        short, long = sorted(self._sides)
+        near_square = long - short <= long // 8
+        epsilons = np.array(PHASES[:phases] if near_square else [FAR_PHASE][:phases])
         maps, (panels, offsets) = self.candidates.maps, self.query.maps.panels
 
         def bound(start: int, stop: int) -> None:
