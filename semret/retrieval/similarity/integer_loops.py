@@ -180,7 +180,7 @@ def _fill(rows, row_steps, panels, offsets, column_steps, flipped, Q, tile, rest
         height = min(ROWS, count - top)
         for panel in range(panels.shape[0]):
             left = panel * COLUMNS
-            multiply_bytes(rows, top, panels[panel], tile, rest)
+            multiply_bytes(rows, top, panels[panel], tile, rest)  # type: ignore[no-untyped-call]
             width = min(COLUMNS, columns - left)
             for row in range(height):
                 step = row_steps[top + row]
@@ -199,7 +199,8 @@ def _sweep(Q, m, n, half, h, v):  # type: ignore[no-untyped-def]
 
     Each row gets ``u_i = max_j(Q_ij - h_j)`` and each column ``v_j = max_i(Q_ij - u_i)``, so that no entry exceeds
     ``u_i + v_j``. Of square affinities, `h` is half of the column maxima: the two sides then share what they must
-    give, and the bound is three times as close as with `h` 0. Where columns stay unmatched their prices must be alike.
+    give, and the bound is three times as close as with `h` 0. Far from square, where most columns stay unmatched, the
+    row maxima are nearly the bound themselves, and prices are 0.
     """
     width = v.shape[0]
     low, high = _HIGHEST, _LOWEST
@@ -222,8 +223,11 @@ def _sweep(Q, m, n, half, h, v):  # type: ignore[no-untyped-def]
         for j in range(width):
             best = max(best, np.int32(Q[i, j] - h[j]))
         total += best
-        for j in range(width):
-            v[j] = max(v[j], np.int32(Q[i, j] - best))
+        if half:
+            for j in range(width):
+                v[j] = max(v[j], np.int32(Q[i, j] - best))
+    if not half:
+        v[:] = 0
     v[n:] = 0
     return total + _excess(v, m, n), high - low  # type: ignore[no-untyped-call]
 
@@ -247,7 +251,7 @@ def _priced(Q, m, n, p):  # type: ignore[no-untyped-def]
         for j in range(p.shape[0]):
             best = max(best, np.int32(Q[i, j] - p[j]))
         total += best
-    return total + _excess(p, m, n)
+    return total + _excess(p, m, n)  # type: ignore[no-untyped-call]
 
 
 @compiled
@@ -262,7 +266,7 @@ def _won(Q, m, n, owner):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def bound_many(  # type: ignore[no-untyped-def]
+def bound_in_steps(  # type: ignore[no-untyped-def]
     integers, row_steps, panels, offsets, column_steps, chosen, epsilons, wanted, uppers, lowers, Q, prices, waits,
     tile, rest,
 ):  # fmt: skip
@@ -301,17 +305,16 @@ def bound_many(  # type: ignore[no-untyped-def]
     owner, waiting, Q = alone(waits[0]), alone(waits[1]), alone(Q)
     Q[m, :] = 0
     Q[:, n:] = _PAD
-    # Far from square prices may not carry over: a column that stays unmatched must keep the lowest.
-    first = 0 if near_square else len(epsilons) - 1
     for t in chosen:
-        _fill(integers[t], row_steps[t], panels, offsets, column_steps, flipped, Q, tile, rest)
-        bound, spread = _sweep(Q, m, n, near_square, h, p)
+        _fill(integers[t], row_steps[t], panels, offsets, column_steps, flipped, Q, tile, rest)  # type: ignore[no-untyped-call]
+        bound, spread = _sweep(Q, m, n, near_square, h, p)  # type: ignore[no-untyped-call]
         uppers[t] = min(uppers[t], bound)
-        for phase in range(first, len(epsilons)):
+        for phase in range(len(epsilons)):
             if uppers[t] < wanted[t] or n == 1:
                 break
             if not near_square:
+                # Prices may not carry over: a column that stays unmatched must keep the lowest.
                 p[:] = 0
             auction_phase(Q, p, bidders, int(epsilons[phase] * spread) + 1, owner, waiting)
-            uppers[t] = min(uppers[t], _priced(Q, m, n, p))
-            lowers[t] = max(lowers[t], _won(Q, m, n, owner))
+            uppers[t] = min(uppers[t], _priced(Q, m, n, p))  # type: ignore[no-untyped-call]
+            lowers[t] = max(lowers[t], _won(Q, m, n, owner))  # type: ignore[no-untyped-call]
