@@ -13,20 +13,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from semret.errors import ArgumentError
+from semret.index.backbones.resampling import Resizer
 from semret.index.backbones.spec import GEOMETRIES, Geometry, Preprocessing
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
     from semret.arrays import Float32Array
 
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+_RESIZER = Resizer()
 
 _LONGEST = 32
 """A picture more times longer than wide than this is cut to its middle before its shorter edge is resized."""
@@ -58,13 +56,11 @@ def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> Float32Ar
             "convert it with semret.index.pictures.decode.as_rgb"
         )
     placed, top, left = _place(image, preprocessing)
-    mean, deviation = _row_statistics(preprocessing.mean, preprocessing.std, placed.width)
-    # Whole rows, channel after channel: the inner loops are long, and nothing is put into another order.
-    rows = np.subtract(np.asarray(placed).reshape(placed.height, -1), mean, dtype=np.float32)
-    pixels = np.divide(rows, deviation, out=rows).reshape(placed.height, placed.width, 3)
-    if pixels.shape[:2] != preprocessing.size:
+    height, width = placed.shape[:2]
+    pixels = _RESIZER.normalise(placed, *_row_statistics(preprocessing.mean, preprocessing.std, width))
+    if (height, width) != preprocessing.size:
         canvas = np.zeros((*preprocessing.size, 3), np.float32)
-        canvas[top : top + placed.height, left : left + placed.width] = pixels
+        canvas[top : top + height, left : left + width] = pixels
         pixels = canvas
     prepared: Float32Array = pixels.transpose(2, 0, 1)
     return prepared
@@ -114,26 +110,24 @@ def _check_geometry(geometry: str) -> Geometry:
     raise ArgumentError(f"unknown geometry {geometry!r}; choose one of {', '.join(GEOMETRIES)}")
 
 
-def _place(image: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, int, int]:
-    """Resize and crop; return the picture and the row and column of the canvas where its upper left corner goes."""
+def _place(image: Image.Image, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], int, int]:
+    """Resize and crop; return the pixels and the row and column of the canvas where their upper left corner goes."""
     height, width = preprocessing.size
-    resample = _FILTERS[preprocessing.interpolation]
+    interpolation = preprocessing.interpolation
     if preprocessing.geometry == "squash":
-        return _resize(image, width, height, resample), 0, 0
+        return _RESIZER.resize(image, width, height, interpolation), 0, 0
     if preprocessing.geometry == "crop":
-        return _resize_and_crop(image, preprocessing, resample)
+        return _resize_and_crop(image, preprocessing)
     scale = min(height / image.height, width / image.width)
     inner_width = min(width, max(1, math.floor(image.width * scale + 0.5)))
     inner_height = min(height, max(1, math.floor(image.height * scale + 0.5)))
-    resized = _resize(image, inner_width, inner_height, resample)
+    resized = _RESIZER.resize(image, inner_width, inner_height, interpolation)
     if preprocessing.geometry == "corner":
         return resized, 0, 0
     return resized, (height - inner_height) // 2, (width - inner_width) // 2
 
 
-def _resize_and_crop(
-    image: Image.Image, preprocessing: Preprocessing, resample: Image.Resampling
-) -> tuple[Image.Image, int, int]:
+def _resize_and_crop(image: Image.Image, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], int, int]:
     height, width = preprocessing.size
     edge = preprocessing.resize_edge or max(height, width)
     if image.width <= image.height:
@@ -141,13 +135,12 @@ def _resize_and_crop(
     else:
         resized_width, resized_height = int(edge * image.width / image.height), edge
     if max(resized_width, resized_height) > _LONGEST * edge:
-        return _resize_and_crop(_middle(image), preprocessing, resample)
-    resized = _resize(image, resized_width, resized_height, resample)
+        return _resize_and_crop(_middle(image), preprocessing)
+    resized = _RESIZER.resize(image, resized_width, resized_height, preprocessing.interpolation)
     even = preprocessing.crop_rounding == "even"
     top, pad_top = _margin(resized_height, height, even=even)
     left, pad_left = _margin(resized_width, width, even=even)
-    box = (left, top, min(left + width, resized_width), min(top + height, resized_height))
-    return resized.crop(box), pad_top, pad_left
+    return resized[top : top + height, left : left + width], pad_top, pad_left
 
 
 def _middle(image: Image.Image) -> Image.Image:
@@ -164,10 +157,6 @@ def _margin(available: int, wanted: int, *, even: bool) -> tuple[int, int]:
         difference = available - wanted
         return (round(difference / 2) if even else difference // 2), 0
     return 0, (wanted - available) // 2 if even else math.ceil((wanted - available) / 2)
-
-
-def _resize(image: Image.Image, width: int, height: int, resample: Image.Resampling) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), resample)
 
 
 @functools.lru_cache(maxsize=64)
