@@ -206,7 +206,7 @@ class OnnxBackbone(Backbone):
             logits=None if wiring.logits is None else found[wiring.logits].astype(np.float32, copy=False),
         )
         for array in (features.tokens, features.pooled):
-            if not np.isfinite(array.sum(dtype=np.float64)):
+            if not np.isfinite(array).all():
                 raise BackboneError(f"{self.spec.name} gave NaN or infinity; are the weights damaged?")
         return features
 
