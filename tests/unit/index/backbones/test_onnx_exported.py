@@ -48,14 +48,19 @@ class Transformer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         patches = self.patches(images).flatten(2).transpose(1, 2)
-        tokens = torch.cat([self.prefix.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.prefix.expand(patches.shape[0], -1, -1), patches], dim=1)
         normalised: Tensor = self.norm(self.layers(tokens + self.positions))
         return normalised
 
 
-def export(network: nn.Module, file: Path, outputs: list[str], **described: object) -> Backbone:
-    """Write a network with torch's exporter (the one that needs no further package), and load it."""
-    example = torch.zeros(2, 3, SIDE, SIDE)
+def export(
+    network: nn.Module, file: Path, outputs: list[str], *, fixed: int | None = None, **described: object
+) -> Backbone:
+    """Write a network with torch's exporter (the one that needs no further package), and load it.
+
+    It takes any number of pictures, or only `fixed`.
+    """
+    example = torch.zeros(fixed or 2, 3, SIDE, SIDE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch recommends its other exporter, which needs onnxscript
         torch.onnx.export(
@@ -66,7 +71,7 @@ def export(network: nn.Module, file: Path, outputs: list[str], **described: obje
             opset_version=17,
             input_names=["images"],
             output_names=outputs,
-            dynamic_axes={name: {0: "batch"} for name in ("images", *outputs)},
+            dynamic_axes=None if fixed else {name: {0: "batch"} for name in ("images", *outputs)},
         )
     file.with_suffix(".json").write_text(json.dumps({"mean": MEAN, "std": STD, **described}))
     return create_backbone(f"onnx:{file}")
@@ -126,3 +131,20 @@ def test_pictures_go_through_the_scaling_that_was_described(tmp_path: Path) -> N
         sequence = network(torch.from_numpy(prepared)[None]).numpy()
     found = backbone.embed(backbone.prepare(Image.fromarray(levels))[None])
     np.testing.assert_allclose(found.tokens, sequence[:, 2:], atol=1e-4)
+
+
+@pytest.mark.parametrize("fixed", [1, 2, 8])
+def test_a_graph_for_a_fixed_number_of_pictures_takes_any(tmp_path: Path, batch: np.ndarray, fixed: int) -> None:
+    """As exporters write it unless they are told otherwise."""
+    torch.manual_seed(0)
+    network = Convolutional().eval()
+    outputs = ["map", "embedding", "scores"]
+    described = {"tokens": "map", "pooled": "embedding", "logits": "scores"}
+    backbone = export(network, tmp_path / "cnn.onnx", outputs, fixed=fixed, **described)
+    with torch.inference_mode():
+        features, embedding, scores = (output.numpy() for output in network(torch.from_numpy(batch)))
+    found = backbone.embed(batch)
+    np.testing.assert_allclose(found.tokens, features.reshape(3, 1024, 4).transpose(0, 2, 1), atol=1e-4)
+    np.testing.assert_allclose(found.pooled, embedding, atol=1e-4)
+    assert found.logits is not None
+    np.testing.assert_allclose(found.logits, scores, atol=1e-4)
