@@ -89,8 +89,9 @@ def summarise(collection: Collection) -> Summary:
         If a file of the index is taken away meanwhile.
     """
     manifest, identity = collection.manifest, collection.manifest.identity
-    contents = len(np.unique(collection.places, axis=0)) if len(collection) else 0
-    rows = sum(segment.rows for segment in collection.segments.values())
+    everyone = np.arange(len(collection))
+    contents = int(np.count_nonzero(collection.firsts(everyone) == everyone))
+    rows = collection.segments.row_count
     size = directory_bytes(collection.path)
     return Summary(
         index=str(collection.path),
@@ -100,7 +101,7 @@ def summarise(collection: Collection) -> Summary:
         root=str(collection.root.folder),
         images=len(collection),
         contents=contents,
-        skipped=len(collection.skipped),
+        skipped=collection.skipped_count,
         segments=len(collection.segments),
         rows=rows,
         dead_rows=rows - contents,

@@ -186,7 +186,7 @@ class IndexWriter:
                 self.catalog.change_many("DELETE FROM segments WHERE number = ?", gone)
 
     def refresh_shortlist(self) -> None:
-        """Write ``shortlist.faiss`` anew unless it belongs to the present state.
+        """Write ``shortlist.faiss`` and ``directory.bin`` anew unless they belong to the present state.
 
         Raises
         ------
@@ -200,6 +200,7 @@ class IndexWriter:
             shape = (len(collection), self.manifest.identity.pooled_dim)
             if read_shortlist(path, shape, collection.mark) is None:
                 write_shortlist(path, collection.features.unit_pooled(), collection.mark)
+            collection.save_directory()
 
 
 def require_index(index: Path) -> None:

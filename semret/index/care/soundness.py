@@ -29,7 +29,7 @@ class Defect:
 
     Attributes
     ----------
-    kind : {"manifest", "catalog", "segment", "shortlist", "file"}
+    kind : {"manifest", "catalog", "segment", "shortlist", "directory", "file"}
         What it concerns; ``file`` is a picture that is not as the catalog has it.
     object : str
         Path of the file.

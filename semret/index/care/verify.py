@@ -22,6 +22,7 @@ from semret.errors import (
     StorageError,
 )
 from semret.foreign import UnfitFileError
+from semret.index.care.derived import check_directory
 from semret.index.care.soundness import BY_INDEX, Defect, check_segment, finding
 from semret.index.collection import Collection
 from semret.index.location import default_index_path, find_index
@@ -154,6 +155,7 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
                 progress(done, total)
         if not defects:
             defects += _check_shortlist(index, content.next_id)
+            defects += check_directory(index)
     if files:
         defects += _check_files(content, len(content.segments), progress)
     return Report(index=str(index), images=len(content.images), segments=len(content.segments), defects=tuple(defects))
