@@ -1,4 +1,4 @@
-"""The shortlist: pooled embeddings nearest to a query. The only module that imports faiss.
+"""The shortlist: pooled embeddings nearest to a query.
 
 FAISS scans the vectors where there is much to scan. A single query of a small collection takes less time than importing
 FAISS does, so its products are then taken directly. Either way only preselects: what may belong to the shortlist is

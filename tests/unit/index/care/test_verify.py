@@ -77,13 +77,13 @@ def test_an_index_of_a_newer_format_is_no_damaged_one(tiny_index):
     # The catalog tells that the manifest alone is wrong ...
     assert [kind for kind, _ in details(verify(tiny_index))] == ["manifest"]
     with sqlite3.connect(tiny_index / "catalog.sqlite") as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     (tiny_index / "catalog.sha256").unlink()
     # ... and here that it is not.
     before = path.read_bytes(), (tiny_index / "catalog.sqlite").read_bytes()
     for attempt in (verify, repair):
-        with pytest.raises(IncompatibleIndexError, match="index format 2"):
+        with pytest.raises(IncompatibleIndexError, match="index format 3"):
             attempt(tiny_index)
     assert before == (path.read_bytes(), (tiny_index / "catalog.sqlite").read_bytes())
 

@@ -1,0 +1,1 @@
+"""How tokens are stored: projected on their principal directions and rounded to small integers."""
