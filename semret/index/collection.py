@@ -96,7 +96,7 @@ class Collection:
         self.ids: IdVector = self._table.ids
         self.segments: SegmentTable = self._table.segments
         self.features = self.plain_features()
-        self.features.know(self._table.mean("pooled_mean"), self._table.mean("channel_mean"))
+        self.features.know(self._table.pooled_mean, self._table.channel_mean)
 
     def plain_features(self) -> Features:
         """Return the features of the images, without any mean that was kept in a file.

@@ -41,6 +41,8 @@ class ImageTable:
         Segment and row in it of each image.
     segments : mapping of int to Segment
         By number.
+    pooled_mean, channel_mean : ndarray of float64, or None
+        Means over the images; None where they are not kept with the table.
     arrays : Arrays
         As they were given.
 
@@ -62,6 +64,7 @@ class ImageTable:
             raise damaged(path, "an image is placed outside its segment")
         self.numbers: NDArray[np.int64] = numbers[places]
         self.segments = SegmentTable(path, arrays)
+        self.pooled_mean, self.channel_mean = (_given(arrays.whole(name)) for name in ("pooled_mean", "channel_mean"))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -250,21 +253,6 @@ class ImageTable:
         """How many files were refused."""
         return len(self._arrays.whole("skipped_path_ends"))
 
-    def mean(self, name: str) -> Float64Array | None:
-        """Return a mean over the images that is kept with the table.
-
-        Parameters
-        ----------
-        name : {"pooled_mean", "channel_mean"}
-
-        Returns
-        -------
-        ndarray, float64, or None
-            None if it is not kept.
-        """
-        found = self._arrays.whole(name)
-        return found.copy() if len(found) else None
-
     @property
     def tail(self) -> IndexVector:
         """Positions of the images that the inverted lists do not have."""
@@ -328,6 +316,10 @@ class _Texts:
     def __getitem__(self, place: int) -> bytes:
         start = int(self._ends[place - 1]) if place else 0
         return self._blob[max(start, 0) : max(int(self._ends[place]), 0)].tobytes()
+
+
+def _given(mean: Float64Array) -> Float64Array | None:
+    return mean if len(mean) else None
 
 
 def _parts(arrays: Arrays, blob: str, ends: str) -> list[bytes]:
