@@ -1,0 +1,305 @@
+"""Search of inverted lists: the lists whose centres are nearest to a query, then exact scores of what may be best."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, require_ndim
+from semret.errors import ArgumentError, IndexCorruptError, ShapeError
+from semret.index.store.lists_file import LISTS_KIND, MILLION
+from semret.index.store.manifest import Manifest
+from semret.index.store.members import damaged
+from semret.index.store.paged_file import PagedFile
+from semret.index.vectors import Shortlist, products
+
+UnitVectors = Callable[[IndexVector], Float32Array]
+"""Gives the vectors of images at positions, scaled to length 1."""
+
+
+class InvertedLists:
+    """An open file of inverted lists.
+
+    Parameters
+    ----------
+    path : Path
+    manifest : Manifest
+        Of the index.
+    dimension : int
+        D, of the vectors.
+    most : int
+        No image has an id beyond.
+
+    Attributes
+    ----------
+    token : bytes
+        16 bytes that no other lists have.
+    images, lists, probed, trained : int
+        Images in it, lists, lists that are searched, images it was trained on.
+    recall : float
+        Share of the 100 nearest images that were found when it was trained.
+    ends : ndarray of shape (lists,), int64
+        Where each list ends.
+    centroids : ndarray of shape (lists, D), float32
+
+    Raises
+    ------
+    IndexCorruptError
+        If it is not sound, or belongs to another index.
+    OSError
+        If it is missing, cannot be opened, or is no regular file.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, dimension: int, most: int) -> None:
+        bounds = {"images": most, "lists": most, "dimension": dimension, "probed": most}
+        self.file = PagedFile(path, LISTS_KIND, bounds | {"trained": most, "recall": MILLION})
+        counts = self.file.counts
+        if self.file.mark != mark_of(manifest) or counts["dimension"] != dimension:
+            raise damaged(path, "it belongs to another index")
+        self.token = self.file.digest[:16]
+        self.images, self.lists, self.probed, self.trained = (
+            counts[name] for name in ("images", "lists", "probed", "trained")
+        )
+        self.recall = counts["recall"] / MILLION
+        self.centroids: Float32Array = self.file.whole("centroids")
+        self.ends: NDArray[np.int64] = self.file.whole("ends")
+        edges = np.concatenate([[0], self.ends, [self.images]])
+        if not self.lists or (np.diff(edges) < 0).any() or edges[-2] != self.images:
+            raise damaged(path, "its lists do not follow one another")
+        if not 1 <= self.probed <= self.lists or not np.isfinite(self.centroids).all():
+            raise damaged(path, "its numbers are not valid")
+
+    def all_ids(self) -> IdVector:
+        """Return the ids of all images in it.
+
+        Returns
+        -------
+        ndarray of shape (images,), int64
+            In the order of the lists.
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        return np.ascontiguousarray(self.file.whole("entries")["f0"])
+
+    def near(self, query: Float32Array, first: int, last: int) -> tuple[IdVector, Float32Array, Float32Array]:
+        """Return what lies in the lists nearest to a query.
+
+        Parameters
+        ----------
+        query : ndarray of shape (D,), float32
+        first, last : int
+            Which of the lists, the nearest being 0.
+
+        Returns
+        -------
+        ids : ndarray of shape (n,), int64
+        scores : ndarray of shape (n,), float32
+            Inner products of the rounded vectors with the query.
+        errors : ndarray of shape (n,), float32
+            How long what rounding took away is.
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        chosen = np.argsort(-(self.centroids @ query), kind="stable")[first:last]
+        ids, scores, errors = [], [], []
+        for number in chosen.tolist():
+            start, stop = int(self.ends[number - 1]) if number else 0, int(self.ends[number])
+            if start == stop:
+                continue
+            entries, codes = self.file.part("entries", start, stop), self.file.part("codes", start, stop)
+            ids.append(entries["f0"])
+            with np.errstate(all="ignore"):
+                scores.append((codes.astype(np.float32) @ query) * entries["f1"])
+            errors.append(entries["f2"])
+        nothing = np.zeros(0, dtype=np.float32)
+        return (
+            np.concatenate([np.zeros(0, dtype=np.int64), *ids]),
+            np.concatenate([nothing, *scores]),
+            np.concatenate([nothing, *errors]),
+        )
+
+
+class ListIndex:
+    """Searches a collection through inverted lists, and through all that these do not have.
+
+    Parameters
+    ----------
+    lists : InvertedLists
+    ids : ndarray of shape (N,), int64
+        Of the images there are, ascending. What the lists have besides is passed over.
+    tail : ndarray of integer
+        Positions of the images that the lists do not have.
+    vectors : callable
+        See `UnitVectors`.
+    """
+
+    def __init__(self, lists: InvertedLists, ids: IdVector, tail: IndexVector, vectors: UnitVectors) -> None:
+        self.lists = lists
+        self.ids = ids
+        self._tail = tail
+        self._tail_vectors: Float32Array | None = None
+        self._vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def search(self, queries: FloatArray, length: int) -> Shortlist:
+        """Find the best images of each query among those in the lists nearest to it.
+
+        Parameters
+        ----------
+        queries : ndarray of shape (Q, D), float32 or float64
+            Of length 1; Q may be 0.
+        length : int
+            K, from 1; where there are fewer images, all are taken. More lists are searched where those that are
+            searched usually hold fewer.
+
+        Returns
+        -------
+        Shortlist
+            Best first; equal scores in the order of ids. Scores are exact.
+
+        Raises
+        ------
+        ArgumentError
+            If `length` is less than 1.
+        ShapeError
+            If the queries have another dimension.
+        IndexCorruptError
+            If what is read is damaged, or the lists and the tail lack images.
+        """
+        require_ndim(queries, 2, "queries", "(Q, D)")
+        if length < 1:
+            raise ArgumentError(f"a shortlist of {length} was asked for; it needs at least 1")
+        dimension = self.lists.centroids.shape[1]
+        if queries.shape[1] != dimension:
+            raise ShapeError(f"the query has {queries.shape[1]} dimensions, the index {dimension}")
+        length = min(length, len(self))
+        ids, scores = np.empty((len(queries), length), dtype=np.int64), np.empty((len(queries), length))
+        for number, query in enumerate(np.ascontiguousarray(queries, dtype=np.float32)):
+            rows, exact = self._best(query, length)
+            ids[number], scores[number] = self.ids[rows], exact
+        return Shortlist(ids, scores)
+
+    def _best(self, query: Float32Array, length: int) -> tuple[IndexVector, Float64Array]:
+        rows, scores, errors = self._candidates(query, length)
+        keep = min(max(length - len(self._tail), 0), len(rows))
+        first = np.argpartition(-scores, keep - 1)[:keep] if keep else np.zeros(0, dtype=np.intp)
+        exact = np.concatenate([products(query, self._vectors(rows[first])), self._tail_scores(query)])
+        found = np.concatenate([rows[first], self._tail])
+        if len(found) >= length and len(rows) > keep:
+            # The `length`-th best is at least this good: what cannot reach it need not be read.
+            floor = -np.partition(-exact, length - 1)[length - 1]
+            others = np.setdiff1d(np.flatnonzero(scores + errors >= floor), first)
+            exact = np.concatenate([exact, products(query, self._vectors(rows[others]))])
+            found = np.concatenate([found, rows[others]])
+        order = np.lexsort((found, -exact))[:length]
+        return found[order], exact[order]
+
+    def _candidates(self, query: Float32Array, length: int) -> tuple[IndexVector, Float32Array, Float32Array]:
+        """Return positions of images near the query, about their scores, and by how much these may err."""
+        # In float32, and summed in any order, a product of vectors of about length 1 errs by less than this.
+        slack = 2 * len(query) * float(np.finfo(np.float32).eps)
+        parts: list[tuple[IndexVector, Float32Array, Float32Array]] = []
+        first, last = 0, self.lists.probed
+        while True:
+            ids, scores, errors = self.lists.near(query, first, last)
+            rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+            there = np.flatnonzero((self.ids[rows] == ids) & ~np.isin(rows, self._tail))
+            # What is no number could be anything.
+            scores, errors = (
+                np.nan_to_num(values[there], nan=big, posinf=big, neginf=low)
+                for values, big, low in ((scores, 2.0, -2.0), (errors, 4.0, 4.0))
+            )
+            parts.append((rows[there], scores, errors + np.float32(slack)))
+            count = sum(len(part[0]) for part in parts) + len(self._tail)
+            if count >= length:
+                break
+            if last >= self.lists.lists:
+                raise damaged(self.lists.file.path, f"it and the tail have {count} of {len(self)} images")
+            first, last = last, min(2 * last, self.lists.lists)
+        found, scores, errors = (np.concatenate(part) for part in zip(*parts, strict=True))
+        # One id may come twice in a file that semret did not write.
+        rows, places = np.unique(found, return_index=True)
+        if len(rows) + len(self._tail) < length:
+            raise damaged(self.lists.file.path, "it has images twice")
+        return rows, scores[places], errors[places]
+
+    def _tail_scores(self, query: Float32Array) -> Float64Array:
+        if self._tail_vectors is None:
+            self._tail_vectors = self._vectors(self._tail)
+        return products(query, self._tail_vectors)
+
+
+def mark_of(manifest: Manifest) -> bytes:
+    """Return what the lists of an index must carry, 32 bytes.
+
+    Ids are never used twice, and an image's vector never changes; so lists of any state of an index serve it.
+
+    Parameters
+    ----------
+    manifest : Manifest
+
+    Returns
+    -------
+    bytes
+    """
+    return hashlib.sha256(b"lists " + manifest.as_bytes()).digest()
+
+
+def open_lists(path: Path, manifest: Manifest, dimension: int, ids: IdVector) -> InvertedLists | None:
+    """Open the inverted lists of an index.
+
+    Parameters
+    ----------
+    path : Path
+    manifest : Manifest
+    dimension : int
+        D, of the vectors.
+    ids : ndarray of shape (N,), int64
+        Of the images there are, ascending.
+
+    Returns
+    -------
+    InvertedLists or None
+        None if there are none, or none that can be used.
+    """
+    # Where a file that is held open cannot be replaced, a reader would keep the next writer from it.
+    if os.name != "posix" or not len(ids):
+        return None
+    try:
+        return InvertedLists(path, manifest, dimension, 4 * int(ids[-1]) + 2**20)
+    except (OSError, IndexCorruptError):
+        return None
+
+
+def missing_in(lists: InvertedLists, ids: IdVector) -> IndexVector:
+    """Return the positions of the images that inverted lists do not have.
+
+    Parameters
+    ----------
+    lists : InvertedLists
+    ids : ndarray of shape (N,), int64
+
+    Returns
+    -------
+    ndarray of intp
+        Ascending.
+
+    Raises
+    ------
+    IndexCorruptError
+        If the ids of the lists are damaged.
+    """
+    return np.flatnonzero(~np.isin(ids, lists.all_ids()))
