@@ -11,7 +11,7 @@ import typer
 
 from semret.commands.index_output import show_estimate, show_report
 from semret.commands.interrupt import INTERRUPTED
-from semret.commands.options import DeviceOption, IndexOption, ReportOption, complete_model
+from semret.commands.options import DeviceOption, IndexOption, ReportOption, complete_codec, complete_model
 from semret.commands.output import (
     ReportFormat,
     progress_bar,
@@ -85,8 +85,18 @@ def index(
         str | None,
         typer.Option("--layer", help="Layer whose tokens are stored: a name, or a number; default: the last."),
     ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            "--codec",
+            metavar="NAME",
+            autocompletion=complete_codec,
+            help="How tokens are made small: none, pcaD-int8, pcaD-int4 or pcaD-pqM; default: the index's, "
+            "what suits the model at first.",
+        ),
+    ] = None,
     dtype: Annotated[
-        Storage | None, typer.Option("--dtype", help="How tokens are stored; default: the index's, float16 at first.")
+        Storage | None, typer.Option("--dtype", help="Store tokens as they are, in this precision; as --codec none.")
     ] = None,
     precision: Annotated[
         Precision | None, typer.Option("--precision", help="Of the model's products; default: float32.")
@@ -134,7 +144,12 @@ def index(
             autocast=precision and precision.value,
         )
         options = SyncOptions(
-            dtype=dtype and dtype.value, batch_size=batch_size, workers=workers, root=root, prune=prune
+            dtype=dtype and dtype.value,
+            codec=codec,
+            batch_size=batch_size,
+            workers=workers,
+            root=root,
+            prune=prune,
         )
         directory = default_index_path(index)
         if dry_run:
@@ -196,11 +211,13 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
         write_json(summary.as_json())
         return
     positions = f"{summary.tokens} tokens ({summary.grid[0]} x {summary.grid[1]}) of {summary.channels} channels"
+    stored = summary.dtype if summary.retained is None else summary.codec
     fields = [
         ("index", summary.index),
         ("model", f"{summary.model}, input {summary.input_size[0]}x{summary.input_size[1]}"),
         ("images", f"{summary.images} ({summary.contents} different), {amount(summary.skipped, 'file')} skipped"),
-        ("stored", f"{positions}, {summary.dtype}; pooled {summary.pooled_dim}"),
+        ("stored", f"{positions}, {stored}; pooled {summary.pooled_dim}"),
+        ("codec", summary.codec_note),
         ("size", f"{readable(summary.bytes)}, {readable(summary.bytes_per_image)} per image"),
         (
             "segments",

@@ -55,15 +55,7 @@ def show_estimate(
     """
     from semret.index.sync.estimate import estimate
 
-    found = estimate(
-        directory,
-        paths,
-        choice.loader(directory),
-        dtype=options.dtype,
-        batch_size=options.batch_size,
-        workers=options.threads,
-        prune=options.prune,
-    )
+    found = estimate(directory, paths, choice.loader(directory), options=options)
     if format_ is ReportFormat.json:
         write_json(found.as_json())
         return

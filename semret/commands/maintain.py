@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from semret.commands.options import IndexOption, ReportOption
+from semret.commands.options import IndexOption, ReportOption, complete_codec
 from semret.commands.output import ReportFormat, printable, progress_bar, readable, reported, write_json
 from semret.names import amount
 
@@ -42,14 +42,26 @@ def remove(
         typer.echo(f"{report.removed} removed, {amount(report.images, 'image')} left in {printable(report.index)}")
 
 
-def compact(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:
+def compact(
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            "--codec",
+            metavar="NAME",
+            autocompletion=complete_codec,
+            help="Also store tokens with this codec: any where there is none, else a coarser one.",
+        ),
+    ] = None,
+    index: IndexOption = None,
+    format_: ReportOption = ReportFormat.table,
+) -> None:
     """Free the space of pictures that are no longer in the index; searches may go on meanwhile."""
     with reported():
         from semret.index.care.maintain import compact as compact_index
         from semret.index.location import find_index
 
         with progress_bar("compacting") as progress:
-            report = compact_index(find_index(index), progress=progress)
+            report = compact_index(find_index(index), codec=codec, progress=progress)
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return

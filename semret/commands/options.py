@@ -55,6 +55,24 @@ def complete_model(incomplete: str) -> list[str]:
     return [spec.name for spec in list_backbones() if spec.name.startswith(incomplete)]
 
 
+def complete_codec(incomplete: str) -> list[str]:
+    """Complete the name of a codec for the shell.
+
+    Parameters
+    ----------
+    incomplete : str
+        What has been typed of it.
+
+    Returns
+    -------
+    list of str
+        Tested names that begin so.
+    """
+    from semret.index.codec.table import TESTED
+
+    return [name for name in TESTED if name.startswith(incomplete)]
+
+
 def check_device(name: str | None) -> str | None:
     """Refuse an unknown device before anything is loaded.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import unicodedata
 import weakref
@@ -14,20 +15,30 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
+from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError, IndexCorruptError
-from semret.index.features import Features, StoredTokens
+from semret.index.features import Features, StoredTokens, UncentredTokens
 from semret.index.image_table import ImageTable, SegmentTable
+from semret.index.shortlist.lists import LEAST_LISTED, InvertedLists, ListIndex, missing_in, open_lists
 from semret.index.store.agreement import agreed_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_table import CatalogTable
-from semret.index.store.directory_file import DIRECTORY_NAME, NO_LISTS, open_directory, state_of, write_directory
+from semret.index.store.directory_file import (
+    DIRECTORY_NAME,
+    NO_LISTS,
+    lists_of,
+    open_directory,
+    state_of,
+    write_directory,
+)
+from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.lock import ReaderLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from semret.index.store.paged_file import PagedFile
 from semret.index.store.root import Root
 from semret.index.store.shortlist_file import SHORTLIST_NAME, fingerprint, read_shortlist
 from semret.index.vectors import Shortlist, VectorIndex, normalise, products
+from semret.integer_tokens import IntegerTokens
 from semret.paths import absolute
 
 T = TypeVar("T")
@@ -358,7 +369,7 @@ class Collection:
         rows = self.rows(ids)
         return [sha.hex() for sha in self._ask(lambda table: table.contents(rows))]
 
-    def tokens(self, ids: IdVector | Sequence[int]) -> NDArray[Any]:
+    def tokens(self, ids: IdVector | Sequence[int]) -> FloatArray | IntegerTokens:
         """Return stored tokens of images; only theirs are read.
 
         Parameters
@@ -368,7 +379,8 @@ class Collection:
 
         Returns
         -------
-        ndarray of shape (n, S, C), in the stored dtype
+        ndarray of shape (n, S, C), or IntegerTokens
+            In the stored dtype; integers with a codec.
 
         Raises
         ------
@@ -377,15 +389,17 @@ class Collection:
         IndexCorruptError
             If what is read is damaged.
         """
-        return self.features.read("tokens", self.rows(ids))
+        return self.features.read_tokens(self.rows(ids))
 
-    def source(self, ids: IdVector | Sequence[int]) -> StoredTokens:
+    def source(self, ids: IdVector | Sequence[int], center: str = "channel") -> StoredTokens:
         """Return candidates for reranking; their features are read when they are used.
 
         Parameters
         ----------
         ids : sequence of int
             K of them, in any order.
+        center : {"channel", "position", "none"}
+            What they are compared with: a codec has subtracted its mean from what it stored, and ``none`` adds that.
 
         Returns
         -------
@@ -396,7 +410,9 @@ class Collection:
         ArgumentError
             If an id is not in the collection.
         """
-        rows = self.rows(ids)
+        rows, codec = self.rows(ids), self.features.codec
+        if codec is not None and center == "none":
+            return UncentredTokens(self.features, codec, self.ids[rows], rows)
         return StoredTokens(self.features, self.ids[rows], rows)
 
     def shortlist(self, pooled: FloatArray, length: int) -> Shortlist:
@@ -422,8 +438,12 @@ class Collection:
         IndexCorruptError
             If what is read is damaged.
         """
-        queries = np.atleast_2d(np.asarray(pooled))
-        return self.vectors.search(normalise(queries, self.features.pooled_mean), length)
+        queries = normalise(np.atleast_2d(np.asarray(pooled)), self.features.pooled_mean)
+        if self._lists is not None:
+            # What they cannot answer, for they are damaged, is answered without them.
+            with contextlib.suppress(IndexCorruptError):
+                return self._lists.search(queries, length)
+        return self.vectors.search(queries, length)
 
     def pooled_scores(self, pooled: FloatArray, ids: IdVector | Sequence[int]) -> Float64Array:
         """Return the scores that `shortlist` gives one pooled embedding with some images.
@@ -450,11 +470,16 @@ class Collection:
         out = np.empty(len(rows))
         for start in range(0, len(rows), 4096):
             part = slice(start, start + 4096)
-            out[part] = products(query, self.vectors.vectors[rows[part]])
+            out[part] = products(query, self.unit_vectors(rows[part]))
         return out
 
-    def save_directory(self) -> None:
+    def save_directory(self, lists: InvertedLists | None = None) -> None:
         """Write ``directory.bin`` for this state, unless there is one that was sound when it was read.
+
+        Parameters
+        ----------
+        lists : InvertedLists or None
+            Those of the index, if it has any.
 
         Raises
         ------
@@ -463,20 +488,63 @@ class Collection:
         StorageError
             If the disk is full, read-only, or refuses access.
         """
-        state = self.state
-        if state is None or self._directory is not None:
+        state, token = self.state, NO_LISTS if lists is None else lists.token
+        if state is None or (self._directory is not None and lists_of(self._directory) == token):
             return
-        path, means = self.path / DIRECTORY_NAME, {}
-        if self.manifest.codec == "none":
-            means = {"pooled_mean": self.features.pooled_mean, "channel_mean": self.features.channel_mean}
-        self._ask(lambda table: write_directory(path, state, NO_LISTS, table.arrays, means))
+        path = self.path / DIRECTORY_NAME
+        others: dict[str, NDArray[Any]] = {}
+        if self.manifest.codec_file is None:
+            others = {"pooled_mean": self.features.pooled_mean, "channel_mean": self.features.channel_mean}
+        if lists is not None:
+            others["tail"] = missing_in(lists, self.ids)
+        self._ask(lambda table: write_directory(path, state, token, table.arrays, others))
+
+    def unit_vectors(self, rows: IndexVector) -> Float32Array:
+        """Return pooled embeddings as the shortlist compares them.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), integer
+            Positions.
+
+        Returns
+        -------
+        ndarray of shape (n, D), float32
+            The mean subtracted, scaled to length 1; zeros where an embedding is the mean itself.
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        return normalise(self.features.read("pooled", rows), self.features.pooled_mean)
 
     @cached_property
     def vectors(self) -> VectorIndex:
         """The shortlist's vectors: from ``shortlist.faiss`` where that is sound and up to date, else made anew."""
-        shape = (len(self), self.manifest.identity.pooled_dim)
-        stored = read_shortlist(self.path / SHORTLIST_NAME, shape, self.mark)
+        shape = (len(self), self.manifest.pooled_length)
+        stored = None
+        if self.manifest.codec_file is None:
+            stored = read_shortlist(self.path / SHORTLIST_NAME, shape, self.mark)
         return VectorIndex(self.ids, self.features.unit_pooled() if stored is None else stored)
+
+    @cached_property
+    def _lists(self) -> ListIndex | None:
+        """The collection's inverted lists; None where it is searched as a whole."""
+        if self.manifest.codec_file is None or len(self) < LEAST_LISTED:
+            return None
+        lists = open_lists(self.path / LISTS_NAME, self.manifest, self.manifest.pooled_length, self.ids)
+        if lists is None:
+            return None
+        try:
+            directory = self._directory
+            if directory is not None and lists_of(directory) == lists.token:
+                tail = self._ask(lambda table: table.tail)
+            else:
+                tail = missing_in(lists, self.ids)
+        except IndexCorruptError:
+            return None
+        return ListIndex(lists, self.ids, tail, self.unit_vectors)
 
     @cached_property
     def mark(self) -> bytes:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, Float64Array, IdVector, IndexVector
+from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.centers import CENTERINGS, Center
 from semret.errors import UnknownNameError
-from semret.index.store.layout import Column, Segment, columns
+from semret.index.codec.codec import Codec
+from semret.index.store.codec_file import read_codec
+from semret.index.store.layout import Column, Segment, columns, mean_units
 from semret.index.store.manifest import Manifest
 from semret.index.store.reading import SegmentReader
 from semret.index.vectors import normalise
+from semret.integer_tokens import IntegerTokens
 
 _BLOCK = 1024
+_BLOCK_BYTES = 2**26
 _MEANS = {"channel": ("channel_sum", "means"), "position": ("position_sum", "tokens")}
 """The means that can be subtracted from tokens: the segments' sums that give them, and what these are sums of."""
 
@@ -73,8 +77,20 @@ class Features:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """``(S, C)`` of every image."""
-        return self._manifest.token_shape
+        """``(S, C)`` of every image, as images are compared; with a codec, C is the number of its directions."""
+        return self._manifest.map_shape
+
+    @cached_property
+    def codec(self) -> Codec | None:
+        """What tokens and pooled embeddings are stored with; None where they are stored as they are.
+
+        Raises
+        ------
+        IndexCorruptError
+            If its file is missing or damaged.
+        """
+        entry = self._manifest.codec_file
+        return None if entry is None else read_codec(self._index, entry)
 
     def column(self, name: str) -> Column:
         """Return dtype and shape of one row of a dataset, or of a dataset without rows.
@@ -104,25 +120,127 @@ class Features:
     @property
     def means(self) -> FeatureRows:
         """Mean tokens, (N, C) float32; rows are read when they are taken."""
-        return FeatureRows(self, "means")
+        return FeatureRows(self.read_means, (len(self), self.shape[1]), "<f4")
 
     @property
     def pooled(self) -> FeatureRows:
-        """Pooled embeddings, (N, D) float32; rows are read when they are taken."""
-        return FeatureRows(self, "pooled")
+        """Pooled embeddings as stored, (N, D) float32, or float16 with a codec; rows are read when they are taken."""
+        column = self.column("pooled")
+        return FeatureRows(partial(self.read, "pooled"), (len(self), column.shape[1]), column.dtype)
+
+    def read_tokens(self, rows: IndexVector) -> FloatArray | IntegerTokens:
+        """Read the tokens of some images, as they are compared.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), integer
+            As for `read`.
+
+        Returns
+        -------
+        ndarray of shape (n, S, C), or IntegerTokens
+            In the stored dtype; integers with a codec.
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        found = self.read("tokens", rows)
+        if self.codec is None:
+            return found
+        return self.codec.decode(found, self.read("scales", rows) if "scales" in self._manifest.token_columns else None)
+
+    def read_means(self, rows: IndexVector) -> Float32Array:
+        """Read mean tokens of some images.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), integer
+            As for `read`.
+
+        Returns
+        -------
+        ndarray of shape (n, C), float32
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        found = self.read("means", rows)
+        if self._manifest.codec_file is None:
+            return found
+        units = mean_units(self.read_norms(rows), self.shape[0])
+        return (found * units[:, None]).astype(np.float32)
+
+    def as_stored(self, tokens: FloatArray) -> FloatArray | IntegerTokens:
+        """Return a network's tokens as they would be read from the index.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n, S, C), float32
+
+        Returns
+        -------
+        ndarray of shape (n, S, C), or IntegerTokens
+            In the stored dtype; integers with a codec.
+
+        Raises
+        ------
+        ShapeError, NonFiniteError
+            If the codec cannot encode them.
+        """
+        return tokens.astype(self._manifest.dtype) if self.codec is None else self.codec.tokens_of(tokens)
+
+    def as_pooled(self, pooled: FloatArray) -> FloatArray:
+        """Return a network's pooled embeddings, or those of sentences, as they would be read from the index.
+
+        Parameters
+        ----------
+        pooled : ndarray of shape (n, P), float32
+
+        Returns
+        -------
+        ndarray of shape (n, D), float32; float16 with a codec
+
+        Raises
+        ------
+        ShapeError, NonFiniteError
+            If the codec cannot encode them.
+        """
+        return pooled if self.codec is None else self.codec.encode_pooled(pooled)
+
+    def uncentred(self, tokens: FloatArray | IntegerTokens) -> FloatArray | IntegerTokens:
+        """Return stored tokens with the mean that a codec has subtracted from them.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n, S, C), or IntegerTokens
+            As stored.
+
+        Returns
+        -------
+        ndarray of shape (n, S, C), or of shape (n, S, C + 1) with a codec
+            See `semret.index.codec.codec.Codec.with_mean`.
+        """
+        if self.codec is None or not isinstance(tokens, IntegerTokens):
+            return tokens
+        return self.codec.with_mean(tokens)
 
     def read(self, name: str, rows: IndexVector) -> NDArray[Any]:
         """Read features of some images.
 
         Parameters
         ----------
-        name : {"tokens", "pooled", "means"}
+        name : {"tokens", "scales", "pooled", "means"}
         rows : ndarray of shape (n,), integer
             Positions from 0 to N - 1, in any order; one may come twice.
 
         Returns
         -------
-        ndarray of shape (n, S, C), (n, D) or (n, C), in the stored dtype
+        ndarray of shape (n, ...), in the stored dtype
+            See `semret.index.store.layout.columns`.
 
         Raises
         ------
@@ -160,6 +278,25 @@ class Features:
             out[places] = reader.whole("norms")[inner]
         return out
 
+    def energies(self) -> tuple[float, float]:
+        """Return the sums, over all rows of all segments, of squares of tokens as a codec stores them and as they were.
+
+        Returns
+        -------
+        (float, float)
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        kept = total = 0.0
+        for number in self._segments:
+            reader = self._reader(number)
+            kept += float((reader.whole("norms") ** 2).sum())
+            total += float((reader.whole("full_norms").astype(np.float64) ** 2).sum())
+        return kept, total
+
     def _by_segment(self, rows: IndexVector) -> Iterator[tuple[SegmentReader, IndexVector, IndexVector]]:
         """Split positions by segment: its reader, which of `rows`, and their rows in the segment, ascending."""
         numbers, inner = self._numbers[rows], self._rows[rows]
@@ -192,12 +329,31 @@ class Features:
             raise UnknownNameError(f"unknown centring {mode!r}; choose one of {', '.join(CENTERINGS)}")
         if mode == "none" or not len(self):
             return Center(mode=mode)
+        if self._manifest.codec_file is not None:
+            # A codec has subtracted the mean of the images that it was fitted on.
+            return Center(mode=mode, position=self._position_mean if mode == "position" else None)
         pooled = self.pooled_mean.astype(np.float32)
         return Center(mode=mode, pooled=pooled, **{mode: self._mean(*_MEANS[mode]).astype(np.float32)})
 
     @cached_property
+    def _position_mean(self) -> Float32Array:
+        """Mean at each position of the tokens that a codec stores, (S, C): all of them are read for it."""
+        step = max(1, _BLOCK_BYTES // (4 * self.shape[0] * self.shape[1]))
+        total = np.zeros(self.shape)
+        for start in range(0, len(self), step):
+            part = self.read_tokens(np.arange(start, min(start + step, len(self))))
+            values = part.as_floats() if isinstance(part, IntegerTokens) else part
+            total += values.sum(axis=0, dtype=np.float64)
+        return np.asarray(total / len(self), dtype=np.float32)
+
+    @cached_property
     def pooled_mean(self) -> Float64Array:
-        """Mean pooled embedding, (D,) float64; zeros where there are no images."""
+        """What is subtracted from pooled embeddings for the shortlist, (D,) float64.
+
+        The mean of all images, zeros where there are none; zeros with a codec, which has subtracted its own.
+        """
+        if self._manifest.codec_file is not None:
+            return np.zeros(self._manifest.pooled_length)
         return self._mean("pooled_sum", "pooled")
 
     @cached_property
@@ -254,30 +410,32 @@ class FeatureRows:
 
     Parameters
     ----------
-    features : Features
-    name : {"pooled", "means"}
+    read : callable
+        Takes positions (n,) and returns the rows (n, D).
+    shape : (int, int)
+        ``(N, D)``.
+    dtype : str
+        Of the rows.
     """
 
-    def __init__(self, features: Features, name: str) -> None:
-        self._features = features
-        self._name = name
-        column = features.column(name)
-        self.shape: tuple[int, int] = (len(features), column.shape[1])
-        self.dtype = np.dtype(column.dtype)
+    def __init__(self, read: Callable[[IndexVector], NDArray[Any]], shape: tuple[int, int], dtype: str) -> None:
+        self._read = read
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
 
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Any) -> Float32Array:
+    def __getitem__(self, rows: Any) -> NDArray[Any]:
         """Return rows by anything that indexes the first axis of an array."""
         chosen = np.arange(len(self))[rows]
-        found = self._features.read(self._name, np.atleast_1d(chosen))
+        found = self._read(np.atleast_1d(chosen))
         return found[0] if chosen.ndim == 0 else found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("rows on disk cannot become an array without being copied")
-        found = self._features.read(self._name, np.arange(len(self)))
+        found = self._read(np.arange(len(self)))
         return found if dtype is None else found.astype(dtype, copy=False)
 
 
@@ -314,14 +472,14 @@ class StoredTokens:
     @cached_property
     def means(self) -> Float32Array:
         """Mean tokens, (K, C) float32."""
-        return self._features.read("means", self._rows)
+        return self._features.read_means(self._rows)
 
     @cached_property
-    def pooled(self) -> Float32Array:
-        """Pooled embeddings, (K, D) float32."""
+    def pooled(self) -> FloatArray:
+        """Pooled embeddings as stored, (K, D)."""
         return self._features.read("pooled", self._rows)
 
-    def read(self, rows: IndexVector) -> NDArray[Any]:
+    def read(self, rows: IndexVector) -> FloatArray | IntegerTokens:
         """Read tokens of candidates.
 
         Parameters
@@ -331,11 +489,65 @@ class StoredTokens:
 
         Returns
         -------
-        ndarray of shape (n, S, C), in the stored dtype
+        ndarray of shape (n, S, C), or IntegerTokens
+            In the stored dtype; integers with a codec.
 
         Raises
         ------
         IndexCorruptError
             If what is read is damaged.
         """
-        return self._features.read("tokens", self._rows[rows])
+        return self._features.read_tokens(self._rows[rows])
+
+
+class UncentredTokens(StoredTokens):
+    """Candidates stored with a codec, with the mean that it subtracted: see `semret.index.codec.Codec.with_mean`.
+
+    Parameters
+    ----------
+    features : Features
+        Of all images; with a codec.
+    codec : Codec
+        The features'.
+    ids, rows
+        As for `StoredTokens`.
+    """
+
+    def __init__(self, features: Features, codec: Codec, ids: IdVector, rows: IndexVector) -> None:
+        super().__init__(features, ids, rows)
+        self._codec = codec
+        self.shape = (features.shape[0], features.shape[1] + 1)
+
+    @cached_property
+    def norms(self) -> Float64Array:
+        """Frobenius norms, (K,) float64, within the rounding of the stored means."""
+        origin, positions = self._codec.origin.astype(np.float64), self.shape[0]
+        norms, means = self._features.read_norms(self._rows), self._features.read_means(self._rows)
+        squared = norms**2 + positions * float(origin @ origin)
+        return np.sqrt(np.maximum(squared + 2 * positions * (means @ origin[:-1]), 0.0))
+
+    @cached_property
+    def means(self) -> Float32Array:
+        """Mean tokens, (K, C) float32."""
+        inside = self._features.read_means(self._rows) + self._codec.origin[:-1]
+        return np.column_stack([inside, np.full(len(inside), self._codec.origin[-1])]).astype(np.float32)
+
+    def read(self, rows: IndexVector) -> FloatArray:
+        """Read tokens of candidates.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), integer
+            Which of the candidates, from 0 to K - 1.
+
+        Returns
+        -------
+        ndarray of shape (n, S, C), float32
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        found = super().read(rows)
+        return self._codec.with_mean(found) if isinstance(found, IntegerTokens) else found

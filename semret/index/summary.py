@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from semret.index.codec.describe import Description, describe
+from semret.index.codec.table import NO_CODEC
 from semret.index.collection import Collection
+from semret.index.convert import FEWEST_IMAGES
 from semret.index.store.layout import directory_bytes
 
 
@@ -33,7 +36,15 @@ class Summary:
     tokens, channels, pooled_dim : int
         S, C and D.
     dtype, created, semret : str
-        Of the stored tokens; when, and by which version, the index was made.
+        Of tokens that are stored as they are; when, and by which version, the index was made.
+    codec : str
+        What tokens are stored with.
+    retained_at_fit, retained : float or None
+        Share of the tokens' energy that the codec's directions keep: of the images that it was fitted on, and of those
+        in the index. None where tokens are stored as they are: by wish, or because there are too few images to fit the
+        codec on.
+    refit_pays : bool
+        Whether the images differ so much from those of the fit that a new index would be better.
     bytes, bytes_per_image : int, float
     """
 
@@ -60,6 +71,19 @@ class Summary:
     semret: str
     bytes: int
     bytes_per_image: float
+    codec: str
+    retained_at_fit: float | None
+    retained: float | None
+    refit_pays: bool
+
+    @property
+    def codec_note(self) -> str:
+        """What is to be said of the codec, in a few words."""
+        if self.retained is None or self.retained_at_fit is None:
+            waits = f", from {FEWEST_IMAGES} images on; until then tokens are stored as they are"
+            return self.codec + (waits if self.codec != NO_CODEC else "")
+        note = f"{self.codec}, keeps {self.retained:.1%} of the tokens' energy, {self.retained_at_fit:.1%} when fitted"
+        return note + ("; indexing into a new directory would fit it anew" if self.refit_pays else "")
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name, as plain lists, strings and numbers.
@@ -89,6 +113,7 @@ def summarise(collection: Collection) -> Summary:
         If a file of the index is taken away meanwhile.
     """
     manifest, identity = collection.manifest, collection.manifest.identity
+    described = _describe_codec(collection)
     everyone = np.arange(len(collection))
     contents = int(np.count_nonzero(collection.firsts(everyone) == everyone))
     rows = collection.segments.row_count
@@ -117,4 +142,17 @@ def summarise(collection: Collection) -> Summary:
         semret=manifest.semret,
         bytes=size,
         bytes_per_image=size / len(collection) if len(collection) else 0.0,
+        codec=manifest.codec,
+        retained_at_fit=None if described is None else described.energy_fit,
+        retained=None if described is None else described.energy_now,
+        refit_pays=described is not None and described.refit_pays,
     )
+
+
+def _describe_codec(collection: Collection) -> Description | None:
+    """Return what is known of the codec that tokens are stored with, None where there is none."""
+    features = collection.features
+    if features.codec is None:
+        return None
+    kept, total = features.energies()
+    return describe(features.codec, features.shape[0], kept=kept, total=total)

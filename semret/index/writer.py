@@ -9,17 +9,18 @@ from pathlib import Path
 
 from semret.errors import IndexCorruptError, IndexNotFoundError
 from semret.index.collection import open_collection
+from semret.index.refresh import refresh
 from semret.index.store import durable
 from semret.index.store.agreement import FORMER_NAME, agreed_manifest, replace_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
+from semret.index.store.codec_file import codec_files, codec_name
 from semret.index.store.layout import FOLDER, Rows, Segment, segment_numbers, segment_path
 from semret.index.store.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from semret.index.store.members import REPAIR, require_folder
 from semret.index.store.root import Root
 from semret.index.store.segments import write_segment
-from semret.index.store.shortlist_file import SHORTLIST_NAME, read_shortlist, write_shortlist
 
 _GRACE = 24 * 3600.0
 
@@ -120,6 +121,8 @@ class IndexWriter:
         if self.exists or not self._lock.made_folder:
             return
         # The lock goes last: from then on another writer may begin.
+        for path in codec_files(self.index):
+            durable.discard(path)
         for name in (CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, LOCK_NAME):
             durable.discard(self.index / name)
         with contextlib.suppress(OSError):
@@ -135,6 +138,8 @@ class IndexWriter:
             # Renamed into place by a writer that was killed before its transaction: no reader ever saw it.
             durable.discard(segment_path(self.index, number))
         self.delete_retired()
+        if not (self.index / FORMER_NAME).exists():
+            self._discard_codecs()
 
     def write_segment(self, parts: Sequence[Rows]) -> Segment:
         """Write a segment under a new number; it becomes part of the index by `Catalog.add_segment`.
@@ -181,12 +186,20 @@ class IndexWriter:
                 return
             gone = [(number,) for number, _ in retired if durable.discard(segment_path(self.index, number))]
             durable.discard(self.index / FORMER_NAME)
+            self._discard_codecs()
         if gone:
             with self.catalog.transaction():
                 self.catalog.change_many("DELETE FROM segments WHERE number = ?", gone)
 
+    def _discard_codecs(self) -> None:
+        """Delete codecs that the manifest does not name; readers of the state before a conversion may need theirs."""
+        entry = self.manifest.codec_file
+        for path in codec_files(self.index):
+            if entry is None or path.name != codec_name(entry):
+                durable.discard(path)
+
     def refresh_shortlist(self) -> None:
-        """Write ``shortlist.faiss`` and ``directory.bin`` anew unless they belong to the present state.
+        """Write what is derived for readers anew unless it belongs to the present state: directory and shortlist.
 
         Raises
         ------
@@ -195,12 +208,8 @@ class IndexWriter:
         StorageError
             If the disk is full, read-only, or refuses access.
         """
-        path = self.index / SHORTLIST_NAME
         with open_collection(self.index) as collection:
-            shape = (len(collection), self.manifest.identity.pooled_dim)
-            if read_shortlist(path, shape, collection.mark) is None:
-                write_shortlist(path, collection.features.unit_pooled(), collection.mark)
-            collection.save_directory()
+            refresh(collection)
 
 
 def require_index(index: Path) -> None:

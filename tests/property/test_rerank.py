@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semret.centers import CENTERINGS, Center
-from semret.retrieval.search import best_k as contest
+from semret.retrieval.search import float_side
 from semret.retrieval.search import rerank as module
 from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.options import RerankOptions
@@ -175,7 +175,7 @@ def test_affinities_are_held_a_few_at_a_time(monkeypatch):
     stored = InMemoryTokens(scenes(generator, 50, 9, 6).astype(np.float16))
     queries = [Query(tokens=stored.tokens[n], excluded=np.array([n, 2 * n + 1])) for n in (3, 11)]
     whole = rerank_stream(queries, [(stored.ids, stored.tokens)], RerankOptions(k=4))
-    monkeypatch.setattr(contest, "AFFINITY_BYTES", 4 * 9 * 9 * 3)
+    monkeypatch.setattr(float_side, "AFFINITY_BYTES", 4 * 9 * 9 * 3)
     for one, other in zip(
         whole, rerank_stream(queries, [(stored.ids, stored.tokens)], RerankOptions(k=4)), strict=True
     ):

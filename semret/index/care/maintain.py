@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -11,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from semret.errors import ArgumentError
-from semret.index.store.layout import SEGMENT_BYTES, SEGMENT_ROWS, Segment, directory_bytes
+from semret.errors import ArgumentError, UnknownNameError
+from semret.index.backbones.registry import spec_of
+from semret.index.convert import convert
+from semret.index.store.layout import Segment, directory_bytes, rows_of_segment
 from semret.index.store.reading import SegmentReader
 from semret.index.store.root import lies_in
 from semret.index.writer import IndexWriter
@@ -109,7 +110,7 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
         return RemoveReport(index=str(index), removed=len(chosen), images=len(images) - len(chosen))
 
 
-def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
+def compact(index: Path, *, codec: str | None = None, progress: Progress | None = None) -> CompactReport:
     """Rewrite segments that hold rows that no image uses, and join small ones.
 
     Ids, paths and features stay as they are, bit for bit; readers go on with what they opened. Every new segment is a
@@ -119,6 +120,8 @@ def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
     ----------
     index : Path
         Index directory.
+    codec : str, optional
+        Store tokens with this codec, see `semret.index.convert.convert`; the pictures are not needed.
     progress : callable, optional
         Called with the number of rows moved and their total.
 
@@ -130,17 +133,21 @@ def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
     ------
     IndexNotFoundError, IndexLockedError, IndexCorruptError
         As `IndexWriter`; the last also if a row that is moved is damaged.
+    ArgumentError, UnknownNameError
+        If the tokens cannot be stored with that codec.
     StorageError
         If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
         before = writer.catalog.segments()
         size = directory_bytes(index)
+        if codec is not None:
+            convert(writer, codec, has_text=_may_have_text(writer.manifest.identity.backbone), progress=progress)
         _drop_unused(writer)
         moving, limit = _to_move(writer, writer.catalog.segments())
         total = len(moving)
         for start in range(0, total, limit):
-            _move(writer, before, moving[start : start + limit])
+            _move(writer, moving[start : start + limit])
             if progress is not None:
                 progress(min(start + limit, total), total)
         writer.delete_retired()
@@ -154,6 +161,14 @@ def compact(index: Path, *, progress: Progress | None = None) -> CompactReport:
             bytes=directory_bytes(index),
             dropped=_rows(before) - _rows(after),
         )
+
+
+def _may_have_text(model: str) -> bool:
+    """Tell whether sentences may be compared with the pooled embeddings of a model."""
+    try:
+        return spec_of(model).text
+    except UnknownNameError:
+        return True
 
 
 def _drop_unused(writer: IndexWriter) -> None:
@@ -176,7 +191,7 @@ def _to_move(writer: IndexWriter, segments: dict[int, Segment]) -> tuple[list[tu
     wanted: dict[int, int] = defaultdict(int)
     for segment, _, _ in contents:
         wanted[segment] += 1
-    limit = max(1, min(SEGMENT_ROWS, math.ceil(SEGMENT_BYTES / writer.manifest.token_bytes)))
+    limit = rows_of_segment(writer.manifest)
     holed = {number for number, segment in segments.items() if wanted[number] < segment.rows}
     small = {number for number, segment in segments.items() if wanted[number] <= limit // 2}
     # One small segment alone has nothing to be joined with.
@@ -184,8 +199,9 @@ def _to_move(writer: IndexWriter, segments: dict[int, Segment]) -> tuple[list[tu
     return [row for row in contents if row[0] in chosen], limit
 
 
-def _move(writer: IndexWriter, segments: dict[int, Segment], rows: list[tuple[int, int, bytes]]) -> None:
+def _move(writer: IndexWriter, rows: list[tuple[int, int, bytes]]) -> None:
     """Write these rows to a new segment and point their contents to it."""
+    segments = writer.catalog.segments()
     groups: dict[int, list[int]] = defaultdict(list)
     for number, row, _ in rows:
         groups[number].append(row)

@@ -19,10 +19,12 @@ from semret.index.care.remains import DAMAGED_SUFFIX, set_aside
 from semret.index.care.salvage import rebuild_catalog
 from semret.index.care.soundness import Defect, check_segment, examine_rows
 from semret.index.care.verify import Report, read_catalog, rows_by_segment, verify
+from semret.index.convert import drop_features
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_digest import read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
+from semret.index.store.codec_file import codec_name, readable_codec
 from semret.index.store.directory_file import DIRECTORY_NAME
 from semret.index.store.layout import Rows, Segment, segment_path
 from semret.index.store.lock import WriterLock
@@ -76,6 +78,7 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
         writable = _is_writable(index)
     if writable:
         with IndexWriter(index) as writer:
+            _repair_codec(writer, actions)
             _repair_segments(writer, actions)
             _repair_shortlist(writer, report, actions)
     for action in actions:
@@ -156,14 +159,27 @@ def _is_writable(index: Path) -> bool:
         return False
 
 
+def _repair_codec(writer: IndexWriter, actions: list[str]) -> None:
+    """Give up the features that cannot be read without their codec, but not the ids of their pictures."""
+    manifest = writer.manifest
+    if manifest.codec_file is None or readable_codec(writer.index, manifest) is not None:
+        return
+    lost = drop_features(writer)
+    actions.append(
+        f"dropped the features of {lost} pictures: without {codec_name(manifest.codec_file)} they cannot be read; "
+        "semret index embeds these pictures again"
+    )
+
+
 def _repair_segments(writer: IndexWriter, actions: list[str]) -> None:
     content = read_catalog(writer.index, [])
     if content is None:
         return
     rows = rows_by_segment(content)
+    codec = readable_codec(writer.index, writer.manifest)
     for number, segment in content.segments.items():
         wanted = rows.get(number, {})
-        if check_segment(writer.index, segment, writer.manifest, wanted):
+        if check_segment(writer.index, segment, writer.manifest, codec, wanted):
             kept = _replace_segment(writer, segment, wanted)
             name = segment_path(writer.index, number).name
             actions.append(f"kept {kept} of {len(wanted)} pictures of {name}, dropped the rest")
@@ -192,7 +208,8 @@ def _read_sound(writer: IndexWriter, segment: Segment, wanted: dict[int, bytes])
     """Return the rows of a segment that are wanted and sound; None if there are none, or the file cannot be read."""
     try:
         reader = SegmentReader(writer.index, segment, writer.manifest)
-        sound, hashes = examine_rows(reader, writer.manifest).sound, reader.whole("sha256")
+        codec = readable_codec(writer.index, writer.manifest)
+        sound, hashes = examine_rows(reader, writer.manifest, codec).sound, reader.whole("sha256")
         known = [row for row in sorted(wanted) if 0 <= row < len(sound)]
         rows = [row for row in known if sound[row] and hashes[row].tobytes() == wanted[row]]
         return reader.take_rows(np.array(rows, dtype=np.intp)) if rows else None

@@ -21,9 +21,9 @@ from semret.index.care.soundness import digest_segment, examine_rows
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES
+from semret.index.store.codec_file import readable_codec
 from semret.index.store.entries import MOST
 from semret.index.store.layout import (
-    CHECKED_ROWS,
     SEGMENT_BYTES,
     Rows,
     Segment,
@@ -104,6 +104,7 @@ def _exchange(index: Path, workshop: Path) -> None:
 
 def _find_segments(index: Path, manifest: Manifest, workshop: Path) -> Iterator[tuple[Segment, SegmentReader, Any]]:
     """Give the segments on disk that have their rows intact, the newest first, with which rows are sound."""
+    codec = readable_codec(index, manifest)
     plans: dict[int, Segment] = {}
     for number in sorted(segment_numbers(index), reverse=True):
         segment = _describe(index, number, manifest, workshop, plans)
@@ -111,7 +112,7 @@ def _find_segments(index: Path, manifest: Manifest, workshop: Path) -> Iterator[
             continue
         try:
             reader = SegmentReader(index, segment, manifest)
-            sound = examine_rows(reader, manifest).sound
+            sound = examine_rows(reader, manifest, codec).sound
         except IndexCorruptError:
             continue
         if sound.any():
@@ -156,7 +157,7 @@ def _most_bytes(manifest: Manifest) -> int:
 
 def _zeros(manifest: Manifest, rows: int) -> Rows:
     layout = columns(manifest, rows)
-    fields = Rows.__dataclass_fields__
+    fields = [name for name in Rows.__dataclass_fields__ if name in layout]
     return Rows(**{name: np.zeros(layout[name].shape, dtype=layout[name].dtype) for name in fields})
 
 
@@ -165,7 +166,7 @@ def _sums(index: Path, segment: Segment, manifest: Manifest) -> dict[str, int]:
     found = {}
     with open_member(segment_path(index, segment.number), most=segment.bytes) as stream:
         for name, column in columns(manifest, segment.rows).items():
-            if name not in CHECKED_ROWS:
+            if column.check is None:
                 stream.seek(segment.offsets[name])
                 found[name] = checksum(np.frombuffer(stream.read(column.bytes), dtype=np.uint8))
     return found

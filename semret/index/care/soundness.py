@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.errors import IndexCorruptError
-from semret.index.store.layout import CHECKED_ROWS, Segment, columns, segment_path
+from semret.index.codec.codec import Codec
+from semret.index.store.layout import Segment, checked_rows, columns, compact_statistics, segment_path
 from semret.index.store.manifest import Manifest
 from semret.index.store.members import REPAIR, digest_of, require_folder
 from semret.index.store.reading import SegmentReader
@@ -29,7 +30,7 @@ class Defect:
 
     Attributes
     ----------
-    kind : {"manifest", "catalog", "segment", "shortlist", "directory", "file"}
+    kind : {"manifest", "codec", "catalog", "segment", "shortlist", "directory", "file"}
         What it concerns; ``file`` is a picture that is not as the catalog has it.
     object : str
         Path of the file.
@@ -60,7 +61,9 @@ def finding(error: Exception) -> str:
     return str(error).split(";")[0]
 
 
-def check_segment(index: Path, segment: Segment, manifest: Manifest, contents: dict[int, bytes]) -> list[Defect]:
+def check_segment(
+    index: Path, segment: Segment, manifest: Manifest, codec: Codec | None, contents: dict[int, bytes]
+) -> list[Defect]:
     """Check one segment: its digest, and all that its rows must satisfy.
 
     Parameters
@@ -70,6 +73,8 @@ def check_segment(index: Path, segment: Segment, manifest: Manifest, contents: d
     segment : Segment
         As the catalog has it.
     manifest : Manifest
+    codec : Codec or None
+        As for `examine_rows`.
     contents : dict of int to bytes
         For each row in use the SHA-256 of the picture that it must belong to.
 
@@ -93,7 +98,7 @@ def check_segment(index: Path, segment: Segment, manifest: Manifest, contents: d
         return [Defect("segment", str(path), finding(error).removeprefix(f"{path} "), REPAIR)]
     try:
         reader = SegmentReader(index, segment, manifest)
-        examined = examine_rows(reader, manifest)
+        examined = examine_rows(reader, manifest, codec)
         unsound = np.flatnonzero(~examined.sound)
         if unsound.size:
             found.append(f"{unsound.size} of {segment.rows} rows are damaged, the first is {int(unsound[0])}")
@@ -125,13 +130,15 @@ class Examined:
     sums_agree: bool
 
 
-def examine_rows(reader: SegmentReader, manifest: Manifest) -> Examined:
+def examine_rows(reader: SegmentReader, manifest: Manifest, codec: Codec | None) -> Examined:
     """Read every row of a segment and compare it with what is stored about it.
 
     Parameters
     ----------
     reader : SegmentReader
     manifest : Manifest
+    codec : Codec or None
+        The manifest's. Where it has one that cannot be had, rows are compared with their checksums alone.
 
     Returns
     -------
@@ -146,23 +153,26 @@ def examine_rows(reader: SegmentReader, manifest: Manifest) -> Examined:
     reader.whole("checksums")
     norms = reader.whole("norms")
     sound = np.zeros(rows, dtype=bool)
-    totals = {name: np.zeros(columns(manifest, 1)[name].shape) for name in _SUMS}
+    layout = columns(manifest, 1)
+    totals = {name: np.zeros(layout[name].shape) for name in _SUMS if name in layout}
     step = max(1, _BLOCK_BYTES // manifest.token_bytes)
     for start in range(0, rows, step):
         block = np.arange(start, min(start + step, rows))
         found = _read_rows(reader, manifest, block)
         if found is None:
-            sound[block] = [_is_row_sound(reader, manifest, row, norms) for row in block.tolist()]
+            sound[block] = [_is_row_sound(reader, manifest, codec, row, norms) for row in block.tolist()]
             continue
-        sound[block] = _are_consistent(found, norms[block])
-        for name, rows_of in _SUMS.items():
-            totals[name] += found[rows_of].sum(axis=0, dtype=np.float64)
+        sound[block] = _are_consistent(found, norms[block], manifest, codec)
+        for name, total in totals.items():
+            total += found[_SUMS[name]].sum(axis=0, dtype=np.float64)
     return Examined(sound, not sound.all() or all(_agrees(reader.whole(name), total) for name, total in totals.items()))
 
 
-def _is_row_sound(reader: SegmentReader, manifest: Manifest, row: int, norms: NDArray[np.floating[Any]]) -> bool:
+def _is_row_sound(
+    reader: SegmentReader, manifest: Manifest, codec: Codec | None, row: int, norms: NDArray[np.floating[Any]]
+) -> bool:
     found = _read_rows(reader, manifest, np.array([row]))
-    return found is not None and bool(_are_consistent(found, norms[row : row + 1])[0])
+    return found is not None and bool(_are_consistent(found, norms[row : row + 1], manifest, codec)[0])
 
 
 def _agrees(stored: NDArray[np.floating[Any]], total: NDArray[np.float64]) -> bool:
@@ -171,12 +181,10 @@ def _agrees(stored: NDArray[np.floating[Any]], total: NDArray[np.float64]) -> bo
     return bool((np.abs(stored - total) <= _TOLERANCE * scale).all())
 
 
-def _read_rows(
-    reader: SegmentReader, manifest: Manifest, rows: NDArray[np.intp]
-) -> dict[str, NDArray[np.floating[Any]]] | None:
+def _read_rows(reader: SegmentReader, manifest: Manifest, rows: NDArray[np.intp]) -> dict[str, NDArray[Any]] | None:
     """Return the rows of every dataset that has rows with checksums; None if one does not have its own."""
     layout = columns(manifest, len(rows))
-    found = {name: np.empty(layout[name].shape, dtype=layout[name].dtype) for name in CHECKED_ROWS}
+    found = {name: np.empty(layout[name].shape, dtype=layout[name].dtype) for name in checked_rows(layout)}
     try:
         for name, out in found.items():
             reader.read(name, rows, out)
@@ -185,8 +193,12 @@ def _read_rows(
     return found
 
 
-def _are_consistent(found: dict[str, NDArray[np.floating[Any]]], norms: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+def _are_consistent(
+    found: dict[str, NDArray[Any]], norms: NDArray[np.floating[Any]], manifest: Manifest, codec: Codec | None
+) -> NDArray[np.bool_]:
     """Tell which rows are finite and have the norm and the mean of their tokens, but for rounding."""
+    if manifest.codec_file is not None:
+        return _are_encoded(found, norms, codec)
     with np.errstate(over="ignore", invalid="ignore"):
         tokens = found["tokens"].astype(np.float64)
         expected = np.sqrt(np.einsum("nsc,nsc->n", tokens, tokens))
@@ -195,6 +207,23 @@ def _are_consistent(found: dict[str, NDArray[np.floating[Any]]], norms: NDArray[
         near = np.abs(found["means"] - tokens.mean(axis=1)) <= _TOLERANCE * scale
         sound = np.isfinite(expected) & np.isfinite(found["pooled"].sum(axis=1, dtype=np.float64))
         sound &= near.all(axis=1) & (np.abs(expected - norms) <= _TOLERANCE * expected)
+    return np.asarray(sound, dtype=bool)
+
+
+def _are_encoded(
+    found: dict[str, NDArray[Any]], norms: NDArray[np.floating[Any]], codec: Codec | None
+) -> NDArray[np.bool_]:
+    """Tell which rows of a codec are finite and have just the norm and the mean that follow from their tokens."""
+    sound = np.isfinite(found["pooled"].sum(axis=1, dtype=np.float64))
+    if "scales" in found:
+        sound &= np.isfinite(found["scales"]).all(axis=1) & (found["scales"] >= 0).all(axis=1)
+    if codec is None:
+        return np.asarray(sound, dtype=bool)
+    for row in np.flatnonzero(sound):
+        one = slice(row, row + 1)
+        tokens = codec.decode(found["tokens"][one], found["scales"][one] if "scales" in found else None)
+        expected = compact_statistics(tokens)
+        sound[row] = expected["norms"] == norms[row] and np.array_equal(expected["means"], found["means"][one])
     return np.asarray(sound, dtype=bool)
 
 

@@ -25,8 +25,10 @@ from semret.index.store.agreement import agreed_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_digest import DIGEST_BYTES, digest_line
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
+from semret.index.store.codec_file import codec_name
 from semret.index.store.layout import FOLDER, segment_name
 from semret.index.store.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
+from semret.index.store.members import read_member
 from semret.index.store.reading import SegmentReader
 from semret.index.store.root import Root
 from semret.index.writer import IndexWriter, require_index
@@ -99,6 +101,9 @@ def _write_archive(index: Path, out: BinaryIO, progress: Progress | None) -> Non
         add_member(out, CATALOG_NAME, catalog.size, _hashed(catalog.chunks(), digest))
     line = digest_line(generation, digest.hexdigest())
     add_member(out, DIGEST_NAME, len(line), iter([line]))
+    if manifest.codec_file is not None:
+        raw = read_member(index / codec_name(manifest.codec_file), most=manifest.codec_file.bytes)
+        add_member(out, codec_name(manifest.codec_file), manifest.codec_file.bytes, iter([raw]))
     for done, (number, segment) in enumerate(sorted(segments.items()), start=1):
         add_member(out, segment_name(number), segment.bytes, SegmentReader(index, segment, manifest).chunks())
         if progress is not None:
@@ -202,7 +207,7 @@ def _extract(stream: io.FileIO, partial: Path, progress: Progress | None) -> Non
     taken: set[str] = set()
     for member in read_members(stream):
         if sizes is None and {MANIFEST_NAME, CATALOG_NAME, DIGEST_NAME} <= taken:
-            sizes = _segment_sizes(partial)
+            sizes = _sizes(partial)
         most = {**_LIMITS, **(sizes or {})}.get(member.name)
         if most is None or member.name in taken:
             raise tarfile.TarError(f"it holds {member.name[:100]!r}")
@@ -217,10 +222,12 @@ def _extract(stream: io.FileIO, partial: Path, progress: Progress | None) -> Non
         raise tarfile.TarError("it holds no index")
 
 
-def _segment_sizes(partial: Path) -> dict[str, int]:
-    """Return the segments that the extracted catalog names, and their sizes; only these are taken."""
+def _sizes(partial: Path) -> dict[str, int]:
+    """Return the codec that the extracted catalog names, its segments, and their sizes; only these are taken."""
     with Catalog(partial) as catalog:
-        return {segment_name(number): segment.bytes for number, segment in catalog.segments().items()}
+        sizes = {segment_name(number): segment.bytes for number, segment in catalog.segments().items()}
+        entry = agreed_manifest(partial, read_manifest(partial), catalog).codec_file
+    return sizes if entry is None else {codec_name(entry): entry.bytes, **sizes}
 
 
 def _settle(partial: Path, index: Path, root: PathLike | None) -> None:

@@ -24,11 +24,13 @@ from semret.errors import (
 from semret.foreign import UnfitFileError
 from semret.index.care.derived import check_directory
 from semret.index.care.soundness import BY_INDEX, Defect, check_segment, finding
+from semret.index.codec.codec import Codec
 from semret.index.collection import Collection
 from semret.index.location import default_index_path, find_index
 from semret.index.pictures.files import hash_file, reason_of
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
+from semret.index.store.codec_file import codec_name, read_codec
 from semret.index.store.layout import Segment
 from semret.index.store.lock import ReaderLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
@@ -71,9 +73,9 @@ class Content:
 def verify(path: str | os.PathLike[str], *, files: bool = False, progress: Progress | None = None) -> Report:
     """Check everything in an index.
 
-    That is: the manifest, alone and against the catalog; the catalog's checksum, structure and references; of every
-    segment in use the digest of the file, the number of rows, and of each row checksum, finite values, norm, mean and
-    the image it belongs to; the shortlist against the pooled embeddings.
+    That is: the manifest, alone and against the catalog; the codec; the catalog's checksum, structure and references;
+    of every segment in use the digest of the file, the number of rows, and of each row checksum, finite values, norm,
+    mean and the image it belongs to; the shortlist against the pooled embeddings.
 
     Parameters
     ----------
@@ -149,8 +151,9 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
     if manifest is not None:
         total = len(content.segments) + (len(content.images) if files else 0)
         rows = rows_by_segment(content)
+        codec = _check_codec(index, manifest, defects)
         for done, (number, segment) in enumerate(content.segments.items(), start=1):
-            defects += check_segment(index, segment, manifest, rows.get(number, {}))
+            defects += check_segment(index, segment, manifest, codec, rows.get(number, {}))
             if progress is not None:
                 progress(done, total)
         if not defects:
@@ -247,6 +250,18 @@ def _check_manifest(index: Path, content: Content | None, defects: list[Defect])
     return recorded
 
 
+def _check_codec(index: Path, manifest: Manifest, defects: list[Defect]) -> Codec | None:
+    """Return the codec of an index, if it has one that can be read; add what is wrong with its file."""
+    if manifest.codec_file is None:
+        return None
+    try:
+        return read_codec(index, manifest.codec_file)
+    except IndexCorruptError as error:
+        path = str(index / codec_name(manifest.codec_file))
+        defects.append(Defect("codec", path, finding(error).removeprefix(f"{path} is damaged: "), REPAIR))
+        return None
+
+
 def rows_by_segment(content: Content) -> dict[int, dict[int, bytes]]:
     """Return which content each row of each segment must have.
 
@@ -274,7 +289,7 @@ def _check_shortlist(index: Path, most: int) -> list[Defect]:
     if not os.path.lexists(path):
         return []
     with Collection(index) as collection:
-        dimension = collection.manifest.identity.pooled_dim
+        dimension = collection.manifest.pooled_length
         try:
             state = examine_shortlist(path, dimension, most)
         except UnfitFileError as error:

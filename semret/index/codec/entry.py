@@ -178,3 +178,37 @@ def columns(
     if spec.kind == "pq":
         found["centroids"] = ("i1", (spec.parts, CENTROIDS, dimension // spec.parts))
     return {**found, "numbers": ("<f8", (5,))}
+
+
+def plan_entry(spec: CodecSpec, *, channels: int, pooled: int, pooled_directions: int | None) -> CodecEntry:
+    """Return what a manifest would say of a codec that has not been fitted, to reckon sizes with.
+
+    Parameters
+    ----------
+    spec : CodecSpec
+    channels, pooled : int
+        C and P.
+    pooled_directions : int or None
+        As for `semret.index.codec.fit.CodecFitter`.
+
+    Returns
+    -------
+    CodecEntry
+        With a digest of zeros.
+    """
+    dimension = min(spec.dimension, channels)
+    directions = 0 if pooled_directions is None or pooled_directions >= pooled else pooled_directions
+    offsets, end = {}, 0
+    for name, (dtype, shape) in columns(spec, channels, dimension, pooled, directions).items():
+        offsets[name] = end
+        end += np.dtype(dtype).itemsize * math.prod(shape)
+    return CodecEntry(
+        name=spec.name,
+        digest="0" * 64,
+        bytes=end,
+        channels=channels,
+        dimension=dimension,
+        pooled_in=pooled,
+        pooled_out=directions or pooled,
+        offsets=offsets,
+    )

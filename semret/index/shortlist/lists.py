@@ -18,6 +18,9 @@ from semret.index.store.members import damaged
 from semret.index.store.paged_file import PagedFile
 from semret.index.vectors import Shortlist, products
 
+LEAST_LISTED = 30_000
+"""Images from which a collection has inverted lists; fewer are searched as a whole."""
+
 UnitVectors = Callable[[IndexVector], Float32Array]
 """Gives the vectors of images at positions, scaled to length 1."""
 
@@ -112,7 +115,9 @@ class InvertedLists:
             If what is read is damaged.
         """
         chosen = np.argsort(-(self.centroids @ query), kind="stable")[first:last]
-        ids, scores, errors = [], [], []
+        ids: list[IdVector] = []
+        scores: list[Float32Array] = []
+        errors: list[Float32Array] = []
         for number in chosen.tolist():
             start, stop = int(self.ends[number - 1]) if number else 0, int(self.ends[number])
             if start == stop:

@@ -209,6 +209,17 @@ class Catalog(SqliteFile):
         """
         self.change(f"INSERT OR REPLACE INTO meta VALUES {_META}", key, text_bytes(value))
 
+    def become_format(self, version: int) -> None:
+        """Change the format inside a `transaction`; the tables are the same in all.
+
+        Parameters
+        ----------
+        version : int
+            Not smaller than that of the file.
+        """
+        self.change(f"PRAGMA user_version={int(version)}")
+        self.change("INSERT OR IGNORE INTO meta VALUES ('state', ?)", secrets.token_hex(16))
+
     def segments(self, *, retired: bool = False) -> dict[int, Segment]:
         """Return the segments in use, or those that are out of use and wait to be deleted.
 

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array
+from semret.index.codec.codec import statistics
 from semret.index.store.lock import LOCK_NAME
 from semret.index.store.manifest import Manifest
+from semret.integer_tokens import IntegerTokens
 
 SEGMENT_ROWS = 256
 """Most images in one segment; also the most that a kill can cost."""
@@ -22,16 +24,30 @@ SEGMENT_ROWS = 256
 SEGMENT_BYTES = 2**27
 """Bytes of tokens after which a segment is closed though it has fewer rows."""
 
+FULL_SEGMENT = 4096
+"""Most images in a segment that is written from other segments, which a kill cannot cost."""
+
 FOLDER = "segments"
 _SEGMENT_FILE = re.compile(r"\d{6,18}\.h5")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One dataset of a segment: its dtype (little-endian) and shape, rows first where it has rows."""
+    """One dataset of a segment.
+
+    Attributes
+    ----------
+    dtype : str
+        Little-endian.
+    shape : tuple of int
+        Rows first where it has rows.
+    check : int or None
+        The column of ``checksums`` that its rows are checked by; None where the dataset is checked as a whole.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+    check: int | None = None
 
     @property
     def bytes(self) -> int:
@@ -42,11 +58,16 @@ class Column:
 def columns(manifest: Manifest, rows: int) -> dict[str, Column]:
     """Return the datasets of a segment, in the order of the file.
 
-    ``tokens`` (n, S, C); ``pooled`` (n, D); ``means`` (n, C), of the tokens as stored; ``norms`` (n,), Frobenius, of
-    the tokens as stored; ``ids`` (n,), the id under which each row was first indexed; ``sha256`` (n, 32), of the image
-    file; ``sizes`` (n, 2), width and height of the picture; ``position_sum`` (S, C) and ``channel_sum`` (C,), of
-    tokens and token means over all rows; ``pooled_sum`` (D,); ``checksums`` (n, 3), of the row of tokens, pooled and
-    means.
+    Of every image: ``tokens`` (n, S, C), or as the codec stores them, with ``scales`` (n, S) of most codecs; ``pooled``
+    (n, D); ``means`` (n, C), the mean token, of the tokens as stored; ``norms`` (n,), Frobenius, of the tokens as
+    stored; ``ids`` (n,), the id under which each row was first indexed; ``sha256`` (n, 32), of the image file;
+    ``sizes`` (n, 2), width and height of the picture; ``checksums`` (n, k), of the row of each dataset that has a
+    `Column.check`. Over all rows: ``position_sum`` (S, C) of the tokens, ``channel_sum`` (C,) of their means,
+    ``pooled_sum`` (D,).
+
+    With a codec, C are its directions; what it subtracts is fixed, so there are no sums; ``means`` are in units of
+    `mean_units`; and ``full_norms`` (n,) has the Frobenius norm of the tokens before they were projected, so that it
+    can be told what the projection keeps.
 
     Parameters
     ----------
@@ -58,26 +79,90 @@ def columns(manifest: Manifest, rows: int) -> dict[str, Column]:
     -------
     dict of str to Column
     """
-    positions, channels = manifest.token_shape
-    dimension = manifest.identity.pooled_dim
-    tokens = {"float16": "<f2", "float32": "<f4"}[manifest.dtype]
-    return {
-        "tokens": Column(tokens, (rows, positions, channels)),
-        "pooled": Column("<f4", (rows, dimension)),
-        "means": Column("<f4", (rows, channels)),
-        "norms": Column("<f8", (rows,)),
-        "ids": Column("<i8", (rows,)),
-        "sha256": Column("u1", (rows, 32)),
-        "sizes": Column("<i4", (rows, 2)),
-        "position_sum": Column("<f8", (positions, channels)),
-        "channel_sum": Column("<f8", (channels,)),
-        "pooled_sum": Column("<f8", (dimension,)),
-        "checksums": Column("<u8", (rows, 3)),
-    }
+    positions, channels = manifest.map_shape
+    dimension, plain = manifest.pooled_length, manifest.codec_file is None
+    checked = [(name, dtype, shape) for name, (dtype, shape) in manifest.token_columns.items()]
+    checked.insert(1, ("pooled", "<f4" if plain else "<f2", (dimension,)))
+    checked.insert(2, ("means", "<f4" if plain else "<f2", (channels,)))
+    found = {name: Column(dtype, (rows, *shape), check) for check, (name, dtype, shape) in enumerate(checked)}
+    found["norms"] = Column("<f8", (rows,))
+    if not plain:
+        found["full_norms"] = Column("<f4", (rows,))
+    found["ids"] = Column("<i8", (rows,))
+    found["sha256"] = Column("u1", (rows, 32))
+    found["sizes"] = Column("<i4", (rows, 2))
+    if plain:
+        found["position_sum"] = Column("<f8", (positions, channels))
+        found["channel_sum"] = Column("<f8", (channels,))
+        found["pooled_sum"] = Column("<f8", (dimension,))
+    found["checksums"] = Column("<u8", (rows, len(checked)))
+    return found
 
 
-CHECKED_ROWS = {"tokens": 0, "pooled": 1, "means": 2}
-"""Datasets whose rows are checked one by one, and their column of ``checksums``; the others are checked as a whole."""
+def rows_of_segment(manifest: Manifest) -> int:
+    """Return how many images a segment takes that is written from other segments.
+
+    Parameters
+    ----------
+    manifest : Manifest
+
+    Returns
+    -------
+    int
+    """
+    return max(1, min(FULL_SEGMENT, math.ceil(SEGMENT_BYTES / manifest.token_bytes)))
+
+
+def checked_rows(layout: dict[str, Column]) -> list[str]:
+    """Return the datasets whose rows are checked one by one, in the order of their checksums.
+
+    Parameters
+    ----------
+    layout : dict of str to Column
+        As `columns` gives it.
+
+    Returns
+    -------
+    list of str
+    """
+    return [name for name, column in layout.items() if column.check is not None]
+
+
+def mean_units(norms: Float64Array, positions: int) -> Float64Array:
+    """Return what the mean tokens of a codec are stored in units of: no mean is longer, so float16 holds it.
+
+    Parameters
+    ----------
+    norms : ndarray of shape (n,), float64
+        Frobenius norms of the tokens.
+    positions : int
+        S.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        The root of the mean squared norm of the tokens; 1 where they are all zero.
+    """
+    units = norms / math.sqrt(positions)
+    return np.where(units > 0, units, 1.0)
+
+
+def compact_statistics(tokens: IntegerTokens) -> dict[str, NDArray[np.floating[Any]]]:
+    """Return what is stored beside the tokens of a codec, by the names of `columns`.
+
+    Parameters
+    ----------
+    tokens : IntegerTokens
+        (n, S, C), as decoded.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``means`` (n, C) float16, in units of `mean_units`; ``norms`` (n,) float64.
+    """
+    means, norms = statistics(tokens)
+    units = mean_units(norms, tokens.shape[1])[:, None]
+    return {"means": (means / units).astype(np.float16), "norms": norms}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +195,15 @@ class Segment:
 class Rows:
     """Features of n images on their way into a segment: see `columns` for the fields."""
 
-    tokens: NDArray[np.floating[Any]]
-    pooled: Float32Array
-    means: Float32Array
+    tokens: NDArray[Any]
+    pooled: NDArray[np.floating[Any]]
+    means: NDArray[np.floating[Any]]
     norms: Float64Array
     ids: NDArray[np.int64]
     sha256: NDArray[np.uint8]
     sizes: NDArray[np.int32]
+    scales: Float32Array | None = None
+    full_norms: Float32Array | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

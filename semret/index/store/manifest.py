@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -15,8 +16,18 @@ from typing import Any
 import numpy as np
 
 from semret._version import __version__
-from semret.errors import ArgumentError, IncompatibleIndexError, IndexCorruptError, IndexNotFoundError, cut_text
+from semret.errors import (
+    ArgumentError,
+    IncompatibleIndexError,
+    IndexCorruptError,
+    IndexNotFoundError,
+    SemretError,
+    cut_text,
+)
 from semret.index.backbones.spec import Identity, Preprocessing
+from semret.index.codec.codec import code_columns
+from semret.index.codec.entry import CodecEntry
+from semret.index.codec.table import NO_CODEC, parse
 from semret.index.store.members import REPAIR, damaged, read_member
 
 FORMAT_VERSION = 2
@@ -27,8 +38,9 @@ DTYPES = ("float16", "float32")
 """How tokens may be stored."""
 
 MANIFEST_BYTES = 2**20
+_LONGEST_NAME = 32
 
-_SINCE_FORMAT_2 = {"codec"}
+_SINCE_FORMAT_2 = {"codec", "codec_file"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +53,13 @@ class Manifest:
         Of the files on disk; `FORMAT_VERSION` for an index made by this version of semret.
     codec : str
         Name of the codec that tokens are to be stored with; ``none`` stores them as they are. Since format 2.
+    codec_file : CodecEntry or None
+        The codec that tokens are stored with. None where they are stored as they are: by wish, or because the index has
+        too few images yet to fit a codec on. Since format 2.
     identity : Identity
         The backbone, its weights, preprocessing and geometry.
     dtype : {"float16", "float32"}
-        Of the stored tokens.
+        Of the stored tokens, where they are stored as they are.
     created : str
         UTC, ISO 8601.
     semret : str
@@ -54,7 +69,8 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     identity: Identity
     dtype: str = "float16"
-    codec: str = "none"
+    codec: str = NO_CODEC
+    codec_file: CodecEntry | None = None
     created: str
     semret: str = __version__
 
@@ -64,15 +80,32 @@ class Manifest:
 
     @property
     def token_shape(self) -> tuple[int, int]:
-        """``(S, C)`` of each image."""
+        """``(S, C)`` of the tokens that the network gives for each image."""
         height, width = self.identity.grid
         return height * width, self.identity.channels
 
     @property
-    def token_bytes(self) -> int:
-        """Bytes of the tokens of one image."""
+    def map_shape(self) -> tuple[int, int]:
+        """``(S, C)`` of the tokens that are compared; with a codec, C is the number of its directions."""
         positions, channels = self.token_shape
-        return positions * channels * np.dtype(self.dtype).itemsize
+        return positions, channels if self.codec_file is None else self.codec_file.dimension
+
+    @property
+    def pooled_length(self) -> int:
+        """Length of the pooled embedding that is stored of each image."""
+        return self.identity.pooled_dim if self.codec_file is None else self.codec_file.pooled_out
+
+    @property
+    def token_columns(self) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """What is stored of an image's tokens, dtype and shape: ``tokens``, and ``scales`` of most codecs."""
+        if self.codec_file is None:
+            return {"tokens": ({"float16": "<f2", "float32": "<f4"}[self.dtype], self.token_shape)}
+        return code_columns(self.codec_file.spec, self.codec_file.dimension, self.token_shape[0])
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that are stored of the tokens of one image."""
+        return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in self.token_columns.values())
 
     def as_bytes(self) -> bytes:
         """Return the manifest as it is written; there is one way only, so a file that differs by a byte is damaged.
@@ -179,9 +212,28 @@ def _build(document: dict[str, Any]) -> Manifest:
         shape[key] = tuple(shape[key])
     stored["preprocessing"] = Preprocessing(**shape)
     stored["grid"] = tuple(stored["grid"])
-    manifest = Manifest(**{**document, "identity": Identity(**stored)})
+    found = {**document, "identity": Identity(**stored)}
+    if found.get("codec_file") is not None:
+        found["codec_file"] = CodecEntry.from_json(found["codec_file"])
+    manifest = Manifest(**found)
     _check_numbers(manifest)
+    _check_codec(manifest)
     return manifest
+
+
+def _check_codec(manifest: Manifest) -> None:
+    """Refuse a codec that has no such name, or is not of this network."""
+    entry, identity = manifest.codec_file, manifest.identity
+    if type(manifest.codec) is not str or len(manifest.codec) > _LONGEST_NAME:
+        raise TypeError("the name of the codec is not a short text")
+    try:
+        parse(manifest.codec)
+    except SemretError as error:
+        raise ValueError(str(error)) from error
+    if entry is None:
+        return
+    if (entry.name, entry.channels, entry.pooled_in) != (manifest.codec, identity.channels, identity.pooled_dim):
+        raise ValueError("the codec is not of this network")
 
 
 def _check_numbers(manifest: Manifest) -> None:
@@ -192,7 +244,7 @@ def _check_numbers(manifest: Manifest) -> None:
         raise ValueError("a grid or size does not have two numbers")
     if not all(type(size) is int and 0 < size <= 2**20 for size in sizes):
         raise ValueError("a size is out of range")
-    if manifest.token_bytes > 2**31:
+    if math.prod(manifest.token_shape) > 2**29:
         raise ValueError("an image would take more than 2 GiB")
     if not re.fullmatch(r"[0-9a-f]{64}", identity.weights_sha256):
         raise ValueError("the digest of the weights is not 64 hexadecimal digits")

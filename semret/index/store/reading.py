@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from semret.errors import IndexCorruptError
 from semret.index.store.layout import (
-    CHECKED_ROWS,
     Column,
     Rows,
     Segment,
+    checked_rows,
     checksum,
     columns,
     row_checksums,
@@ -65,7 +65,7 @@ class SegmentReader:
         Parameters
         ----------
         name : str
-            Any but ``tokens``, ``pooled`` and ``means``; see `semret.index.store.layout.columns`.
+            One whose rows have no checksums of their own; see `semret.index.store.layout.columns`.
 
         Returns
         -------
@@ -89,11 +89,11 @@ class SegmentReader:
         return self._kept[name]
 
     def read(self, name: str, rows: NDArray[np.intp], out: NDArray[Any]) -> None:
-        """Fill `out` with rows of ``tokens``, ``pooled`` or ``means``, reading and checking only these.
+        """Fill `out` with rows of a dataset whose rows have checksums, reading and checking only these.
 
         Parameters
         ----------
-        name : {"tokens", "pooled", "means"}
+        name : {"tokens", "scales", "pooled", "means"}
         rows : ndarray of shape (n,), intp
             In any order.
         out : ndarray of shape (n, ...)
@@ -109,7 +109,7 @@ class SegmentReader:
             raise damaged(self.path, f"the catalog names row {int(outside[0])}, it has {self.segment.rows}")
         column = self._columns[name]
         stride = Column(column.dtype, column.shape[1:]).bytes
-        expected = self.whole("checksums")[rows, CHECKED_ROWS[name]]
+        expected = self.whole("checksums")[rows, column.check]
         with self._open() as stream:
             for start, stop in _runs(rows):
                 self._fill(stream, self.segment.offsets[name] + int(rows[start]) * stride, out[start:stop])
@@ -118,11 +118,11 @@ class SegmentReader:
             raise damaged(self.path, f"row {int(rows[wrong[0]])} of {name} does not have its checksum")
 
     def take(self, name: str, rows: NDArray[np.intp]) -> NDArray[Any]:
-        """Return rows of ``tokens``, ``pooled`` or ``means``, reading and checking only these.
+        """Return rows of a dataset whose rows have checksums, reading and checking only these.
 
         Parameters
         ----------
-        name : {"tokens", "pooled", "means"}
+        name : {"tokens", "scales", "pooled", "means"}
         rows : ndarray of shape (n,), intp
             In any order.
 
@@ -158,9 +158,13 @@ class SegmentReader:
         IndexCorruptError
             As `read`.
         """
-        read = {name: self.take(name, rows) for name in CHECKED_ROWS}
-        kept = {name: self.whole(name)[rows] for name in ("norms", "ids", "sha256", "sizes")}
+        checked = checked_rows(self._columns)
+        read = {name: self.take(name, rows) for name in checked}
+        kept = {name: self.whole(name)[rows] for name in Rows.__dataclass_fields__ if self._has(name, checked)}
         return Rows(**read, **kept)
+
+    def _has(self, name: str, checked: list[str]) -> bool:
+        return name in self._columns and name not in checked
 
     def chunks(self) -> Iterator[bytes]:
         """Give the whole file as it is, in pieces, unchecked but for its size.

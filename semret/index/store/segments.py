@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from semret.index.store import durable
 from semret.index.store.layout import (
-    CHECKED_ROWS,
     Column,
     Rows,
     Segment,
+    checked_rows,
     checksum,
     columns,
     row_checksums,
@@ -138,7 +138,7 @@ def _write_datasets(
                 dataset[start : start + len(block)] = block
                 start += len(block)
             offsets[name] = int(dataset.id.get_offset())
-            if name not in CHECKED_ROWS:
+            if column.check is None:
                 sums[name] = checksum(np.concatenate(values))
     return offsets, sums
 
@@ -148,16 +148,17 @@ def _datasets(layout: dict[str, Column], parts: Sequence[Rows]) -> list[tuple[st
     found: dict[str, list[NDArray[Any]]] = {
         name: [np.concatenate([getattr(part, name) for part in parts]).astype(layout[name].dtype, copy=False)]
         for name in Rows.__dataclass_fields__
-        if name != "tokens"
+        if name != "tokens" and name in layout
     }
     found["tokens"] = [np.ascontiguousarray(part.tokens, dtype=layout["tokens"].dtype) for part in parts]
-    position_sum = np.zeros(layout["position_sum"].shape)
-    for tokens in found["tokens"]:
-        for image in tokens:
-            position_sum += image
-    found["position_sum"] = [position_sum]
-    found["channel_sum"] = [found["means"][0].sum(axis=0, dtype=np.float64)]
-    found["pooled_sum"] = [found["pooled"][0].sum(axis=0, dtype=np.float64)]
-    sums = [np.concatenate([row_checksums(block) for block in found[name]]) for name in CHECKED_ROWS]
+    if "position_sum" in layout:
+        position_sum = np.zeros(layout["position_sum"].shape)
+        for tokens in found["tokens"]:
+            for image in tokens:
+                position_sum += image
+        found["position_sum"] = [position_sum]
+        found["channel_sum"] = [found["means"][0].sum(axis=0, dtype=np.float64)]
+        found["pooled_sum"] = [found["pooled"][0].sum(axis=0, dtype=np.float64)]
+    sums = [np.concatenate([row_checksums(block) for block in found[name]]) for name in checked_rows(layout)]
     found["checksums"] = [np.stack(sums, axis=1)]
     return [(name, found[name]) for name in layout]

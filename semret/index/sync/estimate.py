@@ -5,21 +5,24 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone, Features
+from semret.index.codec.entry import plan_entry
+from semret.index.codec.fit import POOLED_DIRECTIONS
+from semret.index.codec.table import parse
 from semret.index.location import default_index_path
 from semret.index.pictures.find import FoundImage
 from semret.index.store.layout import SEGMENT_ROWS, columns
-from semret.index.store.manifest import DTYPES, Manifest, check_compatible
+from semret.index.store.manifest import Manifest, check_compatible
 from semret.index.sync.loading import Loaded, Loader, load_files
 from semret.index.sync.pipeline import Embedder
-from semret.index.sync.plan import make_plan
-from semret.index.sync.report import BATCH_SIZE
+from semret.index.sync.plan import Plan, make_plan
+from semret.index.sync.report import SyncOptions, new_manifest
 from semret.paths import PathLike
 
 _CATALOG_BYTES = 400
@@ -85,10 +88,7 @@ def estimate(
     paths: Sequence[PathLike],
     backbone: Callable[[], Backbone],
     *,
-    dtype: str | None = None,
-    batch_size: int = BATCH_SIZE,
-    workers: int = 1,
-    prune: bool = False,
+    options: SyncOptions | None = None,
 ) -> Estimate:
     """Tell what `sync` would do, without doing it: nothing is written.
 
@@ -99,12 +99,8 @@ def estimate(
     ----------
     index, paths, backbone
         As in `sync`.
-    dtype, batch_size
-        As in `SyncOptions`.
-    workers : int
-        Threads that read and decode.
-    prune : bool
-        As in `SyncOptions`.
+    options : SyncOptions, optional
+        As in `sync`.
 
     Returns
     -------
@@ -117,18 +113,18 @@ def estimate(
     IncompatibleIndexError
         If the network is not the one that the index was made with.
     """
-    directory = default_index_path(index)
-    plan = make_plan(paths, directory, prune=prune)
+    directory, options = default_index_path(index), options or SyncOptions()
+    plan = make_plan(paths, directory, prune=options.prune)
     manifest, each, measured = plan.manifest, 0, 0
     per_image: float | None = 0.0
     refused: dict[str, str] = {}
     if plan.to_embed:
         network = backbone()
         if manifest is None:
-            manifest = Manifest(identity=network.identity, dtype=dtype or DTYPES[0], created="")
+            manifest = _planned(network, plan, options)
         else:
             check_compatible(manifest, network.identity)
-        per_image, measured, refused = _measure(network, plan.to_embed, batch_size, workers)
+        per_image, measured, refused = _measure(network, plan.to_embed, options.batch_size, options.threads)
         plan.refuse(refused)
         each = _image_bytes(manifest)
     if plan.manifest is None and not plan.to_embed:
@@ -150,6 +146,21 @@ def estimate(
         seconds=_total(per_image, len(plan.to_embed)),
         measured=measured,
     )
+
+
+def _planned(network: Backbone, plan: Plan, options: SyncOptions) -> Manifest:
+    """Return the manifest that a new index would have, with a codec that is not fitted."""
+    manifest = new_manifest(network.identity, options)
+    spec = parse(manifest.codec)
+    if spec is None or len(plan.to_embed) < options.fit_from:
+        return manifest
+    entry = plan_entry(
+        spec,
+        channels=network.identity.channels,
+        pooled=network.identity.pooled_dim,
+        pooled_directions=None if network.spec.text else POOLED_DIRECTIONS,
+    )
+    return replace(manifest, codec_file=entry)
 
 
 def _total(per_image: float | None, images: int) -> float | None:
@@ -191,4 +202,5 @@ def _count(pictures: list[Loaded], features: Features) -> int:
 def _image_bytes(manifest: Manifest) -> int:
     """Return the bytes that an image takes in full segments, in the shortlist and in the catalog."""
     segment = sum(column.bytes for column in columns(manifest, SEGMENT_ROWS).values()) / SEGMENT_ROWS
-    return round(segment + 4 * manifest.identity.pooled_dim + _CATALOG_BYTES)
+    shortlist = 4 * manifest.identity.pooled_dim if manifest.codec_file is None else 0
+    return round(segment + shortlist + _CATALOG_BYTES)

@@ -36,13 +36,28 @@ class Lazy(Generic[Value]):
         self._lock = threading.Lock()
         self._made: list[Value] = []
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the value has been made."""
+        return bool(self._made)
+
+    def replace(self, value: Value) -> None:
+        """Put another value in the place of the one that was made.
+
+        Parameters
+        ----------
+        value : Value
+        """
+        with self._lock:
+            self._made = [value]
+
     def get(self) -> Value:
         """Return the value.
 
         Returns
         -------
         Value
-            The same object every time.
+            The same object every time, unless it is replaced.
 
         Raises
         ------

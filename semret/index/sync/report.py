@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from semret.errors import ArgumentError
+from semret.index.backbones.spec import Identity
+from semret.index.codec.table import NO_CODEC, default_codec, parse
+from semret.index.convert import FEWEST_IMAGES
 from semret.index.store.layout import SEGMENT_ROWS
-from semret.index.store.manifest import DTYPES
+from semret.index.store.manifest import DTYPES, Manifest
 from semret.paths import PathLike
 
 BATCH_SIZE = 8
@@ -93,7 +97,12 @@ class SyncOptions:
     Attributes
     ----------
     dtype : {"float16", "float32"} or None
-        How tokens are stored; None keeps what the index has, float16 for a new one.
+        How tokens are stored that no codec encodes; None keeps what the index has, float16 for a new one.
+    codec : str or None
+        What tokens are stored with, see `semret.index.codec.table.parse`. None keeps what the index has; for a new one
+        it takes ``none`` if `dtype` is given, else what suits the network.
+    fit_from : int
+        Pictures from which the codec of an index is fitted; until then tokens are stored as they are.
     batch_size : int
         Pictures in the network at one time; see `Backbone.streams` for how they are shared out.
     workers : int or None
@@ -110,6 +119,8 @@ class SyncOptions:
     """
 
     dtype: str | None = None
+    codec: str | None = None
+    fit_from: int = FEWEST_IMAGES
     batch_size: int = BATCH_SIZE
     workers: int | None = None
     root: PathLike | None = None
@@ -120,7 +131,13 @@ class SyncOptions:
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in DTYPES:
             raise ArgumentError(f"tokens cannot be stored as {self.dtype!r}; choose one of {', '.join(DTYPES)}")
-        for name in ("batch_size", "workers", "commit_rows"):
+        if self.codec is not None:
+            parse(self.codec)
+        if self.dtype is not None and self.codec not in (None, NO_CODEC):
+            raise ArgumentError(
+                f"dtype is {self.dtype} and codec {self.codec}: a codec decides how tokens are stored; give one of them"
+            )
+        for name in ("batch_size", "workers", "commit_rows", "fit_from"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ArgumentError(f"{name} is {value}, expected at least 1")
@@ -129,3 +146,23 @@ class SyncOptions:
     def threads(self) -> int:
         """Number of loading threads."""
         return self.workers or min(8, os.cpu_count() or 1)
+
+
+def new_manifest(identity: Identity, options: SyncOptions) -> Manifest:
+    """Return the manifest of an index that is to be made, as long as its codec is not fitted.
+
+    Parameters
+    ----------
+    identity : Identity
+        Of the network.
+    options : SyncOptions
+
+    Returns
+    -------
+    Manifest
+    """
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    codec = options.codec
+    if codec is None:
+        codec = default_codec(identity.family) if options.dtype is None else NO_CODEC
+    return Manifest(identity=identity, dtype=options.dtype or DTYPES[0], codec=codec, created=created)

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from semret._version import __version__
 from semret.errors import BackboneError
 from semret.index.backbones.spec import Features
+from semret.index.codec.codec import Codec
+from semret.index.encoding import encode
 from semret.index.store.layout import Rows
 from semret.index.store.manifest import Manifest
 from semret.index.sync.loading import Loaded
@@ -21,13 +23,15 @@ DECODER = f"semret {__version__}, rules 2, Pillow {PIL.__version__}, pillow-heif
 """What decoded a file that was refused; when any of these versions changes, the file is tried again."""
 
 
-def make_rows(manifest: Manifest, batch: Sequence[Loaded], features: Features) -> Rows:
-    """Round the features of a batch to the stored dtype, and compute what is stored beside them.
+def make_rows(manifest: Manifest, codec: Codec | None, batch: Sequence[Loaded], features: Features) -> Rows:
+    """Bring the features of a batch into the form in which they are stored, with what is stored beside them.
 
     Parameters
     ----------
     manifest : Manifest
         Of the index: shapes and dtype.
+    codec : Codec or None
+        What tokens are stored with; None rounds them to the manifest's dtype.
     batch : sequence of Loaded
         N pictures.
     features : Features
@@ -36,8 +40,7 @@ def make_rows(manifest: Manifest, batch: Sequence[Loaded], features: Features) -
     Returns
     -------
     Rows
-        N rows: tokens in the manifest's dtype; pooled embeddings, and means of the rounded tokens, in float32; norms of
-        the rounded tokens in float64; the ids are 0 until `Changes.commit` sets them.
+        N rows, see `semret.index.store.layout.columns`; the ids are 0 until `Changes.commit` sets them.
 
     Raises
     ------
@@ -51,34 +54,40 @@ def make_rows(manifest: Manifest, batch: Sequence[Loaded], features: Features) -
             f"{manifest.identity.backbone} gave tokens and pooled embeddings of shapes {found[0]} and {found[1]}, "
             f"the index has {expected[0]} and {expected[1]}"
         )
-    with np.errstate(over="ignore"):
-        tokens = features.tokens.astype(manifest.dtype)
-    wide = tokens.astype(np.float64)
-    # Not by a product of vectors: the BLAS would wake threads of its own, which then keep a core busy with waiting.
-    norms = np.sqrt(np.einsum("nsc,nsc->n", wide, wide))
-    if not (np.isfinite(norms).all() and np.isfinite(features.pooled).all()):
-        raise BackboneError(_why_not_storable(manifest, batch, features, tokens))
+    if not (np.isfinite(features.tokens).all() and np.isfinite(features.pooled).all()):
+        raise BackboneError(_why_not_storable(manifest, batch, features))
+    stored = _round(manifest, features) if codec is None else encode(codec, features.tokens, features.pooled)
+    if not np.isfinite(stored["norms"]).all():
+        raise BackboneError(_why_not_storable(manifest, batch, features))
     return Rows(
-        tokens=tokens,
-        pooled=features.pooled.astype(np.float32),
-        means=wide.mean(axis=1).astype(np.float32),
-        norms=norms,
+        **stored,
         ids=np.zeros(len(batch), dtype=np.int64),
         sha256=np.array([list(loaded.sha256 or b"") for loaded in batch], dtype=np.uint8),
         sizes=np.array([loaded.picture for loaded in batch], dtype=np.int32),
     )
 
 
-def _why_not_storable(
-    manifest: Manifest, batch: Sequence[Loaded], features: Features, tokens: NDArray[np.floating[Any]]
-) -> str:
-    """Name the first picture whose features are not finite, or not as stored."""
+def _round(manifest: Manifest, features: Features) -> dict[str, NDArray[Any]]:
+    """Return features as they are stored without a codec: means and norms are of the rounded tokens."""
+    with np.errstate(over="ignore"):
+        tokens = features.tokens.astype(manifest.dtype)
+    wide = tokens.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        means = wide.mean(axis=1).astype(np.float32)
+    # Not by a product of vectors: the BLAS would wake threads of its own, which then keep a core busy with waiting.
+    norms = np.sqrt(np.einsum("nsc,nsc->n", wide, wide))
+    return {"tokens": tokens, "pooled": features.pooled.astype(np.float32), "means": means, "norms": norms}
+
+
+def _why_not_storable(manifest: Manifest, batch: Sequence[Loaded], features: Features) -> str:
+    """Name the first picture whose features are not finite, or too large for the stored dtype."""
     name = manifest.identity.backbone
-    for loaded, given, stored, pooled in zip(batch, features.tokens, tokens, features.pooled, strict=True):
+    largest = float(np.finfo(manifest.dtype).max)
+    for loaded, given, pooled in zip(batch, features.tokens, features.pooled, strict=True):
         if not (np.isfinite(given).all() and np.isfinite(pooled).all()):
             return f"{name} gave NaN or infinity for {loaded.path}; report it, or use another model"
-        if not np.isfinite(stored).all():
-            peak = float(np.abs(given).max())
+        peak = float(np.abs(given).max())
+        if peak > largest:
             return (
                 f"{name} gives values up to {peak:.3g} for {loaded.path}, beyond the range of {manifest.dtype}; "
                 "index with --dtype float32 into another directory"

@@ -3,33 +3,36 @@
 1. *Survey*: walk the folders and note what lies in them (`survey`).
 2. *Plan*: compare size and time of every file with the catalog; only files that differ are read (`changes`).
 3. *Load, embed, commit*: threads read and decode, the network embeds in batches (`loading`, `pipeline`), and what is
-   done is committed in portions. A new index is made when the first picture has been embedded, so a run that finds no
-   usable picture leaves nothing behind.
+   done is committed in portions. For a new index pictures from all over the folders come first, and the codec is
+   fitted on them (`fitting`). The index is made when the first picture has been embedded, so a run that finds no usable
+   picture leaves nothing behind.
 4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`survey.find_vanished`).
 5. *Report*: count what was done (`report`).
 """
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
-from semret.errors import ImageSearchError, IncompatibleIndexError
-from semret.index.backbones.spec import Backbone, Features, Identity
+from semret.errors import IncompatibleIndexError
+from semret.index.backbones.spec import Backbone, Features
+from semret.index.codec.table import NO_CODEC
+from semret.index.convert import convert
 from semret.index.location import default_index_path
 from semret.index.pictures.find import FoundImage
+from semret.index.store.codec_file import read_codec, write_codec
 from semret.index.store.layout import Rows, directory_bytes
-from semret.index.store.manifest import DTYPES, MANIFEST_NAME, Manifest, check_compatible
+from semret.index.store.manifest import MANIFEST_NAME, Manifest, check_compatible
 from semret.index.store.root import Root
 from semret.index.sync.changes import Changes
+from semret.index.sync.fitting import FitSample, Network
+from semret.index.sync.intake import Intake
 from semret.index.sync.loading import Loaded, Loader, load_files
-from semret.index.sync.pipeline import Embedded, Embedder, Lazy
-from semret.index.sync.report import SyncOptions, SyncReport
+from semret.index.sync.pipeline import Embedded, Embedder, Lazy, Result
+from semret.index.sync.report import SyncOptions, SyncReport, new_manifest
 from semret.index.sync.rows import make_rows
 from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
@@ -96,12 +99,16 @@ def sync(
         known = _open_changes(writer, paths, settings) if writer.exists else None
         pending = _plan(survey, writer, known)
         network = Lazy(lambda: _load_network(backbone, writer, settings, tell))
-        intake = _Intake(known, lambda: _make_index(writer, network.get().manifest, paths, settings))
+        intake = Intake(directory, known, lambda: _make_index(writer, network.get().manifest, paths, settings))
         size = _input_size(writer, settings)
-        stopped = _embed(pending, network, intake, settings, size=size, progress=tell, stop=stop or _never)
-        changes = intake.require_changes(stopped)
-        kept = _finish(changes, survey, writer, settings, stopped)
-        return _report(writer, changes, survey, kept, stopped, time.perf_counter() - start)
+        run = _Run(network, intake, settings, size=size, progress=tell, stop=stop or _never)
+        run.go(pending, makes_index=known is None)
+        changes = intake.require_changes(run.stopped)
+        kept = _finish(changes, survey, writer, settings, run.stopped)
+        if not run.stopped:
+            _fit_at_last(writer, network, settings, tell)
+        writer.refresh_shortlist()
+        return _report(writer, changes, survey, kept, run.stopped, time.perf_counter() - start)
 
 
 def _ignore(done: int, total: int) -> None:
@@ -117,6 +124,11 @@ def _never() -> bool:
 
 def _open_changes(writer: IndexWriter, paths: Sequence[PathLike], options: SyncOptions) -> Changes:
     """Check the options against an index that exists, and apply those that may change."""
+    if options.codec is not None and options.codec != writer.manifest.codec:
+        raise IncompatibleIndexError(
+            f"{writer.index} stores tokens with codec {writer.manifest.codec}, not {options.codec}; leave --codec out, "
+            "run semret compact --codec for a coarser one, or index into another directory"
+        )
     if options.dtype is not None and options.dtype != writer.manifest.dtype:
         raise IncompatibleIndexError(
             f"{writer.index} stores tokens as {writer.manifest.dtype}, not {options.dtype}; "
@@ -160,28 +172,17 @@ def _plan(survey: Survey, writer: IndexWriter, changes: Changes | None) -> list[
 # -- load, embed, commit
 
 
-class _Network(NamedTuple):
-    """The network of a run, and the manifest of the index that its features go into."""
-
-    backbone: Backbone
-    manifest: Manifest
-
-
 def _load_network(
     load: Callable[[], Backbone], writer: IndexWriter, options: SyncOptions, progress: Progress
-) -> _Network:
+) -> Network:
     """Load the network; check it against the manifest of the index, or write the manifest for a new one."""
     with waiting_for(f"loading {getattr(load, 'model', 'the network')}", progress):
         backbone = load()
     if not writer.exists:
-        return _Network(backbone, _new_manifest(backbone.identity, options))
+        return Network(backbone, new_manifest(backbone.identity, options))
     check_compatible(writer.manifest, backbone.identity)
-    return _Network(backbone, writer.manifest)
-
-
-def _new_manifest(identity: Identity, options: SyncOptions) -> Manifest:
-    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return Manifest(identity=identity, dtype=options.dtype or DTYPES[0], created=created)
+    entry = writer.manifest.codec_file
+    return Network(backbone, writer.manifest, None if entry is None else read_codec(writer.index, entry))
 
 
 def _input_size(writer: IndexWriter, options: SyncOptions) -> tuple[int, int] | None:
@@ -191,103 +192,108 @@ def _input_size(writer: IndexWriter, options: SyncOptions) -> tuple[int, int] | 
     return writer.manifest.identity.preprocessing.size
 
 
-class _Intake:
-    """Puts files into the index, in their order, as they come out of the network.
-
-    A new index is made with the first picture that has been embedded; unusable files that come before it are kept here
-    until then.
+class _Run:
+    """Puts files through the network, and what comes out into the index.
 
     Parameters
     ----------
-    changes : Changes or None
-        To the index, if there is one.
-    make_index : callable
-        Makes it otherwise.
+    network : Lazy of Network
+    intake : Intake
+    options : SyncOptions
+    size : (int, int) or None
+        Height and width that pictures are decoded for.
+    progress : callable
+        Told of every file that is dealt with.
+    stop : callable
+        Asked before each file.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether it answered True.
     """
 
-    def __init__(self, changes: Changes | None, make_index: Callable[[], Changes]) -> None:
-        self._changes = changes
-        self._make_index = make_index
-        self._waiting: list[Loaded] = []
+    def __init__(
+        self,
+        network: Lazy[Network],
+        intake: Intake,
+        options: SyncOptions,
+        *,
+        size: tuple[int, int] | None,
+        progress: Progress,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.stopped = False
+        self._network, self._intake, self._options = network, intake, options
+        self._size, self._progress, self._stop = size, progress, stop
+        self._done = 0
 
-    def is_known(self, sha256: bytes) -> bool:
-        """Tell whether the features of a content are stored or about to be."""
-        return self._changes is not None and self._changes.is_known(sha256)
+    def go(self, files: Sequence[FoundImage], *, makes_index: bool) -> None:
+        """Deal with all files; the codec of an index that is still to be made is fitted on some of them first."""
+        self._progress(0, len(files))
+        total, rest = len(files), list(files)
+        if makes_index and self._options.codec != NO_CODEC and len(files) >= self._options.fit_from:
+            rest = self._fit(rest, total)
+        if not self.stopped:
+            self._embed(rest, total, self._to_rows, self._take, self._intake.is_known)
 
-    def take(self, embedded: Embedded[Rows]) -> None:
-        """Keep the features of new contents, place all files, and commit if it is time."""
-        if embedded.result is not None:
-            if self._changes is None:
-                self._changes = self._make_index()
-            self._changes.keep(embedded.pictures, embedded.result)
-        files, self._waiting = self._waiting + embedded.files, []
-        if self._changes is None:
-            self._waiting = files
-            return
-        for loaded in files:
-            if loaded.reason is not None:
-                self._changes.refuse(loaded.path, loaded.size, loaded.stamp_ns, loaded.reason)
-            else:
-                self._changes.place(loaded)
-        self.commit_if_due()
+    def _fit(self, files: list[FoundImage], total: int) -> list[FoundImage]:
+        """Fit the codec on pictures spread over the files, put these into the index, and return the other files."""
+        network = self._network.get()
+        if network.manifest.codec == NO_CODEC:
+            return files
+        sample = FitSample(network, self._options.fit_from)
+        while files and sample.missing and not self.stopped:
+            chosen, files = sample.choose(files)
+            self._embed(chosen, total, lambda _, features: features, sample.take, sample.is_known)
+        if self.stopped:
+            return files
+        if codec := sample.fit():
+            self._network.replace(network.with_codec(codec, write_codec(self._intake.folder, codec)))
+        for embedded in sample.embedded:
+            result = None if embedded.result is None else self._to_rows(embedded.pictures, embedded.result)
+            self._intake.take(Embedded(embedded.files, embedded.pictures, result))
+        return files
 
-    def commit_if_due(self) -> None:
-        """Commit if enough pictures, or enough time, have passed since the last commit."""
-        if self._changes is not None and self._changes.is_due:
-            self._changes.commit()
+    def _to_rows(self, pictures: list[Loaded], features: Features) -> Rows:
+        network = self._network.get()
+        return make_rows(network.manifest, network.codec, pictures, features)
 
-    def require_changes(self, stopped: bool) -> Changes:
-        """Return the changes to the index, or raise ImageSearchError if no picture was embedded to make one with."""
-        if self._changes is not None:
-            return self._changes
-        if stopped:
-            raise ImageSearchError(
-                "stopped before the first picture was embedded; there is no index yet, run the same command again"
-            )
-        first = self._waiting[0]
-        raise ImageSearchError(
-            f"none of the {len(self._waiting)} files found is a usable picture; the first, {first.path}: {first.reason}"
-        )
+    def _take(self, embedded: Embedded[Rows]) -> None:
+        self._intake.take(embedded)
 
+    def _embed(
+        self,
+        files: Sequence[FoundImage],
+        total: int,
+        finish: Callable[[list[Loaded], Features], Result],
+        take: Callable[[Embedded[Result]], None],
+        is_known: Callable[[bytes], bool],
+    ) -> None:
+        """Load and embed files and hand on what `finish` makes of them."""
 
-def _embed(
-    pending: Sequence[FoundImage],
-    network: Lazy[_Network],
-    intake: _Intake,
-    options: SyncOptions,
-    *,
-    size: tuple[int, int] | None,
-    progress: Progress,
-    stop: Callable[[], bool],
-) -> bool:
-    """Load and embed files and hand them to `intake`; return whether `stop` ended that before the last file."""
+        def hand_on(ready: Iterator[Embedded[Result]]) -> None:
+            for embedded in ready:
+                take(embedded)
+                for _ in embedded.files:
+                    self._done += 1
+                    self._progress(self._done, total)
 
-    def backbone() -> Backbone:
-        return network.get().backbone
+        def backbone() -> Backbone:
+            return self._network.get().backbone
 
-    def to_rows(pictures: list[Loaded], features: Features) -> Rows:
-        return make_rows(network.get().manifest, pictures, features)
-
-    def take(ready: Iterator[Embedded[Rows]]) -> None:
-        for embedded in ready:
-            intake.take(embedded)
-            for _ in embedded.files:
-                progress(next(counter), len(pending))
-
-    progress(0, len(pending))
-    counter, stopped = itertools.count(1), False
-    ahead = options.threads + 2 * options.batch_size
-    loader = Loader(backbone, intake.is_known, size)
-    with Embedder(backbone, to_rows, batch_size=options.batch_size, is_known=intake.is_known) as embedder:
-        for loaded in load_files(loader, pending, workers=options.threads, ahead=ahead):
-            # While only slow files are left, what is there is embedded, and committed when its time has come.
-            take(embedder.rest() if loaded is None else embedder.add(loaded))
-            intake.commit_if_due()
-            if stop():
-                stopped = True
-                break
-        take(embedder.rest())
-    return stopped
+        options = self._options
+        loader = Loader(backbone, is_known, self._size)
+        ahead = options.threads + 2 * options.batch_size
+        with Embedder(backbone, finish, batch_size=options.batch_size, is_known=is_known) as embedder:
+            for loaded in load_files(loader, files, workers=options.threads, ahead=ahead):
+                # While only slow files are left, what is there is embedded, and committed when its time has come.
+                hand_on(embedder.rest() if loaded is None else embedder.add(loaded))
+                self._intake.commit_if_due()
+                if self._stop():
+                    self.stopped = True
+                    break
+            hand_on(embedder.rest())
 
 
 # -- remove what vanished, and report
@@ -305,8 +311,17 @@ def _finish(
             changes.refuse(path, -1, -1, reason)
         kept = changes.finish(survey, prune=options.prune)
         writer.delete_retired()
-    writer.refresh_shortlist()
     return kept
+
+
+def _fit_at_last(writer: IndexWriter, network: Lazy[Network], options: SyncOptions, progress: Progress) -> None:
+    """Encode an index that had too few pictures for its codec until now."""
+    manifest = writer.manifest
+    if manifest.codec == NO_CODEC or manifest.codec_file is not None or not network.is_made:
+        return
+    has_text = network.get().backbone.spec.text
+    with waiting_for(f"fitting codec {manifest.codec}", progress):
+        convert(writer, manifest.codec, has_text=has_text, fewest=options.fit_from)
 
 
 def _report(

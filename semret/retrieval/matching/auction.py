@@ -39,6 +39,9 @@ EFFORTS = ("maxima", "sweep", "coarse", "fine")
 _bound_many = Native("semret.retrieval.matching.bound_loops", "bound_many")
 _auction_many = Native("semret.retrieval.matching.auction_loops", "auction_many")
 
+_AUCTION_WORK = 16
+"""How much longer an auction takes than looking at every number of an affinity once: threads share it in small parts."""
+
 _EPSILONS = {"coarse": (0.02,), "fine": (0.02, 0.004)}
 
 
@@ -164,7 +167,7 @@ class AuctionBatch:
             phases = np.array(epsilons[min(done, len(epsilons) - 1) :])
             outcome = self._assignments, self._values, found, self._slack
             arguments = phases, self._prices, finish, *outcome
-            self._run(partial(self._auction, arguments), due)
+            self._run(partial(self._auction, arguments), due, _AUCTION_WORK)
             self._progress[due] = max(done, len(epsilons))
         self._bounds = np.minimum(self._bounds, found)
 
@@ -178,8 +181,8 @@ class AuctionBatch:
         width = self._wide.shape[2]
         return np.empty((4, width)), np.empty((5, width), dtype=np.int64)
 
-    def _run(self, work: Callable[[IndexVector], bool], rows: IndexVector) -> None:
-        if len(rows) and not run_chunks(work, rows, self._wide[0].size, self._threads):
+    def _run(self, work: Callable[[IndexVector], bool], rows: IndexVector, cost: int = 1) -> None:
+        if len(rows) and not run_chunks(work, rows, cost * self._wide[0].size, self._threads):
             require_finite(self._given, "the affinity")
 
     def _in_units(self, numbers: Float64Array) -> Float64Array:

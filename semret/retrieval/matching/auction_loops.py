@@ -43,7 +43,7 @@ def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> N
 
 
 @compiled
-def _auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: IntArray, waiting: IntArray) -> None:
+def auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: IntArray, waiting: IntArray) -> None:
     """Let every bidder win a column at prices `p` (width,), which rise; bidder ``i`` values by row ``i``.
 
     Bidders beyond the last row of `Q` share that row. On return `owner` (width,) names the winner of each column,
@@ -254,7 +254,7 @@ def auction_many(
                 p[:] = 0
                 first = len(epsilons) - 1
             for epsilon in epsilons[first:]:
-                _auction_phase(Q, p, bidders, int(epsilon * LEVELS) + 1, owner, waiting)
+                auction_phase(Q, p, bidders, int(epsilon * LEVELS) + 1, owner, waiting)
         for j in range(n):
             v[j] = p[j] * quantum
         if finish:

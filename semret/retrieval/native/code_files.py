@@ -27,12 +27,14 @@ _SOURCES = (
     "matching/bound_loops.py",
     "matching/float_keys.py",
     "matching/greedy_loops.py",
+    "native/byte_products.py",
     "native/compiler.py",
     "native/emit.py",
     "native/scratch.py",
     "native/tile_products.py",
     "native/tiles.py",
     "similarity/coarse_loops.py",
+    "similarity/integer_loops.py",
     "similarity/product_loops.py",
 )
 """Files that machine code is made from; a missing one raises an error at the first use."""

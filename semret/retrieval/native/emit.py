@@ -19,6 +19,7 @@ _TYPES = {
     "b1": types.boolean,
     "f4": types.float32,
     "f8": types.float64,
+    "i1": types.int8,
     "i2": types.int16,
     "i4": types.int32,
     "i8": types.int64,

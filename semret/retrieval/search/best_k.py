@@ -7,27 +7,28 @@ matched exactly. A candidate whose bound lies below the k-th best score so far c
 from __future__ import annotations
 
 import time
-from functools import cached_property
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array, require_finite
-from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
+from semret.errors import ArgumentError, ShapeError
+from semret.integer_tokens import IntegerTokens
+from semret.retrieval.search.float_side import FloatSide
+from semret.retrieval.search.integer_side import IntegerSide
 from semret.retrieval.search.options import RerankOptions
-from semret.retrieval.similarity.coarse import CoarseMaps, CoarseQuery, coarse_affinities, quantise_query
-from semret.retrieval.similarity.kernels import kernel_score, median_bandwidth
-from semret.retrieval.similarity.maps import match_maps, prepare
-from semret.retrieval.similarity.pairs import check_shapes, matched_scores, pooled_scores, unmatched_scores
+from semret.retrieval.similarity.coarse import CoarseMaps, quantise_maps
+from semret.retrieval.similarity.integer_bounds import Levelled, level
+from semret.retrieval.similarity.integer_maps import IntegerMaps, prepare_integers
+from semret.retrieval.similarity.kernels import median_bandwidth
+from semret.retrieval.similarity.maps import Maps
+from semret.retrieval.similarity.pairs import check_shapes, pooled_scores
 
-AFFINITY_BYTES = 128 << 20
-"""Approximate affinities held at once."""
+Tokens: TypeAlias = FloatArray | IntegerTokens
+"""Token maps as floats, or as integers with scales."""
 
-_FIRST = EFFORTS.index("sweep")
-"""The effort that every candidate is bounded with: row maxima alone rule out too few."""
-
-_MARGIN = 1e-12
-# float64 roundings of scores, norms and bounds are a thousand times smaller than this.
+Shared: TypeAlias = CoarseMaps | Levelled
+"""What bounding needs of candidates, made once for many queries."""
 
 
 class BestK:
@@ -39,10 +40,11 @@ class BestK:
 
     Parameters
     ----------
-    tokens : ndarray of shape (Sq, C)
+    tokens : ndarray of shape (Sq, C), or IntegerTokens of length 1
         The query, not centred.
     options : RerankOptions
     center : ndarray of shape (C,) or (S, C), or None
+        Without a centre, integer tokens are compared as integers; with one, as the floats that they stand for.
     sigma : float or None
         RBF bandwidth; may be set later, but before the first candidate.
     excluded : ndarray of int64 or None
@@ -62,14 +64,15 @@ class BestK:
 
     def __init__(
         self,
-        tokens: FloatArray,
+        tokens: Tokens,
         options: RerankOptions,
         center: FloatArray | None,
         sigma: float | None,
         excluded: IdVector | None = None,
     ) -> None:
         self.options, self.center, self.sigma, self.excluded = options, center, sigma, excluded
-        self.query = prepare(as_array(tokens, "the query's tokens")[None], center, "the query's tokens")
+        self.integer = isinstance(tokens, IntegerTokens)
+        self._side: Any = _side(tokens, options, center)
         self.rows: IndexVector = np.zeros(0, dtype=np.intp)
         self.ids: IdVector = np.zeros(0, dtype=np.int64)
         self.scores: Float64Array = np.zeros(0)
@@ -77,10 +80,17 @@ class BestK:
         self.exact = True
         self.seconds = 0.0
 
-    @cached_property
-    def coarse_query(self) -> CoarseQuery:
-        """The query in integers."""
-        return quantise_query(self.query.tokens[0])
+    @property
+    def query(self) -> Maps | IntegerMaps:
+        """The query made ready for comparison, of length 1."""
+        query: Maps | IntegerMaps = self._side.query
+        return query
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(Sq, C)``."""
+        positions, channels = self._side.shape
+        return positions, channels
 
     @property
     def threshold(self) -> float:
@@ -116,7 +126,7 @@ class BestK:
         self._enter(rows, ids, pooled_scores(query, candidates, kernel=self.options.kernel, sigma=self.sigma))
         self.seconds += time.perf_counter() - start
 
-    def compare(self, rows: IndexVector, ids: IdVector, tokens: FloatArray, integers: CoarseMaps | None = None) -> None:
+    def compare(self, rows: IndexVector, ids: IdVector, tokens: Tokens, shared: Shared | None = None) -> None:
         """Compare the query with candidates by their tokens.
 
         Parameters
@@ -125,91 +135,69 @@ class BestK:
             Places of the candidates, by which they are returned.
         ids : ndarray of shape (n,), int64
             Of equal scores the smaller id comes first.
-        tokens : ndarray of shape (n, S, C)
-            Not centred.
-        integers : CoarseMaps or None
-            The same tokens as `semret.retrieval.similarity.coarse.quantise_maps` rounds them, with the same centre;
-            many queries can share them. None rounds them where that is needed.
+        tokens : ndarray of shape (n, S, C), or IntegerTokens of length n
+            Not centred; integers if the query is.
+        shared : CoarseMaps or Levelled or None
+            What `shared_among` makes of these tokens. None makes it where it is needed.
 
         Raises
         ------
+        ArgumentError
+            If sigma is out of range; if one side has integer tokens and the other floats.
         ShapeError
             If the maps do not fit each other or the centre.
         NonFiniteError
             If a token is NaN or infinite.
-        ArgumentError
-            If sigma is out of range.
         """
         begun = time.perf_counter()
-        tokens = as_array(tokens, "the candidates' tokens")
-        check_shapes(self.query.tokens.shape[1:], tokens.shape[1:], self.options.invariance)
+        tokens = self._admitted(tokens)
         allowed = np.arange(len(ids)) if self.excluded is None else np.flatnonzero(~np.isin(ids, self.excluded))
         self.seen += len(allowed)
         if len(allowed) == 0:
             pass
         elif self.options.invariance != "permutation":
-            self._score(rows[allowed], ids[allowed], tokens[allowed])
-        elif not self._can_prune(tokens, len(allowed)):
-            self._solve(rows[allowed], ids[allowed], tokens[allowed])
+            self._enter(rows[allowed], ids[allowed], self._side.score(tokens[allowed], self.sigma))
+        elif (
+            not self.options.prune
+            or len(allowed) + len(self.rows) <= self.options.k
+            or not self._side.can_bound(tokens)
+        ):
+            self.solve(rows[allowed], ids[allowed], tokens[allowed])
         else:
-            step = max(1, AFFINITY_BYTES // (4 * len(self.query.tokens[0]) * tokens.shape[1]))
-            for first in range(0, len(ids), step):
-                part = slice(first, first + step)
-                inside = allowed[(allowed >= first) & (allowed < first + step)] - first
-                shared = None if integers is None else integers[part]
-                self._narrow(rows[part], ids[part], tokens[part], inside, shared)
+            self._side.narrow(self, rows, ids, tokens, allowed, shared)
         self.seconds += time.perf_counter() - begun
 
-    def _can_prune(self, tokens: FloatArray, count: int) -> bool:
-        """Tell whether bounds may save a solve: some candidate will not be among the best, and float32 holds all."""
-        if not self.options.prune or count + len(self.rows) <= self.options.k:
-            return False
-        return _fits_float32(tokens) and _fits_float32(self.query.tokens) and not self.query.exponents.any()
+    def solve(self, rows: IndexVector, ids: IdVector, tokens: Any) -> None:
+        """Match candidates and enter them.
 
-    def _score(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
-        maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.options.threads)
-        kernel, invariance = self.options.kernel, self.options.invariance
-        scores = unmatched_scores(self.query, maps, kernel=kernel, invariance=invariance, sigma=self.sigma)
+        Parameters
+        ----------
+        rows, ids, tokens
+            See `compare`; integer tokens may be `IntegerMaps`.
+        """
+        scores, exact = self._side.solve(tokens, self.sigma)
+        self.solved += len(rows)
+        self.exact = self.exact and exact
         self._enter(rows, ids, scores)
 
-    def _solve(self, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
-        maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.options.threads)
-        found = match_maps(self.query, maps, solver=self.options.solver, threads=self.options.threads)
-        self.solved += len(rows)
-        self.exact = self.exact and found.exact
-        kernel, sigma = self.options.kernel, self.sigma
-        self._enter(rows, ids, matched_scores(self.query, maps, found.matched, kernel=kernel, sigma=sigma))
+    def _can_prune(self, tokens: Tokens, count: int) -> bool:
+        """Tell whether bounds may save a solve: some candidate will not be among the best, and bounds can be had."""
+        if not self.options.prune or count + len(self.rows) <= self.options.k:
+            return False
+        return bool(self._side.can_bound(tokens))
 
-    def _narrow(
-        self,
-        rows: IndexVector,
-        ids: IdVector,
-        tokens: FloatArray,
-        allowed: IndexVector,
-        integers: CoarseMaps | None,
-    ) -> None:
-        """Bound all candidates, then alternate between sharper bounds and solving until nothing is left to prove."""
-        if len(allowed) == 0:
-            return
-        field = _Bounded(self, tokens, allowed, integers)
-        field.sharpen(allowed, _FIRST)
-        missing = self.options.k - len(self.rows)
-        if missing > 0:
-            # The bounds order candidates well only once they are sharp; a wrong choice costs no more than a solve.
-            field.sharpen(field.best(3 * missing, _FIRST), _FIRST + 1)
-            self._take(field, field.best(missing, _FIRST + 1), rows, ids, tokens)
-        for level in range(_FIRST + 1, len(EFFORTS)):
-            alive = field.alive(self.threshold)
-            field.sharpen(alive[field.levels[alive] < level], level)
-        step = max(4, 2 * (self.options.threads or 2))
-        while len(alive := field.alive(self.threshold)):
-            order = np.argsort(-field.uppers[alive], kind="stable")
-            self._take(field, alive[order[:step]], rows, ids, tokens)
-        self.pruned += int(field.open.sum())
-
-    def _take(self, field: _Bounded, chosen: IndexVector, rows: IndexVector, ids: IdVector, tokens: FloatArray) -> None:
-        field.open[chosen] = False
-        self._solve(rows[chosen], ids[chosen], tokens[chosen])
+    def _admitted(self, tokens: Tokens) -> Tokens:
+        """Return candidates in the kind of numbers that the query is compared in, if they fit it."""
+        integer = isinstance(tokens, IntegerTokens)
+        if integer != self.integer:
+            kinds = ("integer", "float") if self.integer else ("float", "integer")
+            raise ArgumentError(
+                f"the query has {kinds[0]} tokens and the candidates have {kinds[1]} tokens; "
+                "encode both with one codec, or pass both as floats"
+            )
+        values = tokens if isinstance(tokens, IntegerTokens) else as_array(tokens, "the candidates' tokens")
+        check_shapes(self._side.shape, values.shape[1:], self.options.invariance)
+        return as_compared(values, self.center)
 
     def _enter(self, rows: IndexVector, ids: IdVector, scores: Float64Array) -> None:
         """Merge scored candidates into the k best."""
@@ -219,50 +207,51 @@ class BestK:
         self.rows, self.ids, self.scores = rows[best], ids[best], scores[best]
 
 
-def _fits_float32(tokens: FloatArray) -> bool:
-    """Tell whether float64 tokens keep their worth as float32, in which the bounds are computed; others always do."""
-    if tokens.dtype != np.float64 or tokens.size == 0:
-        return True
-    return bool(2.0**-60 < max(float(tokens.max()), -float(tokens.min())) < 2.0**60)
+def as_compared(tokens: Tokens, center: FloatArray | None) -> Tokens:
+    """Return tokens in the kind of numbers that they are compared in: integers only where no centre is subtracted.
 
+    Parameters
+    ----------
+    tokens : ndarray of shape (n, S, C), or IntegerTokens
+    center : ndarray or None
 
-class _Bounded:
-    """Upper bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
-
-    One `AuctionBatch` lives as long as this: a sharper bound goes on from the prices that the looser one found.
+    Returns
+    -------
+    ndarray of shape (n, S, C), or IntegerTokens
     """
+    return tokens.as_floats() if isinstance(tokens, IntegerTokens) and center is not None else tokens
 
-    def __init__(self, search: BestK, tokens: FloatArray, allowed: IndexVector, integers: CoarseMaps | None) -> None:
-        self._search = search
-        query, threads = search.coarse_query, search.options.threads
-        if integers is None:
-            self._products = coarse_affinities(query, tokens, search.center, threads=threads)
-        else:
-            self._products = coarse_affinities(query, integers, threads=threads)
-        self._auctions = AuctionBatch(self._products.affinity, threads=threads)
-        self.open: NDArray[np.bool_] = np.zeros(len(tokens), dtype=bool)
-        self.open[allowed] = True
-        self.levels = np.full(len(tokens), -1)
-        self.uppers = np.full(len(tokens), np.inf)
 
-    def best(self, count: int, level: int) -> IndexVector:
-        """Return the `count` open candidates of largest upper bound, of those bounded with this effort or a greater."""
-        places = np.flatnonzero(self.open & (self.levels >= level))
-        return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
+def shared_among(tokens: Tokens, center: FloatArray | None, options: RerankOptions) -> Shared | None:
+    """Make what bounding needs of candidates once for many queries.
 
-    def alive(self, threshold: float) -> IndexVector:
-        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id."""
-        return np.flatnonzero(self.open & (self.uppers >= threshold))
+    Parameters
+    ----------
+    tokens : ndarray of shape (n, S, C), or IntegerTokens
+        As `as_compared` returns them.
+    center : ndarray of shape (C,) or (S, C), or None
+    options : RerankOptions
 
-    def sharpen(self, places: IndexVector, level: int) -> None:
-        """Lower the upper bounds of these candidates with the effort of this place in `EFFORTS`."""
-        if len(places) == 0:
-            return
-        places = np.sort(places)
-        options, products = self._search.options, self._products
-        bounds = self._auctions.tighten(EFFORTS[level], places)
-        own, other = self._search.query.squared_norms[0], products.squared_norms[places]
-        matched = (bounds + products.errors[places]) * np.sqrt(own * other) + _MARGIN * (own + other)
-        scores = kernel_score(options.kernel, matched, own, other, sigma=self._search.sigma)
-        self.uppers[places] = np.minimum(self.uppers[places], scores + _MARGIN * np.abs(scores))
-        self.levels[places] = level
+    Returns
+    -------
+    CoarseMaps or Levelled or None
+        None where nothing will be bounded.
+
+    Raises
+    ------
+    NonFiniteError
+        If a token is NaN or infinite.
+    """
+    if options.invariance != "permutation" or not options.prune:
+        return None
+    if isinstance(tokens, IntegerTokens):
+        return level(prepare_integers(tokens, "the candidates' tokens", threads=options.threads))
+    return quantise_maps(tokens, center, threads=options.threads)
+
+
+def _side(tokens: Tokens, options: RerankOptions, center: FloatArray | None) -> FloatSide | IntegerSide:
+    if not isinstance(tokens, IntegerTokens):
+        return FloatSide(as_array(tokens, "the query's tokens"), options, center)
+    if len(tokens) != 1:
+        raise ShapeError(f"the query's tokens are those of {len(tokens)} images, expected 1")
+    return IntegerSide(tokens, options) if center is None else FloatSide(tokens.as_floats()[0], options, center)

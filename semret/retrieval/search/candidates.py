@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array, require_ndim
 from semret.errors import ShapeError
+from semret.integer_tokens import IntegerTokens
+from semret.retrieval.similarity.integer_maps import prepare_integers
 
 
 class TokenSource(Protocol):
@@ -35,7 +37,7 @@ class TokenSource(Protocol):
     def pooled(self) -> FloatArray:
         """Pooled embeddings, (K, D)."""
 
-    def read(self, rows: IndexVector) -> FloatArray:
+    def read(self, rows: IndexVector) -> Any:
         """Return the stored tokens of some candidates.
 
         Parameters
@@ -45,8 +47,8 @@ class TokenSource(Protocol):
 
         Returns
         -------
-        ndarray of shape (n, S, C)
-            In this order; not centred.
+        ndarray of shape (n, S, C), or IntegerTokens
+            In this order; not centred. Of one source, always of one kind.
         """
 
 
@@ -55,8 +57,9 @@ class InMemoryTokens:
 
     Parameters
     ----------
-    tokens : array_like of shape (K, S, C)
+    tokens : array_like of shape (K, S, C), or IntegerTokens
         float16, float32 or float64; an array of NumPy is not copied. Of other kinds of numbers float32 is made.
+        `IntegerTokens` are compared with a query of such.
     ids : array_like of shape (K,), int64, or None
         Of equal scores the smaller id comes first. None numbers the candidates from 0.
     pooled : array_like of shape (K, D) or None
@@ -64,14 +67,14 @@ class InMemoryTokens:
 
     Attributes
     ----------
-    tokens : ndarray of shape (K, S, C)
+    tokens : ndarray of shape (K, S, C), or IntegerTokens
     shape : (int, int)
         ``(S, C)``.
     ids : ndarray of shape (K,), int64
     norms : ndarray of shape (K,), float64
         Frobenius norms. Infinite, or NaN, for maps that hold such values or leave float64; a rerank refuses the tokens
         that are not finite when it reads them.
-    means : ndarray of shape (K, C), float32, or float64 for tokens in float64
+    means : ndarray of shape (K, C), float32, or float64 for tokens in float64 and integer tokens
         Mean tokens.
     pooled : ndarray of shape (K, D)
 
@@ -98,22 +101,24 @@ class InMemoryTokens:
     ([9], [1.0])
     """
 
-    def __init__(self, tokens: ArrayLike, *, ids: ArrayLike | None = None, pooled: ArrayLike | None = None) -> None:
-        array = as_array(tokens, "the candidates' tokens")
-        require_ndim(array, 3, "the candidates' tokens", "(K, S, C)")
-        if 0 in array.shape[1:] or array.dtype.kind not in "fiub":
-            raise ShapeError(
-                f"the candidates' tokens have shape {array.shape} and dtype {array.dtype}, "
-                "expected numbers, with at least one position and one channel"
-            )
-        self.tokens: FloatArray = array if array.dtype.kind == "f" else array.astype(np.float32)
+    def __init__(
+        self,
+        tokens: ArrayLike | IntegerTokens,
+        *,
+        ids: ArrayLike | None = None,
+        pooled: ArrayLike | None = None,
+    ) -> None:
+        self.tokens: FloatArray | IntegerTokens
+        self.norms: Float64Array
+        self.means: FloatArray
+        if isinstance(tokens, IntegerTokens):
+            self.tokens, (self.norms, self.means) = tokens, _integer_statistics(tokens)
+        else:
+            self.tokens = _floats(tokens)
+            self.norms, self.means = _float_statistics(self.tokens)
+        array = self.tokens
         self.shape: tuple[int, int] = (array.shape[1], array.shape[2])
         self.ids: IdVector = np.arange(len(array)) if ids is None else as_array(ids, "ids").astype(np.int64)
-        precision = np.float64 if self.tokens.dtype == np.float64 else np.float32
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = np.einsum("ksc,ksc->k", self.tokens, self.tokens, dtype=np.float64)
-            self.norms: Float64Array = np.sqrt(squares)
-            self.means: FloatArray = self.tokens.mean(axis=1, dtype=np.float64).astype(precision)
         self.pooled: FloatArray = self.means if pooled is None else as_array(pooled, "the pooled embeddings")
         for name, given, axes in (("ids", self.ids, 1), ("pooled", self.pooled, 2)):
             if given.ndim != axes or len(given) != len(array):
@@ -122,7 +127,7 @@ class InMemoryTokens:
                     "candidates' tokens"
                 )
 
-    def read(self, rows: IndexVector) -> FloatArray:
+    def read(self, rows: IndexVector) -> FloatArray | IntegerTokens:
         """Return the tokens of these candidates.
 
         Parameters
@@ -132,9 +137,36 @@ class InMemoryTokens:
 
         Returns
         -------
-        ndarray of shape (n, S, C)
+        ndarray of shape (n, S, C), or IntegerTokens
         """
         return self.tokens[rows]
+
+
+def _floats(tokens: ArrayLike) -> FloatArray:
+    array = as_array(tokens, "the candidates' tokens")
+    require_ndim(array, 3, "the candidates' tokens", "(K, S, C)")
+    if 0 in array.shape[1:] or array.dtype.kind not in "fiub":
+        raise ShapeError(
+            f"the candidates' tokens have shape {array.shape} and dtype {array.dtype}, "
+            "expected numbers, with at least one position and one channel"
+        )
+    floats: FloatArray = array if array.dtype.kind == "f" else array.astype(np.float32)
+    return floats
+
+
+def _float_statistics(tokens: FloatArray) -> tuple[Float64Array, FloatArray]:
+    """Return Frobenius norms and mean tokens."""
+    precision = np.float64 if tokens.dtype == np.float64 else np.float32
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ksc,ksc->k", tokens, tokens, dtype=np.float64)
+        return np.sqrt(squares), tokens.mean(axis=1, dtype=np.float64).astype(precision)
+
+
+def _integer_statistics(tokens: IntegerTokens) -> tuple[Float64Array, FloatArray]:
+    """Return Frobenius norms and mean tokens, as float64."""
+    maps = prepare_integers(tokens, "the candidates' tokens")
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(np.sqrt(maps.squared_norms), maps.exponents), np.ldexp(maps.means, maps.exponents[:, None])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,19 +175,20 @@ class Query:
 
     Attributes
     ----------
-    tokens : ndarray of shape (Sq, C)
+    tokens : ndarray of shape (Sq, C), or IntegerTokens of length 1
     pooled : ndarray of shape (D,) or None
         Needed by invariance pooled alone.
     excluded : ndarray of int64 or None
         Ids of candidates that may not be returned.
     """
 
-    tokens: FloatArray
+    tokens: FloatArray | IntegerTokens
     pooled: NDArray[np.floating[Any]] | None = None
     excluded: IdVector | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", as_array(self.tokens, "the query's tokens"))
+        if not isinstance(self.tokens, IntegerTokens):
+            object.__setattr__(self, "tokens", as_array(self.tokens, "the query's tokens"))
         if self.pooled is not None:
             object.__setattr__(self, "pooled", as_array(self.pooled, "the query's pooled embedding"))
 

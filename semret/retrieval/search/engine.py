@@ -16,6 +16,7 @@ from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import find_index
 from semret.index.store.manifest import check_compatible
+from semret.integer_tokens import IntegerTokens
 from semret.paths import PathLike
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
@@ -179,7 +180,7 @@ class SearchEngine:
         self._check(options, None)
         clock = _Clock()
         with clock("embed"):
-            embedding = self.backbone().embed_text([sentence])
+            embedding = self.collection.features.as_pooled(self.backbone().embed_text([sentence]))
         with clock("shortlist"):
             ids, found = self._copies.nearest(embedding[0], k)
         scores = np.clip(found, -1.0, 1.0)
@@ -307,20 +308,24 @@ class SearchEngine:
         stored = None if seen.content is None else self.collection.find_hash(seen.content)
         if stored is not None:
             row = self.collection.rows([stored])[0]
-            tokens = self.collection.tokens([stored])[0]
-            return seen._replace(tokens=tokens, pooled=np.asarray(self.collection.features.pooled[row]))
+            pooled = np.asarray(self.collection.features.pooled[row])
+            return seen._replace(tokens=self.collection.tokens([stored]), pooled=pooled)
         # Large photos are decoded at a reduced size, as they are when indexed.
         picture = pixels(image, self.collection.manifest.identity.preprocessing.size)
         backbone = self.backbone()
         features = backbone.embed(backbone.prepare(picture)[None])
-        # Rounded as stored tokens are, so that an image scores the same whether it comes from a file or the index.
-        tokens = features.tokens[0].astype(self.collection.manifest.dtype)
-        return seen._replace(tokens=tokens, pooled=features.pooled[0])
+        # As they are stored, so that an image scores the same whether it comes from a file or the index.
+        stored_as = self.collection.features
+        return seen._replace(
+            tokens=stored_as.as_stored(features.tokens), pooled=stored_as.as_pooled(features.pooled)[0]
+        )
 
     def _rerank(self, seen: Seen, ids: IdVector, options: SearchOptions) -> Reranked:
-        query = Query(tokens=seen.tokens, pooled=seen.pooled)
-        center = self.collection.features.center(options.center)
-        return rerank(query, self.collection.source(ids), options, center=center)
+        features = self.collection.features
+        tokens = features.uncentred(seen.tokens) if options.center == "none" else seen.tokens
+        query = Query(tokens=tokens if isinstance(tokens, IntegerTokens) else tokens[0], pooled=seen.pooled)
+        center = features.center(options.center)
+        return rerank(query, self.collection.source(ids, options.center), options, center=center)
 
     def _answer(
         self, seen: Seen, compared: Compared, ranked: Reranked, options: SearchOptions, clock: _Clock

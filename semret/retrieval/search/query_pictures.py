@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import FloatArray
 from semret.errors import ImageDecodeError
+from semret.integer_tokens import IntegerTokens
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +28,7 @@ class EncodedImage:
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
 
-UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
+UNSEEN: FloatArray = np.zeros((0, 0, 0), dtype=np.float32)
 """Stands for tokens and embeddings that are not known yet, or of something that has none."""
 
 
@@ -36,8 +37,10 @@ class Seen(NamedTuple):
 
     Attributes
     ----------
-    tokens : ndarray of shape (S, C)
+    tokens : ndarray of shape (1, S, C), or IntegerTokens of one image
+        As the index stores them.
     pooled : ndarray of shape (D,)
+        As the index stores it.
     name : str
         What the picture is called.
     path : str or None
@@ -48,7 +51,7 @@ class Seen(NamedTuple):
         Its content, if it came from no file.
     """
 
-    tokens: FloatArray
+    tokens: FloatArray | IntegerTokens
     pooled: FloatArray
     name: str
     path: str | None = None

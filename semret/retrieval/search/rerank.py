@@ -7,19 +7,23 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array
+from semret.arrays import Float64Array, IdVector, IndexVector, as_array
 from semret.centers import Center
 from semret.errors import ArgumentError, ShapeError
+from semret.integer_tokens import IntegerTokens
 from semret.progress import Progress
-from semret.retrieval.search.best_k import BestK
+from semret.retrieval.search.best_k import BestK, Tokens, as_compared, shared_among
 from semret.retrieval.search.candidates import Query, Reranked, TokenSource
 from semret.retrieval.search.options import RerankOptions
-from semret.retrieval.similarity.coarse import CoarseMaps, quantise_maps
 from semret.retrieval.similarity.kernels import centred_squared_norms, median_bandwidth
-from semret.retrieval.similarity.maps import Maps
 
 CHUNK_BYTES = 128 << 20
 """Tokens held at once, and affinities, each as float32."""
+
+INTEGER_CHUNK_BYTES = 32 << 20
+"""Integer tokens held at once. Their affinities are formed one at a time."""
+
+_STATISTICS_AT_ONCE = 1 << 16
 
 
 def rerank(
@@ -74,9 +78,10 @@ def rerank(
     >>> found.rows.tolist(), found.scores.round(4).tolist(), found.exact
     ([1, 0], [1.0, 0.8682], True)
     """
-    if len(query.tokens.shape) != 2 or query.tokens.shape[1] != source.shape[1]:
+    own = tuple(query.tokens.shape[-2:])
+    if len(own) != 2 or own[1] != source.shape[1]:
         raise ShapeError(
-            f"the query's tokens have shape {query.tokens.shape}, the candidates' {tuple(source.shape)}: "
+            f"the query's tokens have shape {own}, the candidates' {tuple(source.shape)}: "
             "expected two axes and the same number of channels"
         )
     middle = Center() if center is None else center
@@ -87,9 +92,9 @@ def rerank(
         best.compare_pooled(rows, source.ids[rows], one, many)
         return _result(best, 0.0)
     if options.kernel == "rbf" and sigma is None:
-        best.sigma = _sigma_from_statistics(best.query, source, rows, middle)
+        best.sigma = _sigma_from_statistics(best, source, rows, middle)
     reading = 0.0
-    for chunk in _chunks(best.query, source, rows, middle):
+    for chunk in _chunks(best, source, rows, middle):
         start = time.perf_counter()
         tokens = source.read(chunk)
         reading += time.perf_counter() - start
@@ -101,7 +106,7 @@ def rerank(
 
 def rerank_stream(
     queries: Sequence[Query],
-    chunks: Iterable[tuple[IdVector, FloatArray]],
+    chunks: Iterable[tuple[IdVector, Tokens]],
     options: RerankOptions,
     *,
     center: Center | None = None,
@@ -114,8 +119,8 @@ def rerank_stream(
     ----------
     queries : sequence of Query
     chunks : iterable of (ids, tokens)
-        Ids (n,) int64 and tokens (n, S, C); only one chunk is held at a time. Rows of the results count candidates
-        from the start of the stream.
+        Ids (n,) int64 and tokens (n, S, C), in floats or as `IntegerTokens`, like the queries'; only one chunk is held
+        at a time. Rows of the results count candidates from the start of the stream.
     options : RerankOptions
         Invariance pooled needs no stream of tokens and is refused.
     center : Center or None
@@ -148,22 +153,16 @@ def rerank_stream(
     ]
     seen = 0
     for ids, tokens in chunks:
-        tokens = as_array(tokens, "the candidates' tokens")
+        tokens = tokens if isinstance(tokens, IntegerTokens) else as_array(tokens, "the candidates' tokens")
         rows = np.arange(seen, seen + len(ids))
-        integers = _shared_integers(tokens, middle, options) if len(ids) and len(queries) > 1 else None
+        many = len(ids) > 0 and len(queries) > 1
+        shared = shared_among(as_compared(tokens, middle), middle, options) if many else None
         for best in searches:
-            best.compare(rows, ids, tokens, integers)
+            best.compare(rows, ids, tokens, shared)
         seen += len(ids)
         if progress is not None:
             progress(seen, 0)
     return [_result(best, 0.0) for best in searches]
-
-
-def _shared_integers(tokens: FloatArray, center: FloatArray | None, options: RerankOptions) -> CoarseMaps | None:
-    """Round candidates to integers once for all queries, where bounds will be wanted."""
-    if options.invariance != "permutation" or not options.prune:
-        return None
-    return quantise_maps(tokens, center, threads=options.threads)
 
 
 def _result(best: BestK, reading: float) -> Reranked:
@@ -193,48 +192,54 @@ def _centred_pooled(
     return query.pooled.astype(np.float64) - middle, source.pooled[rows].astype(np.float64) - middle
 
 
-def _sigma_from_statistics(query: Maps, source: TokenSource, rows: IndexVector, center: Center) -> float:
+def _sigma_from_statistics(best: BestK, source: TokenSource, rows: IndexVector, center: Center) -> float:
     """Return the default bandwidth from stored norms and means."""
-    squared, means, mean = _centred_statistics(query, source, rows, center)
-    pairs = min(query.tokens.shape[1], source.shape[0])
-    return median_bandwidth(np.maximum(query.squared_norms + squared - 2 * pairs * (means @ mean), 0.0))
+    squared, inner = _centred_statistics(best, source, rows, center)
+    pairs = min(best.shape[0], source.shape[0])
+    return median_bandwidth(np.maximum(best.query.squared_norms + squared - 2 * pairs * inner, 0.0))
 
 
-def _visiting_order(query: Maps, source: TokenSource, rows: IndexVector, center: Center) -> IndexVector:
+def _visiting_order(best: BestK, source: TokenSource, rows: IndexVector, center: Center) -> IndexVector:
     """Order candidates by the cosine of their mean token with the query's, most promising first."""
-    squared, means, mean = _centred_statistics(query, source, rows, center)
+    squared, inner = _centred_statistics(best, source, rows, center)
     norms = np.sqrt(squared)
     with np.errstate(invalid="ignore"):
-        promise = np.divide(means @ mean, norms, out=np.zeros_like(norms), where=norms > 0)
+        promise = np.divide(inner, norms, out=np.zeros_like(norms), where=norms > 0)
     return np.asarray(np.argsort(-promise, kind="stable"))
 
 
 def _centred_statistics(
-    query: Maps, source: TokenSource, rows: IndexVector, center: Center
-) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Return squared norms (K,) and mean tokens (K, C) of the candidates after centring, and the query's mean (C,).
+    best: BestK, source: TokenSource, rows: IndexVector, center: Center
+) -> tuple[Float64Array, Float64Array]:
+    """Return the candidates' squared norms and their mean tokens' inner products with the query's, centred, (K,) each.
 
     Statistics of maps that are not finite are left to the check that refuses their tokens.
 
     A position-wise centre leaves no closed form for the norms; its mean over positions stands in for it.
     """
     channel = center.channel if center.position is None else center.position.mean(axis=0, dtype=np.float64)
-    means = np.asarray(source.means, dtype=np.float64)[rows]
-    with np.errstate(invalid="ignore"):
-        squared = centred_squared_norms(np.asarray(source.norms)[rows] ** 2, means, source.shape[0], channel)
-        if channel is not None:
-            means = means - channel
-    return squared, means, query.means[0]
+    mean = best.query.means[0]
+    squared, inner = np.empty(len(rows)), np.empty(len(rows))
+    for start in range(0, len(rows), _STATISTICS_AT_ONCE):
+        part = slice(start, start + _STATISTICS_AT_ONCE)
+        means = source.means[rows[part]].astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            norms = np.asarray(source.norms[rows[part]], dtype=np.float64) ** 2
+            squared[part] = centred_squared_norms(norms, means, source.shape[0], channel)
+            inner[part] = (means if channel is None else means - channel) @ mean
+    return squared, inner
 
 
-def _chunks(query: Maps, source: TokenSource, rows: IndexVector, center: Center) -> Iterator[IndexVector]:
-    """Cut candidates so that neither their tokens nor their affinities exceed `CHUNK_BYTES`, promising ones first.
+def _chunks(best: BestK, source: TokenSource, rows: IndexVector, center: Center) -> Iterator[IndexVector]:
+    """Cut candidates so that neither their tokens nor their affinities are too large, promising ones first.
 
     Within a chunk, candidates are read in the order in which they are stored.
     """
     positions, channels = source.shape
-    step = max(1, CHUNK_BYTES // (4 * positions * max(channels, query.tokens.shape[1])))
+    step = max(1, CHUNK_BYTES // (4 * positions * max(channels, best.shape[0])))
+    if best.integer and center.tokens is None:
+        step = max(1, INTEGER_CHUNK_BYTES // (positions * channels))
     if len(rows) > step:
-        rows = rows[_visiting_order(query, source, rows, center)]
+        rows = rows[_visiting_order(best, source, rows, center)]
     for start in range(0, len(rows), step):
         yield np.sort(rows[start : start + step])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,18 @@ AFFINITY_BYTES = 64 << 20
 
 _USUAL = 2.0**-600, 2.0**600
 """Squared norms of maps whose products are computed as they are; only maps in float64 can leave this range."""
+
+
+class Measured(Protocol):
+    """Maps of any kind whose sizes are known: what kernels need beside inner products."""
+
+    @property
+    def squared_norms(self) -> Float64Array:
+        """Squared Frobenius norm of each map, (n,), in units of ``2 ** exponents``."""
+
+    @property
+    def exponents(self) -> IndexVector:
+        """Power of two that each map was divided by, (n,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +170,13 @@ def _exponents(values: FloatArray, token_squares: Float64Array) -> IndexVector:
     return exponents
 
 
-def check_kernel(kernel: str, *maps: Maps) -> None:
+def check_kernel(kernel: str, *maps: Measured) -> None:
     """Refuse kernel rbf for maps whose squared distances leave float64.
 
     Parameters
     ----------
     kernel : str
-    *maps : Maps
+    *maps : Maps or IntegerMaps
 
     Raises
     ------

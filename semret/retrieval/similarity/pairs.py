@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from semret.arrays import Float64Array, IndexVector, as_tokens
 from semret.errors import ArgumentError, ShapeError
 from semret.retrieval.similarity.kernels import checked_scores, kernel_score, median_bandwidth, rbf
-from semret.retrieval.similarity.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
+from semret.retrieval.similarity.maps import Maps, Measured, check_kernel, in_units_of_input, match_maps, prepare
 from semret.retrieval.similarity.maxsim import maxsim_scores
 from semret.retrieval.similarity.names import check_modes
 from semret.retrieval.similarity.products import matched_product
@@ -221,14 +221,14 @@ def default_sigma(query: Maps, candidates: Maps, invariance: str = "permutation"
 
 
 def matched_scores(
-    query: Maps, candidates: Maps, products: Float64Array, *, kernel: str, sigma: float | None
+    query: Measured, candidates: Measured, products: Float64Array, *, kernel: str, sigma: float | None
 ) -> Float64Array:
     """Turn the inner products of one map with many into scores.
 
     Parameters
     ----------
-    query : Maps of length 1
-    candidates : Maps of length n
+    query : Maps or IntegerMaps of length 1
+    candidates : Maps or IntegerMaps of length n
     products : ndarray of shape (n,), float64
         In the units of the maps.
     kernel : {"cosine", "linear", "rbf"}

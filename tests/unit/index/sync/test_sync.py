@@ -425,7 +425,7 @@ def test_an_estimate_is_what_the_run_takes(index, photos, networks, draw_picture
     load, loaded = networks
     for seed in range(100, 160):
         draw_picture(seed).save(photos / f"{seed}.png")
-    found = estimate(index, [photos], load, batch_size=4)
+    found = estimate(index, [photos], load, options=SyncOptions(batch_size=4))
     assert (found.images, found.to_embed, found.measured) == (66, 66, 8)
     assert not index.exists()
     sync(index, [photos], load)

@@ -60,7 +60,11 @@ def counts(report):
 
 def forecast(index, paths, load, **options):
     """Return what an estimate tells, as `counts` of the report that the run would give."""
-    return {name: value for name, value in counts(estimate(index, paths, load, **options)).items() if value}
+    return {
+        name: value
+        for name, value in counts(estimate(index, paths, load, options=SyncOptions(**options))).items()
+        if value
+    }
 
 
 def ids(index):
@@ -269,7 +273,9 @@ def test_a_dry_run_that_finds_no_picture_says_that_the_time_is_not_known(index, 
     for number in range(40):
         (lib / f"broken-{number:02}.jpg").write_bytes(bytes([number]))
     sync(index, [lib / "a.png"], load)
-    found = estimate(index, [lib / f"broken-{number:02}.jpg" for number in range(40)], load, batch_size=2)
+    found = estimate(
+        index, [lib / f"broken-{number:02}.jpg" for number in range(40)], load, options=SyncOptions(batch_size=2)
+    )
     assert (found.seconds, found.measured, len(found.skipped)) == (None, 0, 4)
     with pytest.raises(ImageSearchError, match="none of the 1 files found is a usable picture; the first, "):
         estimate(index.with_name("new"), [lib / "broken-00.jpg"], load)

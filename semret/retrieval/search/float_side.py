@@ -1,0 +1,184 @@
+"""A query in floats, against candidates in floats: bounds from rounded products, and solving what they leave."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import Float64Array, FloatArray, IndexVector
+from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
+from semret.retrieval.search.contest import Contest
+from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.similarity.coarse import CoarseMaps, CoarseQuery, coarse_affinities, quantise_query
+from semret.retrieval.similarity.kernels import kernel_score
+from semret.retrieval.similarity.maps import match_maps, prepare
+from semret.retrieval.similarity.pairs import matched_scores, unmatched_scores
+
+AFFINITY_BYTES = 128 << 20
+"""Approximate affinities held at once."""
+
+_FIRST = EFFORTS.index("sweep")
+"""The effort that every candidate is bounded with: row maxima alone rule out too few."""
+
+_MARGIN = 1e-12
+# float64 roundings of scores, norms and bounds are a thousand times smaller than this.
+
+
+class FloatSide:
+    """A query in floats, and what is done with candidates in floats.
+
+    Parameters
+    ----------
+    tokens : ndarray of shape (Sq, C)
+        The query, not centred.
+    options : RerankOptions
+    center : ndarray of shape (C,) or (S, C), or None
+
+    Attributes
+    ----------
+    query : Maps of length 1
+    """
+
+    def __init__(self, tokens: FloatArray, options: RerankOptions, center: FloatArray | None) -> None:
+        self.options, self.center = options, center
+        self.query = prepare(tokens[None], center, "the query's tokens")
+        self.shape: tuple[int, ...] = self.query.tokens.shape[1:]
+
+    @cached_property
+    def coarse_query(self) -> CoarseQuery:
+        """The query rounded to integers."""
+        return quantise_query(self.query.tokens[0])
+
+    def score(self, tokens: FloatArray, sigma: float | None) -> Float64Array:
+        """Score candidates (n, S, C) under an invariance that needs no matching; (n,)."""
+        maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.options.threads)
+        kernel, invariance = self.options.kernel, self.options.invariance
+        return unmatched_scores(self.query, maps, kernel=kernel, invariance=invariance, sigma=sigma)
+
+    def solve(self, tokens: FloatArray, sigma: float | None) -> tuple[Float64Array, bool]:
+        """Match candidates (n, S, C); return their scores, (n,), and whether they are optimal."""
+        maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.options.threads)
+        found = match_maps(self.query, maps, solver=self.options.solver, threads=self.options.threads)
+        return matched_scores(self.query, maps, found.matched, kernel=self.options.kernel, sigma=sigma), found.exact
+
+    def can_bound(self, tokens: FloatArray) -> bool:
+        """Tell whether float32, in which bounds are computed, holds these candidates and the query."""
+        return _fits_float32(tokens) and _fits_float32(self.query.tokens) and not self.query.exponents.any()
+
+    def narrow(
+        self,
+        contest: Contest,
+        rows: IndexVector,
+        ids: NDArray[np.int64],
+        tokens: FloatArray,
+        allowed: IndexVector,
+        integers: CoarseMaps | None,
+    ) -> None:
+        """Solve those candidates that bounds do not rule out, and enter them.
+
+        Parameters
+        ----------
+        contest : Contest
+        rows, ids, tokens
+            See `semret.retrieval.search.best_k.BestK.compare`.
+        allowed : ndarray of intp, ascending
+            Those that may be among the best.
+        integers : CoarseMaps or None
+            The same tokens as `quantise_maps` rounds them.
+        """
+        step = max(1, AFFINITY_BYTES // (4 * self.shape[0] * tokens.shape[1]))
+        for first in range(0, len(ids), step):
+            part = slice(first, first + step)
+            inside = allowed[(allowed >= first) & (allowed < first + step)] - first
+            shared = None if integers is None else integers[part]
+            if len(inside):
+                self._narrow(contest, rows[part], ids[part], tokens[part], inside, shared)
+
+    def _narrow(
+        self,
+        contest: Contest,
+        rows: IndexVector,
+        ids: NDArray[np.int64],
+        tokens: FloatArray,
+        allowed: IndexVector,
+        integers: CoarseMaps | None,
+    ) -> None:
+        """Bound all candidates, then alternate between sharper bounds and solving until nothing is left to prove."""
+        field = _Bounded(self, tokens, allowed, integers, contest.sigma)
+
+        def take(chosen: IndexVector) -> None:
+            field.open[chosen] = False
+            contest.solve(rows[chosen], ids[chosen], tokens[chosen])
+
+        field.sharpen(allowed, _FIRST)
+        missing = self.options.k - len(contest.rows)
+        if missing > 0:
+            # The bounds order candidates well only once they are sharp; a wrong choice costs no more than a solve.
+            field.sharpen(field.best(3 * missing, _FIRST), _FIRST + 1)
+            take(field.best(missing, _FIRST + 1))
+        for effort in range(_FIRST + 1, len(EFFORTS)):
+            alive = field.alive(contest.threshold)
+            field.sharpen(alive[field.levels[alive] < effort], effort)
+        step = max(4, 2 * (self.options.threads or 2))
+        while len(alive := field.alive(contest.threshold)):
+            order = np.argsort(-field.uppers[alive], kind="stable")
+            take(alive[order[:step]])
+        contest.pruned += int(field.open.sum())
+
+
+def _fits_float32(tokens: FloatArray) -> bool:
+    """Tell whether float64 tokens keep their worth as float32, in which the bounds are computed; others always do."""
+    if tokens.dtype != np.float64 or tokens.size == 0:
+        return True
+    return bool(2.0**-60 < max(float(tokens.max()), -float(tokens.min())) < 2.0**60)
+
+
+class _Bounded:
+    """Upper bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
+
+    One `AuctionBatch` lives as long as this: a sharper bound goes on from the prices that the looser one found.
+    """
+
+    def __init__(
+        self,
+        side: FloatSide,
+        tokens: FloatArray,
+        allowed: IndexVector,
+        integers: CoarseMaps | None,
+        sigma: float | None,
+    ) -> None:
+        self._side, self._sigma = side, sigma
+        query, threads = side.coarse_query, side.options.threads
+        if integers is None:
+            self._products = coarse_affinities(query, tokens, side.center, threads=threads)
+        else:
+            self._products = coarse_affinities(query, integers, threads=threads)
+        self._auctions = AuctionBatch(self._products.affinity, threads=threads)
+        self.open: NDArray[np.bool_] = np.zeros(len(tokens), dtype=bool)
+        self.open[allowed] = True
+        self.levels = np.full(len(tokens), -1)
+        self.uppers = np.full(len(tokens), np.inf)
+
+    def best(self, count: int, level: int) -> IndexVector:
+        """Return the `count` open candidates of largest upper bound, of those bounded with this effort or a greater."""
+        places = np.flatnonzero(self.open & (self.levels >= level))
+        return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
+
+    def alive(self, threshold: float) -> IndexVector:
+        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id."""
+        return np.flatnonzero(self.open & (self.uppers >= threshold))
+
+    def sharpen(self, places: IndexVector, level: int) -> None:
+        """Lower the upper bounds of these candidates with the effort of this place in `EFFORTS`."""
+        if len(places) == 0:
+            return
+        places = np.sort(places)
+        products, kernel = self._products, self._side.options.kernel
+        bounds = self._auctions.tighten(EFFORTS[level], places)
+        own, other = self._side.query.squared_norms[0], products.squared_norms[places]
+        matched = (bounds + products.errors[places]) * np.sqrt(own * other) + _MARGIN * (own + other)
+        scores = kernel_score(kernel, matched, own, other, sigma=self._sigma)
+        self.uppers[places] = np.minimum(self.uppers[places], scores + _MARGIN * np.abs(scores))
+        self.levels[places] = level

@@ -1,0 +1,106 @@
+"""What is known of the scores of candidates in integers before they are solved."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import Float64Array, IndexVector
+from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.similarity.integer_bounds import Levelled, StepBounds
+from semret.retrieval.similarity.kernels import kernel_score
+
+_MARGIN = 1e-12
+# float64 roundings of scores, norms and bounds are a hundred times smaller than this, but for sums over positions.
+
+
+class IntegerField:
+    """Bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
+
+    Parameters
+    ----------
+    query : Levelled of length 1
+    candidates : Levelled of length n
+    allowed : ndarray of intp
+        Those that may be among the best.
+    options : RerankOptions
+    sigma : float or None
+        RBF bandwidth.
+
+    Attributes
+    ----------
+    open : ndarray of shape (n,), bool
+    uppers, lowers : ndarray of shape (n,), float64
+        Bounds of the scores.
+    """
+
+    def __init__(
+        self, query: Levelled, candidates: Levelled, allowed: IndexVector, options: RerankOptions, sigma: float | None
+    ) -> None:
+        self._options, self._sigma = options, sigma
+        self._own, self._other = float(query.squared_norms[0]), candidates.squared_norms
+        self._margin = _MARGIN + 2.0**-51 * max(query.steps.shape[1], candidates.steps.shape[1])
+        self._bounds = StepBounds(query, candidates, threads=options.threads)
+        self._sharp = np.zeros(len(candidates), dtype=bool)
+        self.open: NDArray[np.bool_] = np.zeros(len(candidates), dtype=bool)
+        self.open[allowed] = True
+        self.uppers = np.full(len(candidates), np.inf)
+        self.lowers = np.full(len(candidates), -np.inf)
+
+    def best(self, count: int) -> IndexVector:
+        """Return the `count` open candidates of largest upper bound, the largest first."""
+        places = np.flatnonzero(self.open)
+        return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
+
+    def alive(self, threshold: float) -> IndexVector:
+        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id."""
+        return np.flatnonzero(self.open & (self.uppers >= threshold))
+
+    def reached(self, scores: Float64Array) -> float:
+        """Return a score that `k` candidates reach at least, of those with these scores and the open ones."""
+        known = np.concatenate([scores, self.lowers[self.open]])
+        k = self._options.k
+        return float(np.partition(known, len(known) - k)[len(known) - k]) if len(known) >= k else -np.inf
+
+    def sweep(self) -> None:
+        """Bound the open candidates from above, cheaply."""
+        self._tighten(np.flatnonzero(self.open), 0, None)
+
+    def sharpen(self, places: IndexVector, threshold: float, phases: int) -> None:
+        """Bound candidates closely, from above and below, or just below the threshold.
+
+        A candidate that has been is left as it is: what one phase did not rule out is mostly worth a solve.
+        """
+        due = np.sort(places[~self._sharp[places]])
+        self._sharp[due] = True
+        self._tighten(due, phases, self._wanted(threshold))
+
+    def _tighten(self, places: IndexVector, phases: int, wanted: Float64Array | None) -> None:
+        if len(places) == 0:
+            return
+        self._bounds.tighten(places, phases, wanted)
+        uppers, lowers = self._bounds.values(places)
+        own, other = self._own, self._other[places]
+        slack = self._margin * (own + other if self._options.kernel == "rbf" else np.sqrt(own * other))
+        for values, sign in ((uppers, 1.0), (lowers, -1.0)):
+            values += sign * slack
+        self.uppers[places] = self._scores(uppers, other, 1.0)
+        if phases:
+            # A lower bound far below any matching stands for none.
+            known = lowers > -2 * np.sqrt(own * other) - slack
+            self.lowers[places[known]] = self._scores(lowers[known], other[known], -1.0)
+
+    def _scores(self, matched: Float64Array, other: Float64Array, sign: float) -> Float64Array:
+        scores = kernel_score(self._options.kernel, matched, self._own, other, sigma=self._sigma)
+        return np.asarray(scores + sign * self._margin * np.abs(scores))
+
+    def _wanted(self, threshold: float) -> Float64Array | None:
+        """Return the matched value of each candidate that reaches the threshold: to save effort, not to prove."""
+        kernel, sigma = self._options.kernel, self._sigma
+        if not np.isfinite(threshold) or (kernel == "rbf" and not (threshold > 0 and sigma)):
+            return None
+        if kernel == "linear":
+            return np.full(len(self._other), threshold)
+        if kernel == "cosine":
+            return np.asarray(threshold * np.sqrt(self._own * self._other))
+        return np.asarray((self._own + self._other) / 2 + float(sigma or 0.0) ** 2 * np.log(threshold))

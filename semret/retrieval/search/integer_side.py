@@ -1,0 +1,107 @@
+"""A query in integers, against candidates in integers: bounds in whole steps, and solving what they leave."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from semret.arrays import Float64Array, IndexVector
+from semret.integer_tokens import IntegerTokens
+from semret.retrieval.matching.solvers import SOLVERS
+from semret.retrieval.search.contest import Contest
+from semret.retrieval.search.integer_field import IntegerField
+from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.similarity.integer_bounds import PHASES, Levelled, level
+from semret.retrieval.similarity.integer_maps import IntegerMaps, match_integers, prepare_integers, usual
+from semret.retrieval.similarity.integer_pairs import unmatched_integer_scores
+from semret.retrieval.similarity.pairs import matched_scores
+
+_AT_ONCE = 16
+"""Candidates that are solved at a time at least, before what they are worth rules others out."""
+
+
+class IntegerSide:
+    """A query in integers, and what is done with candidates in integers.
+
+    Parameters
+    ----------
+    tokens : IntegerTokens of length 1
+        The query.
+    options : RerankOptions
+
+    Attributes
+    ----------
+    query : IntegerMaps of length 1
+    """
+
+    def __init__(self, tokens: IntegerTokens, options: RerankOptions) -> None:
+        self.options, self._optimal = options, SOLVERS[options.solver].exact
+        self.query = prepare_integers(tokens, "the query's tokens")
+        self.shape: tuple[int, ...] = self.query.shape[1:]
+
+    @cached_property
+    def levelled_query(self) -> Levelled:
+        """The query in steps of its longest token."""
+        return level(self.query)
+
+    def maps(self, tokens: IntegerTokens | IntegerMaps) -> IntegerMaps:
+        """Return candidates made ready for comparison, unless they are."""
+        if isinstance(tokens, IntegerMaps):
+            return tokens
+        return prepare_integers(tokens, "the candidates' tokens", threads=self.options.threads)
+
+    def score(self, tokens: IntegerTokens, sigma: float | None) -> Float64Array:
+        """Score candidates under an invariance that needs no matching; (n,)."""
+        kernel, invariance, threads = self.options.kernel, self.options.invariance, self.options.threads
+        modes = {"kernel": kernel, "invariance": invariance}
+        return unmatched_integer_scores(self.query, self.maps(tokens), **modes, sigma=sigma, threads=threads)
+
+    def solve(self, tokens: IntegerTokens | IntegerMaps, sigma: float | None) -> tuple[Float64Array, bool]:
+        """Match candidates; return their scores, (n,), and whether they are optimal."""
+        maps = self.maps(tokens)
+        found = match_integers(self.query, maps, solver=self.options.solver, threads=self.options.threads)
+        return matched_scores(self.query, maps, found.matched, kernel=self.options.kernel, sigma=sigma), found.exact
+
+    def can_bound(self, tokens: IntegerTokens) -> bool:
+        """Tell whether bounds can be had of the units of these candidates: of all but monstrous ones."""
+        return not self.query.exponents.any() and usual(tokens.scales)
+
+    def narrow(
+        self,
+        contest: Contest,
+        rows: IndexVector,
+        ids: NDArray[np.int64],
+        tokens: IntegerTokens,
+        allowed: IndexVector,
+        shared: Levelled | None,
+    ) -> None:
+        """Solve those candidates that bounds do not rule out, and enter them.
+
+        Parameters
+        ----------
+        contest : Contest
+        rows, ids, tokens
+            See `semret.retrieval.search.best_k.BestK.compare`.
+        allowed : ndarray of intp, ascending
+            Those that may be among the best.
+        shared : Levelled or None
+            The same tokens, levelled.
+        """
+        levelled = level(self.maps(tokens)) if shared is None else shared
+        field = IntegerField(self.levelled_query, levelled, allowed, self.options, contest.sigma)
+        field.sweep()
+        # What the most promising are worth at least is what all others must reach.
+        field.sharpen(field.best(2 * (self.options.k - len(contest.rows))), contest.threshold, phases=1)
+        goal = self._goal(contest, field)
+        field.sharpen(field.alive(goal), goal, phases=len(PHASES))
+        while len(alive := field.alive(self._goal(contest, field))):
+            chosen = alive[np.argsort(-field.uppers[alive], kind="stable")[: max(_AT_ONCE, self.options.k)]]
+            field.open[chosen] = False
+            contest.solve(rows[chosen], ids[chosen], levelled.maps[chosen])
+        contest.pruned += int(field.open.sum())
+
+    def _goal(self, contest: Contest, field: IntegerField) -> float:
+        """Return a score that `k` candidates reach; an approximate solver may find less than a bound promises."""
+        return max(contest.threshold, field.reached(contest.scores)) if self._optimal else contest.threshold

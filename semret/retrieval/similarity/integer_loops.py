@@ -1,0 +1,256 @@
+"""Compiled loops over int8 tokens: their norms, their exact affinities, and bounds of all matchings.
+
+They neither allocate nor raise, see `semret.retrieval.native`. Every loop over columns is branch-free, so that LLVM
+turns it into vector instructions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from semret.retrieval.matching.auction_loops import auction_phase
+from semret.retrieval.native.byte_products import multiply_bytes
+from semret.retrieval.native.compiler import compiled
+from semret.retrieval.native.scratch import alone
+from semret.retrieval.native.tiles import COLUMNS, ROWS
+
+SIDE = 2048.0
+"""The longest token of a map in steps; so no affinity has more than its square, 2 ** 22, steps."""
+
+
+_LOWEST = np.int32(-(2**31) + 1)
+_HIGHEST = np.int32(2**31 - 1)
+_PAD = np.int32(-(2**28))
+
+
+@compiled
+def square_many(integers, squares):  # type: ignore[no-untyped-def]
+    """Sum the squares of each token.
+
+    Parameters
+    ----------
+    integers : array of shape (n, S, D), int8
+    squares : array of shape (n, S), int32
+        Written.
+    """
+    for item in range(squares.shape[0]):
+        for row in range(squares.shape[1]):
+            total = np.int32(0)
+            for place in range(integers.shape[2]):
+                value = np.int32(integers[item, row, place])
+                total += value * value
+            squares[item, row] = total
+
+
+@compiled
+def level_many(scales, squares, steps, longest, norms):  # type: ignore[no-untyped-def]
+    """Express the scales of maps in steps, in which their longest token has SIDE.
+
+    Parameters
+    ----------
+    scales, squares : array of shape (n, S), float64, and int32
+        Scale of each token, and the sum of its integers' squares.
+    steps : array of shape (n, S), float32
+        Written.
+    longest, norms : array of shape (n,), float64
+        Written: norm of the longest token, and the squared norm of the map, summed in any order.
+    """
+    for item in range(scales.shape[0]):
+        total, largest = 0.0, 0.0
+        for row in range(scales.shape[1]):
+            square = squares[item, row] * (scales[item, row] * scales[item, row])
+            total += square
+            largest = max(largest, square)
+        norms[item] = total
+        longest[item] = math.sqrt(largest)
+        for row in range(scales.shape[1]):
+            steps[item, row] = scales[item, row] / longest[item] * SIDE if largest > 0 else 0.0
+
+
+@compiled
+def multiply_exactly(  # type: ignore[no-untyped-def]
+    integers, scales, panels, offsets, column_scales, out, worth, tile, rest
+):
+    """Form the affinities of one map with many, each as ``dot * (scale * scale)`` in float64.
+
+    Parameters
+    ----------
+    integers, scales : array of shape (n, Sd, D), int8, and (n, Sd), float64
+        The many.
+    panels, offsets, column_scales : arrays
+        The one, see `semret.retrieval.native.panels.byte_panels`; its scales are (Sq,), float64.
+    out : array of shape (n, Sq, Sd), float64
+        Written.
+    worth : array of shape (ROWS, COLUMNS), float64
+        Scratch.
+    tile, rest : arrays
+        Scratch, see `semret.retrieval.native.panels.byte_scratch`.
+    """
+    maps, columns, rows = out.shape
+    worth = alone(worth)
+    for item in range(maps):
+        for top in range(0, rows, ROWS):
+            height = min(ROWS, rows - top)
+            for panel in range(panels.shape[0]):
+                left = panel * COLUMNS
+                width = min(COLUMNS, columns - left)
+                multiply_bytes(integers[item], top, panels[panel], tile, rest)
+                for row in range(height):
+                    own = scales[item, top + row]
+                    for column in range(width):
+                        dot = np.float64(np.int32(tile[row, column] + offsets[left + column]))
+                        worth[row, column] = dot * (own * column_scales[left + column])
+                for column in range(width):
+                    target = out[item, left + column, top : top + height]
+                    if height == ROWS:
+                        for row in range(ROWS):
+                            target[row] = worth[row, column]
+                    else:
+                        for row in range(height):
+                            target[row] = worth[row, column]
+
+
+@compiled
+def _fill(rows, row_steps, panels, offsets, column_steps, flipped, Q, tile, rest):  # type: ignore[no-untyped-def]
+    """Write the affinity in whole steps: rows of `Q` are those of the candidate, or of the query if `flipped`."""
+    count, columns = row_steps.shape[0], column_steps.shape[0]
+    for top in range(0, count, ROWS):
+        height = min(ROWS, count - top)
+        for panel in range(panels.shape[0]):
+            left = panel * COLUMNS
+            multiply_bytes(rows, top, panels[panel], tile, rest)
+            width = min(COLUMNS, columns - left)
+            for row in range(height):
+                step = row_steps[top + row]
+                for column in range(width):
+                    dot = np.int32(tile[row, column] + offsets[left + column])
+                    value = np.int32(np.float32(dot) * column_steps[left + column] * step)
+                    if flipped:
+                        Q[left + column, top + row] = value
+                    else:
+                        Q[top + row, left + column] = value
+
+
+@compiled
+def _sweep(Q, m, n, u, v):  # type: ignore[no-untyped-def]
+    """Write row maxima `u` (m,) and prices ``v_j = max_i(Q_ij - u_i)``; return their bound, and the range of `Q`.
+
+    The largest of ``Q_ij - v_j`` in a row then is ``u_i`` itself: `v` is nowhere positive, and 0 where a row's
+    maximum lies. Column maxima, if square, are another bound.
+    """
+    width = v.shape[0]
+    low, high = _HIGHEST, _LOWEST
+    v[:] = _LOWEST
+    rows, columns = np.int64(0), np.int64(0)
+    for i in range(m):
+        best, worst = _LOWEST, _HIGHEST
+        for j in range(width):
+            value = Q[i, j]
+            best = max(best, value)
+            v[j] = max(v[j], value)
+        for j in range(n):
+            worst = min(worst, Q[i, j])
+        u[i] = best
+        rows += best
+        low, high = min(low, worst), max(high, best)
+    for j in range(n):
+        columns += v[j]
+    v[:] = _LOWEST
+    for i in range(m):
+        best = u[i]
+        for j in range(width):
+            v[j] = max(v[j], np.int32(Q[i, j] - best))
+    v[n:] = 0
+    bound = rows + _excess(v, m, n)
+    return min(bound, columns) if m == n else bound, high - low
+
+
+@compiled
+def _excess(v, m, n):  # type: ignore[no-untyped-def]
+    """Return what prices add to a bound: the sum of the `m` largest of them at most."""
+    total, lowest = np.int64(0), _HIGHEST
+    for j in range(n):
+        total += v[j]
+        lowest = min(lowest, v[j])
+    return total - (n - m) * np.int64(lowest)
+
+
+@compiled
+def _priced(Q, m, n, p):  # type: ignore[no-untyped-def]
+    """Bound every matching by prices, whatever they are."""
+    total = np.int64(0)
+    for i in range(m):
+        best = _LOWEST
+        for j in range(p.shape[0]):
+            best = max(best, np.int32(Q[i, j] - p[j]))
+        total += best
+    return total + _excess(p, m, n)
+
+
+@compiled
+def _won(Q, m, n, owner):  # type: ignore[no-untyped-def]
+    """Return the value of the auction's matching, or the lowest number if it is not complete."""
+    total, count = np.int64(0), 0
+    for j in range(n):
+        if 0 <= owner[j] < m:
+            total += Q[owner[j], j]
+            count += 1
+    return total if count == m else np.int64(-(2**62))
+
+
+@compiled
+def bound_many(  # type: ignore[no-untyped-def]
+    integers, row_steps, panels, offsets, column_steps, chosen, epsilons, wanted, uppers, lowers, Q, prices, waits,
+    tile, rest,
+):  # fmt: skip
+    """Bound the matchings of one map with many from above and below, no closer than is wanted.
+
+    A dual sweep comes first, then auction phases as long as the upper bound is not below what is wanted. All numbers
+    are whole steps, so every bound is exact for the affinities in whole steps.
+
+    Parameters
+    ----------
+    integers, row_steps : array of shape (n, Sd, D), int8, and (n, Sd), float32
+        The many.
+    panels, offsets, column_steps : arrays
+        The one, see `semret.retrieval.native.panels.byte_panels`; its steps are (Sq,), float32.
+    chosen : array of shape (any,), intp
+        The maps to bound.
+    epsilons : array of shape (phases,), float64
+        Increments of the auction phases as shares of the affinity's range, falling.
+    wanted : array of shape (n,), int64
+        What a bound must be below for no further phase to be run.
+    uppers, lowers : array of shape (n,), int64
+        Read and written at `chosen`: only better bounds are.
+    Q : array of shape (min(Sq, Sd) + 1, larger of them rounded up to 16), int32
+        Scratch.
+    prices, waits : array of shape (2, that width), int32, and (2, that width), int64
+        Scratch.
+    tile, rest : arrays
+        Scratch, see `semret.retrieval.native.panels.byte_scratch`.
+    """
+    rows, columns = row_steps.shape[1], column_steps.shape[0]
+    flipped = columns < rows
+    m, n = min(rows, columns), max(rows, columns)
+    near_square = n - m <= n // 8
+    bidders = n if near_square else m
+    u, p = alone(prices[0]), alone(prices[1])
+    owner, waiting, Q = alone(waits[0]), alone(waits[1]), alone(Q)
+    Q[m, :] = 0
+    Q[:, n:] = _PAD
+    # Far from square prices may not carry over: a column that stays unmatched must keep the lowest.
+    first = 0 if near_square else len(epsilons) - 1
+    for t in chosen:
+        _fill(integers[t], row_steps[t], panels, offsets, column_steps, flipped, Q, tile, rest)
+        bound, spread = _sweep(Q, m, n, u, p)
+        uppers[t] = min(uppers[t], bound)
+        for phase in range(first, len(epsilons)):
+            if uppers[t] < wanted[t] or n == 1:
+                break
+            if not near_square:
+                p[:] = 0
+            auction_phase(Q, p, bidders, int(epsilons[phase] * spread) + 1, owner, waiting)
+            uppers[t] = min(uppers[t], _priced(Q, m, n, p))
+            lowers[t] = max(lowers[t], _won(Q, m, n, owner))
