@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from semret.errors import IncompatibleIndexError
+from semret.errors import IncompatibleIndexError, UnknownNameError
 from semret.index.backbones import registry
 from semret.index.backbones.spec import Backbone
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -151,3 +151,22 @@ class ModelChoice:
 def _full_name(model: str | None) -> str | None:
     """Return the name that an index has for a model: the file of ``onnx:FILE`` by its absolute path."""
     return registry.spec_of(model).name if model is not None and model.startswith("onnx:") else model
+
+
+def may_have_text(model: str) -> bool:
+    """Tell whether sentences may be compared with the pooled embeddings of a model, without loading it.
+
+    Parameters
+    ----------
+    model : str
+        Name of the backbone, as a manifest has it.
+
+    Returns
+    -------
+    bool
+        True also for a name that is not known.
+    """
+    try:
+        return registry.spec_of(model).text
+    except UnknownNameError:
+        return True

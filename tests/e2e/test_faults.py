@@ -1,5 +1,6 @@
 """Whatever stops a writer, the index is valid, holds what was committed, and the next run ends as if undisturbed."""
 
+import functools
 import random
 import signal
 import threading
@@ -8,11 +9,19 @@ import numpy as np
 import pytest
 
 from semret.errors import IndexNotFoundError
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
+from tests.support.indexes import token_bytes
 
 SETTLED = 10**9 * 1_500_000_000
+
+
+@pytest.fixture(params=["none", "pca8-int8"])
+def faults(faults, request):
+    """Every kind of index: with tokens as they are, and encoded by a codec that is fitted on the first pictures."""
+    return functools.partial(faults, codec=request.param, fit_from=3)
 
 
 @pytest.fixture
@@ -214,17 +223,89 @@ def index_view(collection):
     hashes = collection.hashes(ids)
     assert collection.hashes(nearest) == hashes
     return {
-        path: (sha, tokens.tobytes(), pooled.tobytes(), mean.tobytes(), norm)
+        path: (sha, tokens, pooled.tobytes(), mean.tobytes(), norm)
         for (path, _, _), sha, tokens, pooled, mean, norm in zip(
             collection.files(),
             hashes,
-            collection.tokens(ids),
+            token_bytes(collection.tokens(ids)),
             np.asarray(collection.features.pooled),
             np.asarray(collection.features.means),
             collection.features.norms.tolist(),
             strict=True,
         )
     }
+
+
+def test_a_kill_at_every_step_of_the_run_that_fits_a_codec_at_last(tmp_path, folder, faults, index_contents):
+    import shutil
+
+    original = tmp_path / "original"
+    assert faults("sync", original, [folder / "0.png", folder / "1.png"])["status"] == 0
+    shutil.copytree(original, tmp_path / "undisturbed")
+    steps = faults("sync", tmp_path / "undisturbed", [folder])["passed"]
+    fitted = "codec:renamed" in steps
+    assert fitted == (faults.keywords["codec"] != "none")
+    after = index_contents(tmp_path / "undisturbed")
+    for step in range(1, len(steps) + 1):
+        index = tmp_path / f"killed-{step}"
+        shutil.copytree(original, index)
+        faults("sync", index, [folder], kill_at=step)
+        readable = index_contents(index)
+        assert {path: entry[:2] for path, entry in readable.items()}.items() <= {
+            path: entry[:2] for path, entry in after.items()
+        }.items(), f"after {steps[step - 1]}"
+        assert faults("sync", index, [folder])["status"] == 0
+        if steps[step - 1].startswith(("catalog", "codec", "conversion", "former", "manifest", "segment")):
+            assert verify(index).sound, f"after {steps[step - 1]}"
+        assert len(list(index.glob("codec-*"))) == int(fitted)
+        assert {path: entry[:2] for path, entry in index_contents(index).items()} == {
+            path: entry[:2] for path, entry in after.items()
+        }
+
+
+@pytest.mark.parametrize("to", ["pca4-int4", "pca4-pq2"])
+def test_a_kill_at_every_step_of_a_conversion_leaves_the_index_as_it_was_or_is_to_be(
+    to, tmp_path, folder, faults, index_contents
+):
+    import shutil
+
+    original = tmp_path / "original"
+    faults("sync", original, [folder])
+    before = index_contents(original)
+    shutil.copytree(original, tmp_path / "undisturbed")
+    done = faults("convert", tmp_path / "undisturbed", to=to)
+    assert done["status"] == 0
+    assert {"codec:renamed", "conversion:committed", "former:kept", "manifest:renamed"} <= set(done["passed"])
+    after = index_contents(tmp_path / "undisturbed")
+    assert after.keys() == before.keys()
+    assert after != before
+    for step in range(1, len(done["passed"]) + 1):
+        index = tmp_path / f"killed-{step}"
+        shutil.copytree(original, index)
+        assert faults("convert", index, to=to, kill_at=step)["status"] == -signal.SIGKILL
+        committed = "catalog:committed" in done["passed"][:step]
+        assert index_contents(index) == (after if committed else before), f"after {done['passed'][step - 1]}"
+        assert verify(index).sound, f"after {done['passed'][step - 1]}"
+        assert faults("convert", index, to=to)["status"] == 0
+        assert index_contents(index) == after
+        assert names_in(index) == names_in(tmp_path / "undisturbed"), f"after {done['passed'][step - 1]}"
+
+
+def test_readers_of_the_state_before_a_conversion_keep_what_they_opened(tmp_path, folder, faults, index_contents):
+    index = tmp_path / "index"
+    faults("sync", index, [folder])
+    before = index_contents(index)
+    with open_collection(index) as reader:
+        assert faults("convert", index, to="pca4-int4")["error"] is None
+        assert index_view(reader) == {path: entry[1:] for path, entry in before.items()}
+        refused = faults("convert", index, to="pca2-int4")
+        assert refused["error"].startswith("IndexLockedError: ")
+        assert "end those readers" in refused["error"]
+        assert (index / "manifest.former").exists()
+    assert faults("convert", index, to="pca2-int4")["error"] is None
+    assert not (index / "manifest.former").exists()
+    assert len(list(index.glob("codec-*"))) == 1
+    assert len(list((index / "segments").glob("*.h5"))) == 1
 
 
 def test_an_open_collection_outlives_a_compaction(tiny_index, photos, tiny_backbone, index_contents):

@@ -15,9 +15,11 @@ import h5py  # noqa: F401 - imported before forking, not in each fork
 
 from semret.errors import SemretError
 from semret.index.care.maintain import compact, remove
+from semret.index.convert import convert
 from semret.index.store import durable
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
+from semret.index.writer import IndexWriter
 from tests.support.networks import TinyBackbone
 from tests.support.processes import Driver, fork, serve, status_of
 
@@ -29,7 +31,7 @@ class Faults(Driver):
         super().__init__("fault_driver")
 
     def __call__(self, do: str, index: Path, paths: list[Path] | None = None, **job: object) -> dict:
-        """Run ``sync``, ``remove`` or ``compact`` with the tiny backbone; return status, passed checkpoints, error."""
+        """Run ``sync``, ``remove``, ``compact`` or ``convert``; return status, passed checkpoints, error."""
         return super().__call__({"do": do, "index": str(index), "paths": [str(path) for path in paths or []], **job})
 
 
@@ -62,12 +64,22 @@ def set_trap(job, trace):
 def run(job):
     index = Path(job["index"])
     if job["do"] == "sync":
-        options = SyncOptions(commit_rows=job.get("commit_rows", 2), batch_size=job.get("batch_size", 2), workers=1)
+        options = SyncOptions(
+            commit_rows=job.get("commit_rows", 2),
+            batch_size=job.get("batch_size", 2),
+            workers=1,
+            codec=job.get("codec"),
+            fit_from=job.get("fit_from", 64),
+        )
         sync(index, job["paths"], TinyBackbone, options=options)
     elif job["do"] == "remove":
         remove(index, job["paths"])
     elif job["do"] == "compact":
         compact(index)
+    elif job["do"] == "convert":
+        with IndexWriter(index) as writer:
+            convert(writer, job["to"], has_text=False, fewest=1)
+            writer.refresh_shortlist()
 
 
 def child(job, trace):

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from semret.errors import ArgumentError, UnknownNameError
-from semret.index.backbones.registry import spec_of
+from semret.errors import ArgumentError
 from semret.index.convert import convert
+from semret.index.model_choice import may_have_text
 from semret.index.store.layout import Segment, directory_bytes, rows_of_segment
 from semret.index.store.reading import SegmentReader
 from semret.index.store.root import lies_in
@@ -142,7 +142,7 @@ def compact(index: Path, *, codec: str | None = None, progress: Progress | None 
         before = writer.catalog.segments()
         size = directory_bytes(index)
         if codec is not None:
-            convert(writer, codec, has_text=_may_have_text(writer.manifest.identity.backbone), progress=progress)
+            convert(writer, codec, has_text=may_have_text(writer.manifest.identity.backbone), progress=progress)
         _drop_unused(writer)
         moving, limit = _to_move(writer, writer.catalog.segments())
         total = len(moving)
@@ -161,14 +161,6 @@ def compact(index: Path, *, codec: str | None = None, progress: Progress | None 
             bytes=directory_bytes(index),
             dropped=_rows(before) - _rows(after),
         )
-
-
-def _may_have_text(model: str) -> bool:
-    """Tell whether sentences may be compared with the pooled embeddings of a model."""
-    try:
-        return spec_of(model).text
-    except UnknownNameError:
-        return True
 
 
 def _drop_unused(writer: IndexWriter) -> None:

@@ -16,6 +16,7 @@ from semret.index.codec.entry import plan_entry
 from semret.index.codec.fit import POOLED_DIRECTIONS
 from semret.index.codec.table import parse
 from semret.index.location import default_index_path
+from semret.index.model_choice import may_have_text
 from semret.index.pictures.find import FoundImage
 from semret.index.store.layout import SEGMENT_ROWS, columns
 from semret.index.store.manifest import Manifest, check_compatible
@@ -158,7 +159,7 @@ def _planned(network: Backbone, plan: Plan, options: SyncOptions) -> Manifest:
         spec,
         channels=network.identity.channels,
         pooled=network.identity.pooled_dim,
-        pooled_directions=None if network.spec.text else POOLED_DIRECTIONS,
+        pooled_directions=None if may_have_text(network.identity.backbone) else POOLED_DIRECTIONS,
     )
     return replace(manifest, codec_file=entry)
 

@@ -12,6 +12,7 @@ from semret.index.codec.codec import Codec
 from semret.index.codec.entry import CodecEntry
 from semret.index.codec.table import parse
 from semret.index.convert import new_fitter, sample_size
+from semret.index.model_choice import may_have_text
 from semret.index.pictures.find import FoundImage
 from semret.index.store.manifest import Manifest
 from semret.index.sync.pipeline import Embedded
@@ -120,7 +121,7 @@ class FitSample:
         spec = parse(manifest.codec)
         if spec is None or len(self._contents) < self._fewest:
             return None
-        fitter = new_fitter(spec, manifest, has_text=self._network.backbone.spec.text)
+        fitter = new_fitter(spec, manifest, has_text=may_have_text(manifest.identity.backbone))
         for embedded in self.embedded:
             if embedded.result is not None:
                 fitter.add(embedded.result.tokens, embedded.result.pooled)

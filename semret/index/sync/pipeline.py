@@ -36,11 +36,6 @@ class Lazy(Generic[Value]):
         self._lock = threading.Lock()
         self._made: list[Value] = []
 
-    @property
-    def is_made(self) -> bool:
-        """Whether the value has been made."""
-        return bool(self._made)
-
     def replace(self, value: Value) -> None:
         """Put another value in the place of the one that was made.
 

@@ -22,6 +22,7 @@ from semret.index.backbones.spec import Backbone, Features
 from semret.index.codec.table import NO_CODEC
 from semret.index.convert import convert
 from semret.index.location import default_index_path
+from semret.index.model_choice import may_have_text
 from semret.index.pictures.find import FoundImage
 from semret.index.store.codec_file import read_codec, write_codec
 from semret.index.store.layout import Rows, directory_bytes
@@ -106,7 +107,7 @@ def sync(
         changes = intake.require_changes(run.stopped)
         kept = _finish(changes, survey, writer, settings, run.stopped)
         if not run.stopped:
-            _fit_at_last(writer, network, settings, tell)
+            _fit_at_last(writer, settings, tell)
         writer.refresh_shortlist()
         return _report(writer, changes, survey, kept, run.stopped, time.perf_counter() - start)
 
@@ -314,12 +315,14 @@ def _finish(
     return kept
 
 
-def _fit_at_last(writer: IndexWriter, network: Lazy[Network], options: SyncOptions, progress: Progress) -> None:
+def _fit_at_last(writer: IndexWriter, options: SyncOptions, progress: Progress) -> None:
     """Encode an index that had too few pictures for its codec until now."""
     manifest = writer.manifest
-    if manifest.codec == NO_CODEC or manifest.codec_file is not None or not network.is_made:
+    if manifest.codec == NO_CODEC or manifest.codec_file is not None:
         return
-    has_text = network.get().backbone.spec.text
+    if writer.catalog.select("SELECT count(DISTINCT sha256) FROM images")[0][0] < options.fit_from:
+        return
+    has_text = may_have_text(manifest.identity.backbone)
     with waiting_for(f"fitting codec {manifest.codec}", progress):
         convert(writer, manifest.codec, has_text=has_text, fewest=options.fit_from)
 

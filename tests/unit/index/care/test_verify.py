@@ -139,7 +139,7 @@ def rows(tiny_index):
 
 def write(folder, rows, manifest):
     segment = write_segment(folder, 1, manifest, [rows])
-    return segment, examine_rows(SegmentReader(folder, segment, manifest), manifest)
+    return segment, examine_rows(SegmentReader(folder, segment, manifest), manifest, None)
 
 
 def test_rows_as_they_were_written_are_sound(tmp_path, rows):
