@@ -3,7 +3,8 @@
     python benchmarks/scale.py [--images 1000 100000] [--positions 16] [--directions 16] [--rounds 5] [--place FOLDER]
 
 Pictures are names alone, and features are drawn at random around some centres; everything else is as in use: codec,
-segments, catalog, commits, directory, shortlist. `add`, `remove` and `verify` are single runs, in this order; the others medians.
+segments, catalog, commits, directory, shortlist. `unchanged`, `add`, `remove` and `verify` are single runs, in this
+order; the others medians. `busy` is processor time, which hardly depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -130,10 +132,11 @@ def write(index: Path, root: Path, first: int, count: int, source: Source, direc
 
 @contextlib.contextmanager
 def timed(figures: dict[str, float], name: str) -> Iterator[None]:
-    """Note the seconds that a ``with`` block takes."""
-    start = time.perf_counter()
+    """Note the seconds that a ``with`` block takes, and those of them in which the processor worked for it."""
+    start, busy = time.perf_counter(), time.process_time()
     yield
     figures[name] = time.perf_counter() - start
+    figures[f"{name}_busy"] = time.process_time() - busy
 
 
 def measure_query(index: Path, root: Path) -> dict[str, float]:
@@ -145,15 +148,12 @@ def measure_query(index: Path, root: Path) -> dict[str, float]:
     engine = SearchEngine(collection)
     with timed(figures, "first_query_seconds"):
         engine.query(pictures[0], shortlist=100)
-    seconds = []
+    rounds: list[dict[str, float]] = []
     for path in pictures[1:]:
-        start = time.perf_counter()
-        found = engine.query(path, shortlist=100)
-        seconds.append(time.perf_counter() - start)
-    figures["warm_query_seconds"] = statistics.median(seconds)
-    for stage, value in found.stats.seconds.items():
-        figures[f"warm_{stage}_seconds"] = value
-    return figures
+        rounds.append({})
+        with timed(rounds[-1], "warm_query_seconds"):
+            engine.query(path, shortlist=100)
+    return figures | {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
 
 
 def measure_pooled(index: Path, root: Path) -> dict[str, float]:
@@ -230,12 +230,16 @@ def in_process(name: str, index: Path, root: Path) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
-def cold_command(index: Path, root: Path) -> float:
-    """Return the wall seconds of ``semret query`` of a stored picture, as a whole process."""
+def cold_command(index: Path, root: Path) -> dict[str, float]:
+    """Return the seconds of ``semret query`` of a stored picture, as a whole process."""
     query = ["query", str(root / "00000" / "00000000.jpg"), "--index", str(index)]
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "semret", *query], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    figures: dict[str, float] = {}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with timed(figures, "cold_command_seconds"):
+        subprocess.run([sys.executable, "-m", "semret", *query], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures["cold_command_seconds_busy"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return figures
 
 
 def size_of(folder: Path) -> int:
@@ -247,15 +251,15 @@ def measure_all(place: Path, images: int, positions: int, directions: int, round
     """Make an index of so many pictures, and measure everything on it."""
     index, root = place / f"index-{images}", place / f"pictures-{images}"
     figures: dict[str, float] = {"images": images}
-    if not index.exists():
+    if not (index / "manifest.json").exists():
         with timed(figures, "write_seconds"):
             write(index, root, 0, images, Source(positions, images), directions)
     figures["bytes_an_image"] = size_of(index) / images
     figures["files"] = sum(1 for file in index.rglob("*") if file.is_file())
-    for name in REPEATED:
-        found = [in_process(name, index, root) for _ in range(rounds)]
+    repeated = [partial(in_process, name, index, root) for name in REPEATED]
+    for measure in (*repeated, partial(cold_command, index, root)):
+        found = [measure() for _ in range(rounds)]
         figures |= {key: statistics.median(one[key] for one in found) for key in found[0]}
-    figures["cold_command_seconds"] = statistics.median(cold_command(index, root) for _ in range(rounds))
     for name in MEASURES:
         if name not in REPEATED:
             figures |= in_process(name, index, root)

@@ -428,6 +428,8 @@ class FeatureRows:
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         """Return rows by anything that indexes the first axis of an array."""
+        if isinstance(rows, (int, np.integer)) and 0 <= rows < len(self):
+            return np.asarray(self._read(np.array([rows]))[0])
         chosen = np.arange(len(self))[rows]
         found = self._read(np.atleast_1d(chosen))
         return found[0] if chosen.ndim == 0 else found

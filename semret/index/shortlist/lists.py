@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector, require_ndim
 from semret.errors import ArgumentError, IndexCorruptError, ShapeError
-from semret.index.store.lists_file import LISTS_KIND, MILLION
+from semret.index.store.lists_file import LISTS_KIND, MILLION, record
 from semret.index.store.manifest import Manifest
 from semret.index.store.members import damaged
 from semret.index.store.paged_file import PagedFile
@@ -72,6 +72,8 @@ class InvertedLists:
         self.centroids: Float32Array = self.file.whole("centroids")
         self.ends: NDArray[np.int64] = self.file.whole("ends")
         edges = np.concatenate([[0], self.ends, [self.images]])
+        self._starts = edges[:-2]
+        self._record = record(dimension)
         if not self.lists or (np.diff(edges) < 0).any() or edges[-2] != self.images:
             raise damaged(path, "its lists do not follow one another")
         if not 1 <= self.probed <= self.lists or not np.isfinite(self.centroids).all():
@@ -90,7 +92,22 @@ class InvertedLists:
         IndexCorruptError
             If what is read is damaged.
         """
-        return np.ascontiguousarray(self.file.whole("entries")["f0"])
+        return np.ascontiguousarray(self.records()["id"])
+
+    def records(self) -> NDArray[np.void]:
+        """Return all that is in the lists, one behind the other.
+
+        Returns
+        -------
+        ndarray of shape (images,)
+            See `semret.index.store.lists_file.record`.
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        return self.file.whole("records").reshape(-1).view(self._record)
 
     def near(self, query: Float32Array, first: int, last: int) -> tuple[IdVector, Float32Array, Float32Array]:
         """Return what lies in the lists nearest to a query.
@@ -115,24 +132,15 @@ class InvertedLists:
             If what is read is damaged.
         """
         chosen = np.argsort(-(self.centroids @ query), kind="stable")[first:last]
-        ids: list[IdVector] = []
-        scores: list[Float32Array] = []
-        errors: list[Float32Array] = []
-        for number in chosen.tolist():
-            start, stop = int(self.ends[number - 1]) if number else 0, int(self.ends[number])
-            if start == stop:
-                continue
-            entries, codes = self.file.part("entries", start, stop), self.file.part("codes", start, stop)
-            ids.append(entries["f0"])
-            with np.errstate(all="ignore"):
-                scores.append((codes.astype(np.float32) @ query) * entries["f1"])
-            errors.append(entries["f2"])
-        nothing = np.zeros(0, dtype=np.float32)
-        return (
-            np.concatenate([np.zeros(0, dtype=np.int64), *ids]),
-            np.concatenate([nothing, *scores]),
-            np.concatenate([nothing, *errors]),
-        )
+        edges = zip(self._starts[chosen].tolist(), self.ends[chosen].tolist(), strict=True)
+        parts = [self.file.part("records", start, end) for start, end in edges if start < end]
+        if not parts:
+            nothing = np.zeros(0, dtype=np.float32)
+            return np.zeros(0, dtype=np.int64), nothing, nothing
+        found = np.concatenate(parts).reshape(-1).view(self._record)
+        with np.errstate(all="ignore"):
+            scores = (found["codes"].astype(np.float32) @ query) * found["unit"]
+        return found["id"], scores, found["error"]
 
 
 class ListIndex:

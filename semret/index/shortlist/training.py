@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, IdVector, IndexVector
 from semret.forked import inherited
-from semret.index.shortlist.lists import InvertedLists, UnitVectors, mark_of, missing_in
-from semret.index.store.lists_file import ENTRY, LISTS_KIND, MILLION
+from semret.index.shortlist.lists import InvertedLists, UnitVectors, mark_of
+from semret.index.store.lists_file import LISTS_KIND, MILLION, record
 from semret.index.store.manifest import Manifest
 from semret.index.store.paged_file import write_paged
 
@@ -33,11 +33,10 @@ _SEED = 20
 
 @dataclass(frozen=True)
 class _Contents:
-    """What goes into the lists: for each image its list, `ENTRY` and codes."""
+    """What goes into the lists: for each image its list, and its `record`."""
 
     lists: NDArray[np.int32]
-    entries: NDArray[Any]
-    codes: NDArray[np.int8]
+    records: NDArray[np.void]
 
 
 def write_trained(path: Path, manifest: Manifest, ids: IdVector, vectors: UnitVectors) -> None:
@@ -92,17 +91,11 @@ def write_updated(path: Path, manifest: Manifest, lists: InvertedLists, ids: IdV
     StorageError
         If the disk is full, read-only, or refuses access.
     """
-    entries, codes = lists.file.whole("entries"), lists.file.whole("codes")
-    sizes = np.diff(np.concatenate([[0], lists.ends]))
-    kept = np.flatnonzero(np.isin(entries["f0"], ids))
-    old = _Contents(np.repeat(np.arange(lists.lists, dtype=np.int32), sizes)[kept], entries[kept], codes[kept])
-    del entries, codes
-    new = _sort_in(lists.centroids, missing_in(lists, ids), ids, vectors)
-    contents = _Contents(
-        np.concatenate([old.lists, new.lists]),
-        np.concatenate([old.entries, new.entries]),
-        np.concatenate([old.codes, new.codes]),
-    )
+    records, sizes = lists.records(), np.diff(np.concatenate([[0], lists.ends]))
+    kept = np.isin(records["id"], ids)
+    old = np.repeat(np.arange(lists.lists, dtype=np.int32), sizes)[kept]
+    new = _sort_in(lists.centroids, np.flatnonzero(~np.isin(ids, records["id"])), ids, vectors)
+    contents = _Contents(np.concatenate([old, new.lists]), np.concatenate([records[kept], new.records]))
     numbers = {name: lists.file.counts[name] for name in ("probed", "trained", "recall")}
     _write(path, manifest, lists.centroids, contents, numbers)
 
@@ -127,21 +120,20 @@ def _sort_in(
 ) -> _Contents:
     """Find for images the list they belong to, and round their vectors."""
     lists = np.empty(len(rows), dtype=np.int32)
-    entries = np.empty(len(rows), dtype=ENTRY)
-    codes = np.empty((len(rows), centroids.shape[1]), dtype=np.int8)
+    records = np.empty(len(rows), dtype=record(centroids.shape[1]))
     for start in range(0, len(rows), _BLOCK):
         part = slice(start, min(start + _BLOCK, len(rows)))
         unit = vectors(rows[part])
         lists[part] = np.argmax(unit @ centroids.T, axis=1)
         units = np.maximum(np.abs(unit).max(axis=1), np.float32(1e-30)) / np.float32(127)
-        codes[part] = np.rint(unit / units[:, None])
-        lost = unit.astype(np.float64) - codes[part] * units[:, None].astype(np.float64)
-        entries["f0"][part], entries["f1"][part] = ids[rows[part]], units
+        codes = np.rint(unit / units[:, None])
+        lost = unit.astype(np.float64) - codes * units[:, None].astype(np.float64)
+        records["id"][part], records["unit"][part], records["codes"][part] = ids[rows[part]], units, codes
         # Never less than it is.
-        entries["f2"][part] = np.sqrt(np.einsum("nd,nd->n", lost, lost)) * (1 + 1e-6) + 1e-9
+        records["error"][part] = np.sqrt(np.einsum("nd,nd->n", lost, lost)) * (1 + 1e-6) + 1e-9
         if judge is not None:
             judge.see(rows[part], unit)
-    return _Contents(lists, entries, codes)
+    return _Contents(lists, records)
 
 
 class _Judge:
@@ -190,18 +182,18 @@ def _write(
     path: Path, manifest: Manifest, centroids: Float32Array, contents: _Contents, numbers: dict[str, int]
 ) -> None:
     # Within a list in the order of ids, so that how it came about does not matter.
-    order = np.lexsort((contents.entries["f0"], contents.lists))
+    order = np.lexsort((contents.records["id"], contents.lists))
     sizes = np.bincount(contents.lists, minlength=len(centroids))
     counts = {"images": len(order), "lists": len(centroids), "dimension": centroids.shape[1], **numbers}
 
-    def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    def blocks() -> Iterator[NDArray[Any]]:
         for start in range(0, len(order), _BLOCK):
-            yield array[order[start : start + _BLOCK]]
+            part = contents.records[order[start : start + _BLOCK]]
+            yield part.view(np.uint8).reshape(len(part), -1)
 
     arrays: dict[str, Iterable[NDArray[Any]]] = {
         "centroids": [centroids],
         "ends": [np.cumsum(sizes)],
-        "entries": blocks(contents.entries),
-        "codes": blocks(contents.codes),
+        "records": blocks(),
     }
     write_paged(path, LISTS_KIND, mark_of(manifest), counts, arrays)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from semret.index.store.layout import Column
 from semret.index.store.paged_file import Kind
 
 LISTS_NAME = "shortlist.ivf"
 
-ENTRY = "<i8,<f4,<f4"
-"""Of an image in a list: its id, the unit of its codes, and the length of what rounding took from its vector."""
+HEAD_BYTES = 16
 
 MILLION = 10**6
 
@@ -22,10 +23,9 @@ MILLION = 10**6
 def lists_columns(counts: Mapping[str, int]) -> dict[str, Column]:
     """Return the arrays of the inverted lists of n images, in the order of the file.
 
-    ``centroids`` (lists, D) and ``ends`` (lists,), where each list ends; one behind the other the lists' ``entries``
-    (n,), see `ENTRY`, and ``codes`` (n, D): a vector is about its codes times their unit. The counts are also where
-    numbers about the lists are kept: how many of them are `probed`, how many images they were `trained` on, and the
-    `recall` that was measured then, in millionths.
+    ``centroids`` (lists, D) and ``ends`` (lists,), where each list ends; and one behind the other the ``records`` of
+    the lists, see `record`. The counts are also where numbers about the lists are kept: how many of them are `probed`,
+    how many images they were `trained` on, and the `recall` that was measured then, in millionths.
 
     Parameters
     ----------
@@ -39,9 +39,25 @@ def lists_columns(counts: Mapping[str, int]) -> dict[str, Column]:
     return {
         "centroids": Column("<f4", (lists, dimension)),
         "ends": Column("<i8", (lists,)),
-        "entries": Column(ENTRY, (images,)),
-        "codes": Column("i1", (images, dimension)),
+        "records": Column("u1", (images, HEAD_BYTES + dimension)),
     }
+
+
+def record(dimension: int) -> np.dtype[np.void]:
+    """Return what is kept of an image in a list.
+
+    Parameters
+    ----------
+    dimension : int
+        D.
+
+    Returns
+    -------
+    dtype
+        ``id``; ``codes`` (D,), and the ``unit`` by which they are multiplied to give about its vector; ``error``, the
+        length of the difference.
+    """
+    return np.dtype([("id", "<i8"), ("unit", "<f4"), ("error", "<f4"), ("codes", "i1", (dimension,))])
 
 
 LISTS_KIND = Kind(

@@ -182,10 +182,11 @@ class PagedFile:
         if any(count > min(most[name], _MOST) for name, count in self.counts.items()):
             raise damaged(path, "it says that it is larger than it can be")
         self._columns = kind.columns(self.counts)
-        self._first: dict[str, int] = {}
+        self._rows: dict[str, tuple[int, np.dtype[Any], int]] = {}
         pages = 0
         for name, column in self._columns.items():
-            self._first[name] = pages
+            # First page, dtype, bytes of a row.
+            self._rows[name] = pages, np.dtype(column.dtype), Column(column.dtype, column.shape[1:]).bytes
             pages += _pages(column)
         size = os.fstat(self._descriptor).st_size
         if size != PAGE + pages * (PAGE + 8):
@@ -214,8 +215,9 @@ class PagedFile:
             If one of its pages does not have its checksum.
         """
         column = self._columns[name]
-        raw = self._checked(self._first[name], _pages(column))
-        return np.frombuffer(raw, dtype=column.dtype, count=math.prod(column.shape)).reshape(column.shape)
+        first, dtype, _ = self._rows[name]
+        raw = self._checked(first, _pages(column))
+        return np.frombuffer(raw, dtype=dtype, count=math.prod(column.shape)).reshape(column.shape)
 
     def part(self, name: str, start: int, stop: int) -> NDArray[Any]:
         """Return some rows of an array; only their pages are read and checked.
@@ -239,12 +241,12 @@ class PagedFile:
         column = self._columns[name]
         if not 0 <= start <= stop <= column.shape[0]:
             raise damaged(self.path, f"it names rows {start} to {stop} of {name}, which has {column.shape[0]}")
-        stride = Column(column.dtype, column.shape[1:]).bytes
+        origin, dtype, stride = self._rows[name]
         begin, end = start * stride, stop * stride
-        first, pages = begin // PAGE, -(-end // PAGE) - begin // PAGE
-        raw = self._page(self._first[name] + first) if pages == 1 else self._checked(self._first[name] + first, pages)
+        first, pages = origin + begin // PAGE, -(-end // PAGE) - begin // PAGE
+        raw = self._page(first) if pages == 1 else self._checked(first, pages)
         shape = (stop - start, *column.shape[1:])
-        return np.frombuffer(raw, column.dtype, math.prod(shape), begin - first * PAGE if pages else 0).reshape(shape)
+        return np.frombuffer(raw, dtype, math.prod(shape), begin % PAGE if pages > 0 else 0).reshape(shape)
 
     def take(self, name: str, rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
         """Return rows of an array at any places.
