@@ -439,10 +439,10 @@ class Collection:
             If what is read is damaged.
         """
         queries = normalise(np.atleast_2d(np.asarray(pooled)), self.features.pooled_mean)
-        if self._lists is not None:
+        if self.lists is not None:
             # What they cannot answer, for they are damaged, is answered without them.
             with contextlib.suppress(IndexCorruptError):
-                return self._lists.search(queries, length)
+                return self.lists.search(queries, length)
         return self.vectors.search(queries, length)
 
     def pooled_scores(self, pooled: FloatArray, ids: IdVector | Sequence[int]) -> Float64Array:
@@ -529,7 +529,7 @@ class Collection:
         return VectorIndex(self.ids, self.features.unit_pooled() if stored is None else stored)
 
     @cached_property
-    def _lists(self) -> ListIndex | None:
+    def lists(self) -> ListIndex | None:
         """The collection's inverted lists; None where it is searched as a whole."""
         if self.manifest.codec_file is None or len(self) < LEAST_LISTED:
             return None

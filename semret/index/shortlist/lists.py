@@ -30,13 +30,10 @@ class InvertedLists:
 
     Parameters
     ----------
-    path : Path
-    manifest : Manifest
-        Of the index.
+    file : PagedFile
+        See `open_any_lists`.
     dimension : int
         D, of the vectors.
-    most : int
-        No image has an id beyond.
 
     Attributes
     ----------
@@ -53,17 +50,14 @@ class InvertedLists:
     Raises
     ------
     IndexCorruptError
-        If it is not sound, or belongs to another index.
-    OSError
-        If it is missing, cannot be opened, or is no regular file.
+        If it is not sound, or has vectors of another length.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, dimension: int, most: int) -> None:
-        bounds = {"images": most, "lists": most, "dimension": dimension, "probed": most}
-        self.file = PagedFile(path, LISTS_KIND, bounds | {"trained": most, "recall": MILLION})
-        counts = self.file.counts
-        if self.file.mark != mark_of(manifest) or counts["dimension"] != dimension:
-            raise damaged(path, "it belongs to another index")
+    def __init__(self, file: PagedFile, dimension: int) -> None:
+        self.file = file
+        counts, path = file.counts, file.path
+        if counts["dimension"] != dimension:
+            raise damaged(path, "its vectors have another length")
         self.token = self.file.digest[:16]
         self.images, self.lists, self.probed, self.trained = (
             counts[name] for name in ("images", "lists", "probed", "trained")
@@ -292,9 +286,35 @@ def open_lists(path: Path, manifest: Manifest, dimension: int, ids: IdVector) ->
     if os.name != "posix" or not len(ids):
         return None
     try:
-        return InvertedLists(path, manifest, dimension, 4 * int(ids[-1]) + 2**20)
+        file = open_any_lists(path, ids)
+        return InvertedLists(file, dimension) if file.mark == mark_of(manifest) else None
     except (OSError, IndexCorruptError):
         return None
+
+
+def open_any_lists(path: Path, ids: IdVector) -> PagedFile:
+    """Open a file of inverted lists, of whatever index.
+
+    Parameters
+    ----------
+    path : Path
+    ids : ndarray of shape (N,), int64
+        Of the images there are, ascending: they bound how many there can have been.
+
+    Returns
+    -------
+    PagedFile
+
+    Raises
+    ------
+    IndexCorruptError
+        If it is not one that semret wrote.
+    OSError
+        If it is missing, cannot be opened, or is no regular file.
+    """
+    most = 4 * int(ids[-1] if len(ids) else 0) + 2**20
+    bounds = dict.fromkeys(("images", "lists", "probed", "trained"), most)
+    return PagedFile(path, LISTS_KIND, bounds | {"dimension": 2**20, "recall": MILLION})
 
 
 def missing_in(lists: InvertedLists, ids: IdVector) -> IndexVector:

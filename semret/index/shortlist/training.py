@@ -61,7 +61,7 @@ def write_trained(path: Path, manifest: Manifest, ids: IdVector, vectors: UnitVe
         If the disk is full, read-only, or refuses access.
     """
     chance = np.random.default_rng(_SEED)
-    count = max(1, round(_LISTS * math.sqrt(len(ids))))
+    count = min(len(ids), max(1, round(_LISTS * math.sqrt(len(ids)))))
     sample = np.sort(chance.choice(len(ids), min(len(ids), _SAMPLE * count), replace=False))
     centroids = _fit(vectors(sample), count)
     asked = np.sort(chance.choice(len(ids), min(len(ids), _QUERIES), replace=False))
