@@ -57,6 +57,9 @@ class Collection:
     ----------
     path : Path
         Index directory.
+    derived : bool
+        Whether ``directory.bin`` and inverted lists are used, where they are sound, rather than catalog and segments
+        alone.
 
     Attributes
     ----------
@@ -82,8 +85,9 @@ class Collection:
         If it is damaged, or of a newer format.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, derived: bool = True) -> None:
         self.path = path
+        self._derived = derived
         self.manifest: Manifest = read_manifest(path)
         # First the lock, then the catalog: segments that this generation names cannot be gone.
         lock = ReaderLock(path / MANIFEST_NAME)
@@ -106,23 +110,13 @@ class Collection:
         self._table = self._read_directory() or _table_of(catalog)
         self.ids: IdVector = self._table.ids
         self.segments: SegmentTable = self._table.segments
-        self.features = self.plain_features()
+        self.features = Features(self.path, self.manifest, self.segments, self._table.numbers, self._table.rows)
         self.features.know(self._table.pooled_mean, self._table.channel_mean)
-
-    def plain_features(self) -> Features:
-        """Return the features of the images, without any mean that was kept in a file.
-
-        Returns
-        -------
-        Features
-            They hold no lock: to be used while this collection is open.
-        """
-        return Features(self.path, self.manifest, self.segments, self._table.numbers, self._table.rows)
 
     def _open_directory(self, catalog: Catalog) -> PagedFile | None:
         """Open the file that spares reading the catalog, if it belongs to its state."""
         # Where a file that is held open cannot be replaced, a reader would keep the next writer from it.
-        if self.state is None or os.name != "posix":
+        if not self._derived or self.state is None or os.name != "posix":
             return None
         identity = self.manifest.identity
         try:
@@ -531,7 +525,7 @@ class Collection:
     @cached_property
     def lists(self) -> ListIndex | None:
         """The collection's inverted lists; None where it is searched as a whole."""
-        if self.manifest.codec_file is None or len(self) < LEAST_LISTED:
+        if not self._derived or self.manifest.codec_file is None or len(self) < LEAST_LISTED:
             return None
         lists = open_lists(self.path / LISTS_NAME, self.manifest, self.manifest.pooled_length, self.ids)
         if lists is None:

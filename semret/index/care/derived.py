@@ -48,7 +48,7 @@ def check_directory(index: Path) -> list[Defect]:
     path = index / DIRECTORY_NAME
     if not os.path.lexists(path):
         return []
-    with Collection(index) as collection, Catalog(index) as catalog, catalog.reading():
+    with Collection(index, derived=False) as collection, Catalog(index) as catalog, catalog.reading():
         identity = collection.manifest.identity
         try:
             file = open_directory(path, catalog.size, max(identity.pooled_dim, identity.channels))
@@ -79,10 +79,10 @@ def _differences(file: PagedFile, table: CatalogTable) -> Iterator[str]:
 
 def _wrong_means(file: PagedFile, collection: Collection) -> Iterator[str]:
     """Give the names of the means that are not those of the images, but for the order of summation."""
-    if collection.manifest.codec != "none":
+    if collection.manifest.codec_file is not None:
         return
-    fresh = collection.plain_features()
-    for name, mean in zip(_MEANS, (fresh.pooled_mean, fresh.channel_mean), strict=True):
+    means = (collection.features.pooled_mean, collection.features.channel_mean)
+    for name, mean in zip(_MEANS, means, strict=True):
         found = file.whole(name)
         scale = float(np.abs(mean).max(initial=0.0))
         if found.shape != mean.shape or not (np.abs(found - mean) <= _TOLERANCE * scale).all():
@@ -125,7 +125,7 @@ def check_lists(index: Path) -> list[Defect]:
     path = index / LISTS_NAME
     if not os.path.lexists(path):
         return []
-    with Collection(index) as collection:
+    with Collection(index, derived=False) as collection:
         try:
             file = open_any_lists(path, collection.ids)
             file.require_sound()

@@ -288,7 +288,7 @@ def _check_shortlist(index: Path, most: int) -> list[Defect]:
     path = index / SHORTLIST_NAME
     if not os.path.lexists(path):
         return []
-    with Collection(index) as collection:
+    with Collection(index, derived=False) as collection:
         dimension = collection.manifest.pooled_length
         try:
             state = examine_shortlist(path, dimension, most)
