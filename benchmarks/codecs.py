@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +184,8 @@ def main() -> None:
     whole = {name: fit(DEFAULT, pictures) for name, pictures in sets.items()}
     for name in sets:
         found[name] = measure(name, sets, whole)
+        # It takes minutes for each: what is done is shown.
+        print(json.dumps({name: found[name]}), file=sys.stderr, flush=True)
     print(json.dumps(found, indent=1))
 
 

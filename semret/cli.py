@@ -10,7 +10,18 @@ from typing import Annotated, NoReturn
 import typer
 
 from semret._version import __version__
-from semret.commands import eval_experiments, eval_retrieval, index, maintain, models, process, query, rsm, verify
+from semret.commands import (
+    eval_experiments,
+    eval_regions,
+    eval_retrieval,
+    index,
+    maintain,
+    models,
+    process,
+    query,
+    rsm,
+    verify,
+)
 from semret.commands.usage import Application
 
 app = Application(
@@ -27,7 +38,7 @@ evaluation = Application(no_args_is_help=True, help="Run the benchmarks and expe
 
 for _commands in (index, query, maintain, verify, models, rsm):
     _commands.register(app)
-for _commands in (eval_retrieval, eval_experiments):
+for _commands in (eval_retrieval, eval_experiments, eval_regions):
     _commands.register(evaluation)
 app.add_typer(evaluation, name="eval")
 

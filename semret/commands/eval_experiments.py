@@ -8,6 +8,7 @@ import typer
 
 from semret.commands.eval_options import (
     DEFAULT_MODELS,
+    CodecOption,
     ImagesOption,
     InvariancesOption,
     KernelsOption,
@@ -146,6 +147,7 @@ def cka(
     largest: LargestOption = 256,
     layers: Annotated[int | None, typer.Option("--layers", help="At most so many layers, evenly spaced.")] = None,
     solver: SolverOption = "auction",
+    codec: CodecOption = None,
     *,
     protocol: ProtocolOptions,
     network: NetworkOptions,
@@ -166,6 +168,7 @@ def cka(
             largest=largest,
             layers=layers,
             solver=solver,
+            codec=codec,
             seed=protocol.seed,
         )
         settings = follow_paper("cka", settings, context, paper_protocol=protocol.paper_protocol)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from semret.commands.options import DeviceOption, ReportOption, SolverOption
+from semret.commands.options import DeviceOption, ReportOption, SolverOption, complete_codec
 from semret.commands.output import ReportFormat
 from semret.errors import ArgumentError
 
@@ -72,6 +72,17 @@ class RetrievalOptions:
     paper_protocol: PaperProtocolOption = False
 
 
+CodecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        metavar="NAME",
+        autocompletion=complete_codec,
+        help="Compare what this codec stores of the tokens; default: the tokens themselves.",
+    ),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
     """How the pictures of a data set become features, and where those are kept."""
@@ -83,6 +94,7 @@ class FeatureOptions:
     weights: WeightsOption = None
     device: DeviceOption = None
     dtype: Annotated[str, typer.Option("--dtype", help="Of the stored tokens: float16 or float32.")] = "float16"
+    codec: CodecOption = None
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="Pictures per pass of the network.")] = None
 
 

@@ -190,7 +190,7 @@ def _plan(
     """Read and check everything that was asked for, before anything is read or computed."""
     if output.out is not None:
         require_distinct(output.out, [root])
-    settings = _settings(scoring, seed, stored.dtype, measure="iou" if experiment == "cityscapes" else "f1")
+    settings = _settings(scoring, seed, stored, measure="iou" if experiment == "cityscapes" else "f1")
     settings = follow_paper(experiment, settings, context, paper_protocol=scoring.paper_protocol)
     models = choices(model, stored.weights, stored.device)
     return _Plan(settings, models, check_output(output))
@@ -217,7 +217,7 @@ def _retrieve(
     finish(report, output, plots=plan.plots)
 
 
-def _settings(scoring: RetrievalOptions, seed: int, dtype: str, *, measure: str) -> RetrievalSettings:
+def _settings(scoring: RetrievalOptions, seed: int, stored: FeatureOptions, *, measure: str) -> RetrievalSettings:
     from semret.eval.experiments.retrieval_report import RetrievalSettings
     from semret.retrieval.similarity.names import check_modes
 
@@ -228,7 +228,8 @@ def _settings(scoring: RetrievalOptions, seed: int, dtype: str, *, measure: str)
         k=_answers(scoring.metric, measure),
         solver=scoring.solver,
         full_matrix=scoring.full_matrix,
-        dtype=dtype,
+        dtype=stored.dtype,
+        codec=stored.codec,
         frame=read_frame(scoring.frame),
         seed=seed,
     )

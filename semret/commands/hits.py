@@ -112,6 +112,8 @@ def _write_tables(results: list[SearchResult]) -> None:
             for id_, path in zip(hit.ids[1:], hit.paths[1:], strict=True):
                 rows.append(["", "", "", str(id_), *["" for _ in mark], f"also {path}"])
         write_table(header, rows, right=frozenset({0, 1, 2, 3}))
+        if result.region is not None:
+            typer.echo(_folded(str(result.region)))
         typer.echo(_folded(str(result.stats)))
         if result.missed:
             typer.echo(result.missed)

@@ -31,6 +31,11 @@ def show_report(report: SyncReport, format_: ReportFormat) -> None:
         write_json(report.as_json())
         return
     tell_exceptions(report)
+    if report.refit_pays:
+        say(
+            "semret: the pictures differ much from those that the index's codec was fitted on; a new index of them, "
+            "in another directory, would find more"
+        )
     write_phrases(counted(report), head=f"{amount(report.images, 'image')} in {printable(report.index)}:")
     speed = "nothing had to be embedded"
     if report.embedded:

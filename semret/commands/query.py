@@ -2,66 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semret.commands.candidates import read_candidates
 from semret.commands.hits import HitOptions, write_results
-from semret.commands.options import (
-    Centering,
-    DeviceOption,
-    IndexOption,
-    Invariance,
-    InvarianceOption,
-    Kernel,
-    KernelOption,
-    SolverOption,
-)
-from semret.commands.output import reported, say, show_error
+from semret.commands.matching_options import MatchingOptions, RegionOption
+from semret.commands.options import DeviceOption, IndexOption
+from semret.commands.output import progress_bar, reported, say, show_error
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.outputs import require_distinct
+from semret.progress import Progress
 
 if TYPE_CHECKING:
     from semret.retrieval.search.engine import SearchEngine
     from semret.retrieval.search.query_pictures import ImageLike
 
 _STALE_SHOWN = 5
+_MANY = 1000
+"""Candidates from which a rerank takes long enough for a bar."""
 
 ExcludeOption = Annotated[
     bool, typer.Option("--exclude-self", help="Leave out the query's own picture and its copies, if they are indexed.")
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatchingOptions:
-    """How pictures are compared."""
-
-    kernel: KernelOption = Kernel.cosine
-    invariance: InvarianceOption = Invariance.permutation
-    solver: SolverOption = "auction"
-    center: Annotated[Centering, typer.Option("--center", help="Mean of the database subtracted from all patches.")] = (
-        Centering.channel
-    )
-
-    def names(self) -> dict[str, Any]:
-        """Return the choices by the names that the library has for them.
-
-        Returns
-        -------
-        dict
-        """
-        return {
-            "kernel": self.kernel.value,
-            "invariance": self.invariance.value,
-            "solver": self.solver,
-            "center": self.center.value,
-        }
-
-    def __str__(self) -> str:
-        return f"{self.invariance.value} · {self.kernel.value} · centring {self.center.value}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +92,13 @@ def query(
     ] = None,
     k: Annotated[int, typer.Option("-k", help="Hits per query; at most what there is.")] = 5,
     shortlist: Annotated[
-        int | None, typer.Option("--shortlist", help="Candidates to rerank; default: 100, or k if that is larger.")
+        int | None,
+        typer.Option(
+            "--shortlist",
+            help="Candidates to rerank; default: 100, or k if that is larger; for a --region, the whole index.",
+        ),
     ] = None,
+    region: RegionOption = None,
     *,
     matching: MatchingOptions,
     exhaustive: Annotated[
@@ -143,11 +116,16 @@ def query(
     A shortlist is drawn by the pooled embedding, then ordered by the best one-to-one matching of its patches with
     those of IMAGE. A score of 1 (cosine) means the same patches, in any arrangement. The order is exact among the
     shortlist's candidates; --exhaustive makes it exact over the whole index. Copies of a picture are one hit.
+
+    With --region, pictures that show this part of IMAGE come first, whatever else they show: the whole index is
+    compared, and a score of 1 means that every patch of the region has its equal.
     """
     if not images and not text:
         raise typer.BadParameter("give at least one IMAGE, or --text SENTENCE", param_hint="IMAGE")
     if exclude_self and not images:
         raise typer.BadParameter("a sentence is in no index; give an IMAGE too", param_hint="--exclude-self")
+    if region is not None and not images:
+        raise typer.BadParameter("a sentence has no regions; give an IMAGE too", param_hint="--region")
     if (images or []).count("-") > 1:
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
     output.check()
@@ -161,6 +139,7 @@ def query(
             **matching.names(),
             exhaustive=exhaustive,
             exclude_self=exclude_self,
+            region=region,
         )
         options.check(max(len(engine), 1))
         if output.html is not None:
@@ -169,11 +148,12 @@ def query(
         results, failures = [], []
         for name in images or []:
             try:
-                results.append(engine.search(_picture(name), options))
+                with _bar(shown=options.compares_all) as progress:
+                    results.append(engine.search(_picture(name), options, progress=progress))
             except ImageDecodeError as error:
                 failures.append(error)
         results += [engine.query_text(sentence, k=k) for sentence in text or []]
-        settings = str(matching) if images else ""
+        settings = matching.describe(region) if images else ""
         if text:
             settings = " · ".join(filter(None, [settings, "sentences by the pooled embedding"]))
             say("semret: a sentence has no patches to match; ranked by the pooled embedding")
@@ -197,6 +177,7 @@ def rerank(
         ),
     ],
     k: Annotated[int | None, typer.Option("-k", help="Hits; default, and at most: all candidates.")] = None,
+    region: RegionOption = None,
     *,
     matching: MatchingOptions,
     exclude_self: ExcludeOption = False,
@@ -217,14 +198,18 @@ def rerank(
             require_distinct(output.html, [*_files([query]), candidates])
             _require_no_source(output.html, engine)
         chosen = _choose(engine, candidates)
-        result = engine.rerank(
-            _picture(query),
-            chosen,
-            **matching.names(),
-            exclude_self=exclude_self,
-            **({} if k is None else {"k": k}),
-        )
-        write_results([result], output, settings=f"{len(chosen)} given candidates · {matching}")
+        wanted = {**matching.names(), "exclude_self": exclude_self, "region": region, **({} if k is None else {"k": k})}
+        with _bar(shown=len(chosen) > _MANY) as progress:
+            result = engine.rerank(_picture(query), chosen, progress=progress, **wanted)
+        settings = f"{len(chosen)} given candidates · {matching.describe(region)}"
+        write_results([result], output, settings=settings)
+
+
+@contextlib.contextmanager
+def _bar(*, shown: bool) -> Iterator[Progress | None]:
+    """Draw a bar where many pictures are compared, and stderr is a terminal."""
+    with progress_bar("comparing") if shown else contextlib.nullcontext() as progress:
+        yield progress
 
 
 def _require_no_source(html: Path, engine: SearchEngine) -> None:

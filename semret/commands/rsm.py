@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from semret.commands.options import Centering, Invariance, Kernel, SolverOption
+from semret.commands.options import Centering, Invariance, Kernel, SolverOption, complete_codec
 from semret.commands.output import (
     ValueFormat,
     progress_bar,
@@ -79,6 +79,15 @@ def rsm(
     sigma: Annotated[
         float | None, typer.Option("--sigma", help="RBF bandwidth; default: from the median squared distance.")
     ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            "--codec",
+            metavar="NAME",
+            autocompletion=complete_codec,
+            help="Compare what this codec would store, fitted on --against, or on FEATURES without it.",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="Name of the array, in files that hold several.")
     ] = None,
@@ -91,6 +100,7 @@ def rsm(
     in the order of the groups' names.
     """
     with reported():
+        from semret.eval.coded import coded
         from semret.retrieval.similarity import rsm as library
         from semret.retrieval.similarity.feature_files import check_output, open_features, write_matrices
 
@@ -101,15 +111,18 @@ def rsm(
         keys = {file: _key(file, dataset, files) for file in files}
         second = nullcontext() if against is None else open_features(against, keys[against])
         with open_features(features, keys[features]) as x, second as y, progress_bar("pairs") as bar:
+            sets: list[Any] = [x, y]
+            if codec is not None:
+                given = [one for one in sets if one is not None]
+                sets = [*coded(given[0], codec, *given[1:], layout=layout.value, prefix_tokens=prefix_tokens), None][:2]
             matrices = library.rsm(
-                x,
-                y,
+                *sets,
                 kernel=names,
                 invariance=invariance.value,
                 solver=solver,
                 center=center.value,
-                layout=layout.value,
-                prefix_tokens=prefix_tokens,
+                layout=layout.value if codec is None else Layout.NSC.value,
+                prefix_tokens=prefix_tokens if codec is None else 0,
                 sigma=sigma,
                 progress=bar,
             )

@@ -57,7 +57,8 @@ class Tokens:
         self.dtype = np.dtype(np.float32)
 
     def __getitem__(self, rows: slice) -> FloatArray:
-        return self.source.read(np.arange(len(self.source.ids))[rows])
+        tokens: FloatArray = self.source.read(np.arange(len(self.source.ids))[rows])
+        return tokens
 
 
 def chunks(count: int, shape: tuple[int, int], size: int) -> Iterator[IndexVector]:

@@ -55,7 +55,8 @@ class Features:
         -------
         TokenSource
         """
-        return self.collection.source(self.ids[pictures])
+        # With the mean that a codec has subtracted: experiments subtract the mean of their own database.
+        return self.collection.source(self.ids[pictures], center="none")
 
     def describe(self) -> dict[str, Any]:
         """Return the model's identity, as a report records it.
@@ -63,11 +64,12 @@ class Features:
         Returns
         -------
         dict
-            Its JSON form, with ``dtype``, ``S`` and ``C`` of the stored tokens.
+            Its JSON form, with ``dtype`` (or the codec), ``S`` and ``C`` of the stored tokens.
         """
         manifest = self.collection.manifest
-        positions, channels = manifest.token_shape
-        return {**manifest.identity.as_json(), "dtype": manifest.dtype, "S": positions, "C": channels}
+        positions, channels = manifest.map_shape
+        stored = manifest.dtype if manifest.codec_file is None else manifest.codec
+        return {**manifest.identity.as_json(), "dtype": stored, "S": positions, "C": channels}
 
 
 def extract(
@@ -77,6 +79,7 @@ def extract(
     cache: Path,
     *,
     dtype: str = "float16",
+    codec: str | None = None,
     batch_size: int | None = None,
     frame: tuple[int, int] | None = None,
     progress: Progress | None = None,
@@ -94,6 +97,8 @@ def extract(
         Folder of indexes, one for each data set and network; an interrupted pass goes on where it stopped.
     dtype : {"float16", "float32"}
         Of the stored tokens.
+    codec : str or None
+        What tokens are stored with; None stores them as they are.
     batch_size : int or None
     frame : (int, int) or None
         Height and width that every picture is resized to before the network's own preprocessing.
@@ -111,9 +116,9 @@ def extract(
     IncompatibleIndexError, WeightsNotFoundError, StorageError
         See `semret.index.sync.sync.sync`.
     """
-    index = cache / name_index(dataset.name, choice, dtype, frame)
+    index = cache / name_index(dataset.name, choice, dtype if codec is None else codec, frame)
     files = [dataset.paths[picture] for picture in np.unique(pictures)]
-    settings: dict[str, Any] = {"dtype": dtype}
+    settings: dict[str, Any] = {"dtype": dtype} if codec is None else {"codec": codec, "fit_from": 1}
     if batch_size is not None:
         settings["batch_size"] = batch_size
     load = choice.loader(index)
@@ -203,7 +208,8 @@ def name_index(dataset: str, choice: ModelChoice, dtype: str, frame: tuple[int, 
     ----------
     dataset : str
     choice : ModelChoice
-    dtype : {"float16", "float32"}
+    dtype : str
+        How tokens are stored: ``float16``, ``float32``, or the name of a codec.
     frame : (int, int) or None
 
     Returns

@@ -135,3 +135,43 @@ def softmax(logits: ArrayLike) -> Float64Array:
     values = np.asarray(logits, dtype=np.float64)
     powers = np.exp(values - values.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+
+
+def average_precision(scores: ArrayLike, relevant: ArrayLike) -> float:
+    """Return the mean, over the relevant items, of the share of relevant ones among all down to each.
+
+    Parameters
+    ----------
+    scores : array_like of shape (N,)
+        Of equal scores the earlier item comes first.
+    relevant : array_like of shape (N,), bool
+        At least one.
+
+    Returns
+    -------
+    float
+        In 0..1; 1 where all relevant items come first.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ, or nothing is relevant.
+    NonFiniteError
+        If a score is NaN or infinite.
+
+    Examples
+    --------
+    The relevant items come second and third: (1 / 2 + 2 / 3) / 2.
+
+    >>> round(average_precision([0.1, 0.9, 0.5, 0.4], [False, False, True, True]), 4)
+    0.5833
+    """
+    values, wanted = np.asarray(scores, dtype=np.float64), np.asarray(relevant, dtype=bool)
+    if values.ndim != 1 or values.shape != wanted.shape or not wanted.any():
+        raise ShapeError(
+            f"scores has shape {values.shape} and relevant {wanted.shape}, of which {int(wanted.sum())} are true; "
+            "expected one axis of the same length, and at least one relevant item"
+        )
+    require_finite(values, "scores")
+    places = np.flatnonzero(wanted[np.argsort(-values, kind="stable")]) + 1
+    return float((np.arange(1, len(places) + 1) / places).mean())

@@ -385,6 +385,28 @@ class Collection:
         """
         return self.features.read_tokens(self.rows(ids))
 
+    def size(self, id_: int) -> tuple[int, int]:
+        """Return width and height of an upright picture.
+
+        Parameters
+        ----------
+        id_ : int
+
+        Returns
+        -------
+        (int, int)
+            In pixels.
+
+        Raises
+        ------
+        ArgumentError
+            If the id is not in the collection.
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        width, height = self.features.read_sizes(self.rows([id_]))[0].tolist()
+        return width, height
+
     def source(self, ids: IdVector | Sequence[int], center: str = "channel") -> StoredTokens:
         """Return candidates for reranking; their features are read when they are used.
 

@@ -297,6 +297,28 @@ class Features:
             total += float((reader.whole("full_norms").astype(np.float64) ** 2).sum())
         return kept, total
 
+    def read_sizes(self, rows: IndexVector) -> NDArray[np.int32]:
+        """Read width and height, in pixels, of some upright pictures.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n,), integer
+            As for `read`.
+
+        Returns
+        -------
+        ndarray of shape (n, 2), int32
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        out = np.empty((len(rows), 2), dtype=np.int32)
+        for reader, places, inner in self._by_segment(rows):
+            out[places] = reader.whole("sizes")[inner]
+        return out
+
     def _by_segment(self, rows: IndexVector) -> Iterator[tuple[SegmentReader, IndexVector, IndexVector]]:
         """Split positions by segment: its reader, which of `rows`, and their rows in the segment, ascending."""
         numbers, inner = self._numbers[rows], self._rows[rows]

@@ -123,7 +123,7 @@ def summarise(collection: Collection) -> Summary:
         If a file of the index is taken away meanwhile.
     """
     manifest, identity = collection.manifest, collection.manifest.identity
-    described = _describe_codec(collection)
+    described = describe_codec(collection)
     everyone = np.arange(len(collection))
     contents = int(np.count_nonzero(collection.firsts(everyone) == everyone))
     rows = collection.segments.row_count
@@ -164,8 +164,24 @@ def summarise(collection: Collection) -> Summary:
     )
 
 
-def _describe_codec(collection: Collection) -> Description | None:
-    """Return what is known of the codec that tokens are stored with, None where there is none."""
+def describe_codec(collection: Collection) -> Description | None:
+    """Tell how well the codec of an index suits the images in it.
+
+    Parameters
+    ----------
+    collection : Collection
+        The index that is open.
+
+    Returns
+    -------
+    Description or None
+        None where tokens are stored as they are.
+
+    Raises
+    ------
+    IndexCorruptError
+        If what is read is damaged.
+    """
     features = collection.features
     if features.codec is None:
         return None

@@ -45,8 +45,8 @@ def test_help_names_every_experiment():
     result = run("--help")
     assert result.exit_code == 0
     for command in (
-        "egoobjects", "cityscapes", "translation", "correlation", "cka", "runtime", "approximation", "make-data",
-        "compare",
+        "egoobjects", "cityscapes", "translation", "correlation", "cka", "runtime", "approximation", "regions",
+        "make-data", "compare",
     ):  # fmt: skip
         assert command in result.stdout
         assert run(command, "--help").exit_code == 0

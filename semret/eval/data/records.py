@@ -139,6 +139,32 @@ class Record:
             raise self.fault(f"has {field} {_excerpt(value)}, expected a positive number of pixels")
         return float(value)
 
+    def box(self, field: str) -> tuple[float, float, float, float]:
+        """Return a box: left, top, width and height in pixels.
+
+        Parameters
+        ----------
+        field : str
+
+        Returns
+        -------
+        (float, float, float, float)
+            Finite; width and height are positive.
+
+        Raises
+        ------
+        DatasetError
+            If there is no such field or it holds something else.
+        """
+        value = self._need(field)
+        usual = isinstance(value, list) and len(value) == 4
+        if not usual or not all(isinstance(one, int | float) and not isinstance(one, bool) for one in value):
+            raise self.fault(f"has {field} {_excerpt(value)}, expected [x, y, width, height] in pixels")
+        if not all(map(math.isfinite, value)) or min(value[2:]) <= 0:
+            raise self.fault(f"has {field} {_excerpt(value)}, expected finite numbers, width and height positive")
+        x, y, width, height = map(float, value)
+        return x, y, width, height
+
     def text(self, field: str) -> str:
         """Return text, or a number as text.
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float64Array
 from semret.errors import ArgumentError
+from semret.eval.coded import coded
 from semret.eval.experiments.cka_report import (
     INVARIANCES,
     CkaSettings,
@@ -125,6 +126,7 @@ def _notes(settings: CkaSettings, pictures: int) -> list[str]:
         f"Intervals: 95 %, jackknife over the {pictures} pictures. HSIC: {settings.estimator} estimator, {parts} "
         "pictures, averaged by pictures.",
         f"Centre: {settings.center} mean of all pictures. Matching: solver {settings.solver}.",
+        *([f"Tokens as codec {settings.codec} stores them, fitted for each layer."] if settings.codec else []),
     ]
 
 
@@ -156,6 +158,8 @@ def measure_layers(
             pictures, len(paths), backbone, Path(scratch), largest=settings.largest, progress=progress
         )
         for name in choose_layers(list(layers), settings.layers):
+            if settings.codec is not None:
+                layers[name] = coded(layers[name], settings.codec)[0][:]
             mean = center_of(layers[name], settings.center)
             for batch in split_batches(len(paths), settings.batch):
                 for invariance in INVARIANCES:

@@ -38,6 +38,8 @@ class CkaSettings:
     layers : int or None
         At most so many layers, evenly spaced; None takes all.
     solver : str
+    codec : str or None
+        Compare what this codec stores of each layer's tokens; None compares the tokens themselves.
     seed : int
     """
 
@@ -49,6 +51,7 @@ class CkaSettings:
     largest: int = 256
     layers: int | None = None
     solver: str = "auction"
+    codec: str | None = None
     seed: int = 0
 
 

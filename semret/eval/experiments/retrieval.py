@@ -88,6 +88,7 @@ def run_retrieval(
             choice,
             cache,
             dtype=chosen.dtype,
+            codec=chosen.codec,
             batch_size=batch_size,
             frame=chosen.frame,
             progress=listen,

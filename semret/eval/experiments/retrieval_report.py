@@ -38,6 +38,8 @@ class RetrievalSettings:
         Solve every pair; see `semret.eval.answers.find_answers`.
     dtype : {"float16", "float32"}
         Of the stored tokens.
+    codec : str or None
+        Compare what this codec stores of the tokens; None compares the tokens themselves.
     frame : (int, int) or None
         Height and width that every picture is resized to first; None leaves pictures as they are.
     seed : int
@@ -54,6 +56,7 @@ class RetrievalSettings:
     solver: str = "auction"
     full_matrix: bool = False
     dtype: str = "float16"
+    codec: str | None = None
     frame: tuple[int, int] | None = None
     seed: int = 0
     resamples: int = 2000

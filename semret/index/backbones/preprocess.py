@@ -8,7 +8,6 @@ written to the manifest, and carried out here; tests compare the result with the
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from semret.errors import ArgumentError
+from semret.index.backbones.placement import plan
 from semret.index.backbones.spec import GEOMETRIES, Geometry, Preprocessing
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ _FILTERS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-
-_LONGEST = 32
-"""A picture more times longer than wide than this is cut to its middle before its shorter edge is resized."""
 
 
 def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> Float32Array:
@@ -116,54 +113,11 @@ def _check_geometry(geometry: str) -> Geometry:
 
 def _place(image: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, int, int]:
     """Resize and crop; return the picture and the row and column of the canvas where its upper left corner goes."""
-    height, width = preprocessing.size
-    resample = _FILTERS[preprocessing.interpolation]
-    if preprocessing.geometry == "squash":
-        return _resize(image, width, height, resample), 0, 0
-    if preprocessing.geometry == "crop":
-        return _resize_and_crop(image, preprocessing, resample)
-    scale = min(height / image.height, width / image.width)
-    inner_width = min(width, max(1, math.floor(image.width * scale + 0.5)))
-    inner_height = min(height, max(1, math.floor(image.height * scale + 0.5)))
-    resized = _resize(image, inner_width, inner_height, resample)
-    if preprocessing.geometry == "corner":
-        return resized, 0, 0
-    return resized, (height - inner_height) // 2, (width - inner_width) // 2
-
-
-def _resize_and_crop(
-    image: Image.Image, preprocessing: Preprocessing, resample: Image.Resampling
-) -> tuple[Image.Image, int, int]:
-    height, width = preprocessing.size
-    edge = preprocessing.resize_edge or max(height, width)
-    if image.width <= image.height:
-        resized_width, resized_height = edge, int(edge * image.height / image.width)
-    else:
-        resized_width, resized_height = int(edge * image.width / image.height), edge
-    if max(resized_width, resized_height) > _LONGEST * edge:
-        return _resize_and_crop(_middle(image), preprocessing, resample)
-    resized = _resize(image, resized_width, resized_height, resample)
-    even = preprocessing.crop_rounding == "even"
-    top, pad_top = _margin(resized_height, height, even=even)
-    left, pad_left = _margin(resized_width, width, even=even)
-    box = (left, top, min(left + width, resized_width), min(top + height, resized_height))
-    return resized.crop(box), pad_top, pad_left
-
-
-def _middle(image: Image.Image) -> Image.Image:
-    """Cut the ends off a strip, so that resizing it by its shorter edge takes no memory for what is cropped anyway."""
-    length = _LONGEST * min(image.size)
-    width, height = min(image.width, length), min(image.height, length)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-def _margin(available: int, wanted: int, *, even: bool) -> tuple[int, int]:
-    """Return where a centred cut starts, and how much padding goes before it when the picture is too small."""
-    if available >= wanted:
-        difference = available - wanted
-        return (round(difference / 2) if even else difference // 2), 0
-    return 0, (wanted - available) // 2 if even else math.ceil((wanted - available) / 2)
+    planned = plan(image.width, image.height, preprocessing)
+    if planned.cut is not None:
+        image = image.crop(planned.cut)
+    resized = _resize(image, *planned.resized, _FILTERS[preprocessing.interpolation])
+    return resized if planned.crop is None else resized.crop(planned.crop), planned.top, planned.left
 
 
 def _resize(image: Image.Image, width: int, height: int, resample: Image.Resampling) -> Image.Image:

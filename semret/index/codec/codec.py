@@ -292,7 +292,9 @@ class Codec:
         for row, one in enumerate(pooled):
             centred = self.pooled.centred(one[None], "pooled embedding")
             kept = self.pooled.coordinates(centred, "pooled embedding") if self.pooled.dimension else centred
-            found[row] = np.clip(np.ldexp(kept[0], self.pooled_exponent), -_LARGEST_HALF, _LARGEST_HALF)
+            with np.errstate(over="ignore", under="ignore"):
+                scaled = np.ldexp(kept[0], self.pooled_exponent)
+                found[row] = np.clip(scaled, -_LARGEST_HALF, _LARGEST_HALF)
         return found
 
     @functools.cached_property

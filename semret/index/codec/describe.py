@@ -9,8 +9,10 @@ import numpy as np
 
 from semret.index.codec.codec import Codec
 
-REFIT_LOSS = 1.25
-"""A refit would pay when so many times the share of energy is lost that was lost at the fit."""
+REFIT_LOSS = 1.12
+"""A refit would pay when so many times the share of energy is lost that was lost at the fit, and `REFIT_LEAST` more."""
+
+REFIT_LEAST = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class Description:
     @property
     def refit_pays(self) -> bool:
         """Whether the images that are indexed now differ so much from those of the fit that a new index is better."""
-        return 1 - self.energy_now > REFIT_LOSS * (1 - self.energy_fit)
+        return 1 - self.energy_now > REFIT_LOSS * (1 - self.energy_fit) + REFIT_LEAST
 
 
 def describe(codec: Codec, positions: int, *, kept: float = 0.0, total: float = 0.0) -> Description:

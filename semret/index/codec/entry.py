@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class CodecEntry:
     dimension: int
     pooled_in: int
     pooled_out: int
-    offsets: dict[str, int]
+    offsets: dict[str, int] = field(hash=False)
 
     def __post_init__(self) -> None:
         if type(self.name) is not str or type(self.digest) is not str or type(self.offsets) is not dict:
@@ -143,7 +143,7 @@ class CodecEntry:
         ValueError, TypeError
             If it is not what `as_json` gives.
         """
-        if type(document) is not dict or set(document) != {field.name for field in fields(cls)}:
+        if type(document) is not dict or set(document) != {one.name for one in fields(cls)}:
             raise ValueError("fields of the codec are missing or unknown")
         return cls(**document)
 

@@ -20,6 +20,9 @@ GRID = 18
 
 _EXACT = 53
 _MOST_BITS = 30
+_PIECE = 2**18
+_PIECE_ROWS = 64
+"""OpenBLAS multiplies up to 2^18 pairs of numbers on one thread."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,13 +53,13 @@ class Projection:
         return len(self.directions)
 
     @functools.cached_property
-    def _integers(self) -> Float64Array:
-        return np.ldexp(self.directions.astype(np.float64), GRID)
+    def _columns(self) -> Float64Array:
+        return np.ascontiguousarray(np.ldexp(self.directions.T.astype(np.float64), GRID))
 
     @functools.cached_property
     def _bits(self) -> int:
         """Bits that numbers may have beside the sign for all partial sums of products to be exact."""
-        longest = int(np.abs(self._integers).sum(axis=1).max(initial=0))
+        longest = int(np.abs(self._columns).sum(axis=0).max(initial=0))
         return min(_MOST_BITS, _EXACT - longest.bit_length())
 
     def centred(self, rows: FloatArray, name: str) -> Float64Array:
@@ -106,7 +109,7 @@ class Projection:
         """
         integers, exponent = as_integers(centred, self._bits)
         with np.errstate(over="ignore"):
-            found = np.ldexp(integers @ self._integers.T, exponent - GRID)
+            found = np.ldexp(exact_product(integers, self._columns), exponent - GRID)
         if np.abs(found).max(initial=0) > np.finfo(np.float32).max:
             raise NonFiniteError(
                 f"{name} is too large for float32 once it is projected; divide the features by a number"
@@ -127,6 +130,33 @@ class Projection:
             Kept and total; kept may exceed total by the rounding of the directions.
         """
         return float(np.einsum("sd,sd->", coordinates, coordinates)), float(np.einsum("sc,sc->", centred, centred))
+
+
+def exact_product(rows: Float64Array, columns: Float64Array) -> Float64Array:
+    """Multiply two matrices of integers so small that no sum is rounded, on the calling thread.
+
+    It is cut into pieces for which a BLAS does not wake its threads: beside a network they cost more than they bring.
+    No cut changes a bit.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n, C), float64
+    columns : ndarray of shape (C, d), float64
+
+    Returns
+    -------
+    ndarray of shape (n, d), float64
+    """
+    (n, channels), dimension = rows.shape, columns.shape[1]
+    if n == 1:
+        return np.asarray(np.einsum("c,cd->d", rows[0], columns))[None]
+    found = np.zeros((n, dimension))
+    depth = max(8, _PIECE // (min(n, _PIECE_ROWS) * max(dimension, 1)))
+    for top in range(0, n, _PIECE_ROWS):
+        block = found[top : top + _PIECE_ROWS]
+        for start in range(0, channels, depth):
+            block += rows[top : top + _PIECE_ROWS, start : start + depth] @ columns[start : start + depth]
+    return found
 
 
 def on_grid(directions: Float64Array) -> NDArray[np.float16]:

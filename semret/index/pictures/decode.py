@@ -88,7 +88,8 @@ def as_rgb(
     Returns
     -------
     PIL.Image.Image
-        Mode RGB, without metadata but for ``original_size`` where a file was decoded.
+        Mode RGB. All its metadata is ``info["original_size"]``: width and height of the upright picture before it was
+        reduced.
 
     Raises
     ------
@@ -106,7 +107,10 @@ def as_rgb(
         turn = upright_turn(picture)
         transparent = find_transparent(picture)
         picture.load()
-        return _reduced(to_rgb(picture, turn, transparent), reduce_to)
+        rgb = to_rgb(picture, turn, transparent)
+        reduced = _reduced(rgb, reduce_to)
+    reduced.info = {"original_size": rgb.size}
+    return reduced
 
 
 def thumbnail(source: Source | Image.Image, edge: int) -> bytes:

@@ -45,6 +45,9 @@ class SyncReport:
         Duration of the run.
     bytes : int
         Size of the index directory.
+    refit_pays : bool
+        Whether the codec of the index was fitted on images so different from those in it now that a new index would be
+        better; told by runs that embed.
     interrupted : bool
         Whether it was stopped before the end; what was done is committed, and vanished files are still there.
     """
@@ -64,6 +67,7 @@ class SyncReport:
     left_out: dict[str, int]
     seconds: float
     bytes: int
+    refit_pays: bool = False
     interrupted: bool = False
 
     @property

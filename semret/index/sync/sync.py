@@ -20,6 +20,7 @@ from pathlib import Path
 from semret.errors import IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.codec.table import NO_CODEC
+from semret.index.collection import open_collection
 from semret.index.convert import convert
 from semret.index.location import default_index_path
 from semret.index.model_choice import may_have_text
@@ -28,6 +29,7 @@ from semret.index.store.codec_file import read_codec, write_codec
 from semret.index.store.layout import Rows, directory_bytes
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, check_compatible
 from semret.index.store.root import Root
+from semret.index.summary import describe_codec
 from semret.index.sync.changes import Changes
 from semret.index.sync.fitting import FitSample, Network
 from semret.index.sync.intake import Intake
@@ -342,5 +344,12 @@ def _report(
         left_out=dict(sorted(survey.left_out.items())),
         seconds=seconds,
         bytes=directory_bytes(writer.index),
+        refit_pays=bool(changes.counts.embedded) and _refit_pays(writer),
         interrupted=stopped,
     )
+
+
+def _refit_pays(writer: IndexWriter) -> bool:
+    with open_collection(writer.index) as collection:
+        described = describe_codec(collection)
+    return described is not None and described.refit_pays

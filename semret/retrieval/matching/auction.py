@@ -40,7 +40,7 @@ _bound_many = Native("semret.retrieval.matching.bound_loops", "bound_many")
 _auction_many = Native("semret.retrieval.matching.auction_loops", "auction_many")
 
 _AUCTION_WORK = 16
-"""How much longer an auction takes than looking at every number of an affinity once: threads share it in small parts."""
+"""How much longer an auction takes than reading an affinity once: threads share it out in smaller parts."""
 
 _EPSILONS = {"coarse": (0.02,), "fine": (0.02, 0.004)}
 

@@ -79,11 +79,12 @@ def answer(
         seconds=ranked.seconds,
         shortlist_recall=None if short is None else float(np.mean([hit.in_shortlist for hit in hits] or [True])),
         wanted=options.k if compared.counted else None,
-        shortlist_wanted=None if options.exhaustive else options.shortlist,
+        shortlist_wanted=None if options.compares_all else options.shortlist,
         candidates=compared.source,
         shortlist_tried=None if short is None else len(short),
+        score="query" if options.scores_query else "symmetric",
     )
-    return SearchResult(seen.name, hits, stats, seen.picture)
+    return SearchResult(seen.name, hits, stats, seen.picture, seen.region)
 
 
 def _hit(collection: Collection, copies: Copies, compared: Compared, rank: int, row: int, score: float) -> Hit:

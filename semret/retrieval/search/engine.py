@@ -11,19 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semret.arrays import IdVector
+from semret.arrays import FloatArray, IdVector
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import find_index
 from semret.index.store.manifest import check_compatible
 from semret.integer_tokens import IntegerTokens
 from semret.paths import PathLike
+from semret.progress import Progress
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.lookup import Candidate, Lookup
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, identify, pixels
+from semret.retrieval.search.query_scored import rerank_by_query
+from semret.retrieval.search.regions import Region, RegionLike, cut_tokens, find_region
 from semret.retrieval.search.rerank import rerank
 from semret.retrieval.search.results import SearchResult
 
@@ -77,6 +80,8 @@ class SearchEngine:
         center: str = "channel",
         exhaustive: bool = False,
         exclude_self: bool | int = False,
+        region: RegionLike | None = None,
+        score: str | None = None,
     ) -> SearchResult:
         """Find the `k` images most similar to a picture.
 
@@ -86,7 +91,7 @@ class SearchEngine:
         ----------
         image : path, PIL image, or ndarray of shape (H, W, 3), uint8
             A file whose content is in the index is answered from the index, without loading a network.
-        k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self
+        k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score
             See `SearchOptions`.
 
         Returns
@@ -114,16 +119,20 @@ class SearchEngine:
             center=center,
             exhaustive=exhaustive,
             exclude_self=exclude_self,
+            region=region,
+            score=score,
         )
         return self.search(image, options)
 
-    def search(self, image: ImageLike, options: SearchOptions) -> SearchResult:
+    def search(self, image: ImageLike, options: SearchOptions, *, progress: Progress | None = None) -> SearchResult:
         """Do what `query` does, with the options as one value.
 
         Parameters
         ----------
         image : see `query`
         options : SearchOptions
+        progress : callable or None
+            Called with the number of candidates compared and their total.
 
         Returns
         -------
@@ -137,18 +146,19 @@ class SearchEngine:
         length = self._check(options, image)
         clock = _Clock()
         with clock("embed"):
-            seen = self._represent(image)
+            seen = self._in_region(self._represent(image), options.box)
         excluded = self._left_out(seen, options.exclude_self)
         with clock("shortlist"):
             ids, pooled_scores = self._copies.nearest(seen.pooled, length, excluded)
-        if not options.exhaustive:
-            ranked = self._rerank(seen, ids, options)
+        if not options.compares_all:
+            ranked = self._rerank(seen, ids, options, progress)
             return self._answer(seen, Compared(ids, pooled_scores, excluded=excluded), ranked, options, clock)
         allowed = np.setdiff1d(self.collection.ids, excluded)
         everything = allowed[self._copies.first_of_each(allowed)]
-        ranked = self._rerank(seen, everything, options)
+        ranked = self._rerank(seen, everything, options, progress)
         pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
-        compared = Compared(everything, pooled_scores, "all", excluded, shortlist=ids)
+        tried = ids if options.exhaustive else None
+        compared = Compared(everything, pooled_scores, "all", excluded, shortlist=tried)
         return self._answer(seen, compared, ranked, options, clock)
 
     def query_text(self, sentence: str, *, k: int = 5) -> SearchResult:
@@ -190,7 +200,14 @@ class SearchEngine:
         seen = Seen(UNSEEN, embedding[0], sentence)
         return self._answer(seen, Compared(ids, scores, "all"), ranked, options, clock)
 
-    def rerank(self, image: ImageLike, candidates: Sequence[Candidate], **options: Any) -> SearchResult:
+    def rerank(
+        self,
+        image: ImageLike,
+        candidates: Sequence[Candidate],
+        *,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> SearchResult:
         """Order candidates of your own first stage by similarity to a picture.
 
         Parameters
@@ -199,8 +216,11 @@ class SearchEngine:
         candidates : sequence of int or path
             Ids of the index, or paths of indexed files, relative to the current directory or to the root of the index,
             or absolute; repeats and copies count once. A hit lists the copies that are candidates.
+        progress : callable or None
+            Called with the number of candidates compared and their total.
         **options
-            `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`.
+            `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`,
+            `region`, `score`.
 
         Returns
         -------
@@ -220,14 +240,14 @@ class SearchEngine:
         self._check(settings, image)
         clock = _Clock()
         with clock("embed"):
-            seen = self._represent(image)
+            seen = self._in_region(self._represent(image), settings.box)
         with clock("shortlist"):
             excluded = self._left_out(seen, settings.exclude_self)
             allowed = np.setdiff1d(given, excluded)
             ids = allowed[self._copies.first_of_each(allowed)]
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
         compared = Compared(ids, pooled_scores, "given", among=allowed, counted="k" in options)
-        return self._answer(seen, compared, self._rerank(seen, ids, settings), settings, clock)
+        return self._answer(seen, compared, self._rerank(seen, ids, settings, progress), settings, clock)
 
     def find(self, candidate: Candidate) -> int | None:
         """Find the image that an id or a path stands for, as `rerank` understands it.
@@ -308,8 +328,11 @@ class SearchEngine:
         stored = None if seen.content is None else self.collection.find_hash(seen.content)
         if stored is not None:
             row = self.collection.rows([stored])[0]
-            pooled = np.asarray(self.collection.features.pooled[row])
-            return seen._replace(tokens=self.collection.tokens([stored]), pooled=pooled)
+            return seen._replace(
+                tokens=_single(self.collection.tokens([stored])),
+                pooled=np.asarray(self.collection.features.pooled[row]),
+                size=self.collection.size(stored),
+            )
         # Large photos are decoded at a reduced size, as they are when indexed.
         picture = pixels(image, self.collection.manifest.identity.preprocessing.size)
         backbone = self.backbone()
@@ -317,21 +340,39 @@ class SearchEngine:
         # As they are stored, so that an image scores the same whether it comes from a file or the index.
         stored_as = self.collection.features
         return seen._replace(
-            tokens=stored_as.as_stored(features.tokens), pooled=stored_as.as_pooled(features.pooled)[0]
+            tokens=_single(stored_as.as_stored(features.tokens)),
+            pooled=stored_as.as_pooled(features.pooled)[0],
+            size=picture.info["original_size"],
         )
 
-    def _rerank(self, seen: Seen, ids: IdVector, options: SearchOptions) -> Reranked:
-        features = self.collection.features
-        tokens = features.uncentred(seen.tokens) if options.center == "none" else seen.tokens
-        query = Query(tokens=tokens if isinstance(tokens, IntegerTokens) else tokens[0], pooled=seen.pooled)
-        center = features.center(options.center)
-        return rerank(query, self.collection.source(ids, options.center), options, center=center)
+    def _in_region(self, seen: Seen, region: Region | None) -> Seen:
+        """Keep the tokens of a region; all for None."""
+        if region is None:
+            return seen
+        found = find_region(region, seen.size, self.collection.manifest.identity)
+        return seen._replace(tokens=cut_tokens(seen.tokens, found.cells), region=found)
+
+    def _rerank(self, seen: Seen, ids: IdVector, options: SearchOptions, progress: Progress | None = None) -> Reranked:
+        features, tokens = self.collection.features, seen.tokens
+        if options.center == "none" and isinstance(tokens, IntegerTokens):
+            tokens = _single(features.uncentred(tokens))
+        query = Query(tokens=tokens, pooled=seen.pooled)
+        center, source = features.center(options.center), self.collection.source(ids, options.center)
+        if options.scores_query:
+            cells = None if seen.region is None else seen.region.cells
+            return rerank_by_query(query, source, options, center, cells=cells, progress=progress)
+        return rerank(query, source, options, center=center, progress=progress)
 
     def _answer(
         self, seen: Seen, compared: Compared, ranked: Reranked, options: SearchOptions, clock: _Clock
     ) -> SearchResult:
         timed = replace(ranked, seconds={**clock.seconds, **ranked.seconds})
         return answer(self.collection, self._copies, seen, compared, timed, options)
+
+
+def _single(tokens: FloatArray | IntegerTokens) -> FloatArray | IntegerTokens:
+    """Return the tokens of the only image of several, as a query has them."""
+    return tokens if isinstance(tokens, IntegerTokens) else tokens[0]
 
 
 class _Clock:

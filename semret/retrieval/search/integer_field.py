@@ -41,7 +41,7 @@ class IntegerField:
         self._own, self._other = float(query.squared_norms[0]), candidates.squared_norms
         self._margin = _MARGIN + 2.0**-51 * max(query.steps.shape[1], candidates.steps.shape[1])
         self._bounds = StepBounds(query, candidates, threads=options.threads)
-        self._sharp = np.zeros(len(candidates), dtype=bool)
+        self._phases = np.zeros(len(candidates), dtype=np.intp)
         self.open: NDArray[np.bool_] = np.zeros(len(candidates), dtype=bool)
         self.open[allowed] = True
         self.uppers = np.full(len(candidates), np.inf)
@@ -66,14 +66,21 @@ class IntegerField:
         """Bound the open candidates from above, cheaply."""
         self._tighten(np.flatnonzero(self.open), 0, None)
 
-    def sharpen(self, places: IndexVector, threshold: float, phases: int) -> None:
-        """Bound candidates closely, from above and below, or just below the threshold.
+    def sharpen(self, places: IndexVector, phases: int, threshold: float) -> None:
+        """Bound candidates from above and below with auction phases, until they are below the threshold.
 
-        A candidate that has been is left as it is: what one phase did not rule out is mostly worth a solve.
+        Parameters
+        ----------
+        places : ndarray of intp
+            Those that have seen as many phases are left as they are.
+        phases : int
+            How many of `semret.retrieval.similarity.integer_bounds.PHASES` may be run.
+        threshold : float
         """
-        due = np.sort(places[~self._sharp[places]])
-        self._sharp[due] = True
-        self._tighten(due, phases, self._wanted(threshold))
+        due = np.sort(places[self._phases[places] < phases])
+        if len(due):
+            self._phases[due] = phases
+            self._tighten(due, phases, self._wanted(threshold))
 
     def _tighten(self, places: IndexVector, phases: int, wanted: Float64Array | None) -> None:
         if len(places) == 0:

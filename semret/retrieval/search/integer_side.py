@@ -93,9 +93,13 @@ class IntegerSide:
         field = IntegerField(self.levelled_query, levelled, allowed, self.options, contest.sigma)
         field.sweep()
         # What the most promising are worth at least is what all others must reach.
-        field.sharpen(field.best(2 * (self.options.k - len(contest.rows))), contest.threshold, phases=1)
+        field.sharpen(field.best(2 * (self.options.k - len(contest.rows))), 1, contest.threshold)
         goal = self._goal(contest, field)
-        field.sharpen(field.alive(goal), goal, phases=len(PHASES))
+        field.sharpen(field.alive(goal), len(PHASES), goal)
+        goal = self._goal(contest, field)
+        # Those that reach it for certain are solved anyway; of the others, a closer look rules out many.
+        alive = field.alive(goal)
+        field.sharpen(alive[field.lowers[alive] < goal], len(PHASES), goal)
         while len(alive := field.alive(self._goal(contest, field))):
             chosen = alive[np.argsort(-field.uppers[alive], kind="stable")[: max(_AT_ONCE, self.options.k)]]
             field.open[chosen] = False

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from semret.centers import CENTERINGS
 from semret.errors import ArgumentError
-from semret.retrieval.similarity.names import check_modes, check_name
+from semret.retrieval.search.regions import Region, RegionLike, as_region
+from semret.retrieval.similarity.names import SCORES, check_modes, check_name
 
 SHORTLIST = 100
 """Candidates drawn by the pooled embedding unless asked otherwise (or `k`, when that is larger)."""
@@ -74,11 +75,19 @@ class SearchOptions(RerankOptions):
     exclude_self : bool or int
         True leaves out the query itself: the image at its path, and every image with the content of its file. A number
         leaves out the image with that id, and its copies.
+    region : Region, str, four numbers of pixels, or None
+        Search with the patches in this part of the picture; see `semret.retrieval.search.regions.as_region`. Unless a
+        shortlist is asked for, the whole index is compared: a picture that shows one thing of the query need not look
+        like it.
+    score : {"symmetric", "query"} or None
+        ``query`` asks how much of the query a picture shows, whatever else it shows; see
+        `semret.retrieval.similarity.query_score`. None is ``query`` for a region and ``symmetric`` for a whole picture.
 
     Raises
     ------
     ArgumentError, UnknownNameError
-        See `RerankOptions`; also if a centre has no such name, or the shortlist is no whole number.
+        See `RerankOptions`; also if a centre or a score has no such name, the shortlist is no whole number, the region
+        is none, or the score does not go with the other choices.
     """
 
     k: int = 5
@@ -86,12 +95,50 @@ class SearchOptions(RerankOptions):
     center: str = "channel"
     exhaustive: bool = False
     exclude_self: bool | int = False
+    region: RegionLike | None = None
+    score: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_name("center", self.center, CENTERINGS)
         if self.shortlist is not None:
             _whole("shortlist", self.shortlist)
+        if self.region is not None:
+            object.__setattr__(self, "region", as_region(self.region))
+        if self.score is not None:
+            check_name("score", self.score, SCORES)
+        self._check_score()
+
+    def _check_score(self) -> None:
+        """Refuse choices that the score knows nothing of."""
+        if self.box is not None and self.score == "symmetric":
+            raise ArgumentError(
+                "score symmetric compares whole pictures, but a region is given; leave the score out, or the region"
+            )
+        if not self.scores_query:
+            return
+        name = "a region" if self.box is not None else "score query"
+        if self.kernel != "cosine":
+            raise ArgumentError(f"{name} is scored by cosines of patches, kernel {self.kernel} does not apply to it")
+        if self.invariance not in ("permutation", "maxsim"):
+            raise ArgumentError(
+                f"{name} is scored by invariance permutation or maxsim; {self.invariance} does not apply to it"
+            )
+
+    @property
+    def box(self) -> Region | None:
+        """The region, read."""
+        return self.region if isinstance(self.region, Region) else None
+
+    @property
+    def scores_query(self) -> bool:
+        """Whether the score is ``query``."""
+        return self.region is not None or self.score == "query"
+
+    @property
+    def compares_all(self) -> bool:
+        """Whether the whole index is compared: asked for, or because a region was given without a shortlist."""
+        return self.exhaustive or (self.region is not None and self.shortlist is None)
 
     def check(self, database: int) -> int:
         """Fit the options to a database.

@@ -31,6 +31,9 @@ section { border-top: 1px solid var(--line); margin-top: 1.6rem; padding-top: 1.
   grid-template-columns: minmax(12rem, 18rem) 1fr; gap: 1.6rem; align-items: start; }
 figure { margin: 0; }
 img, .missing { width: 100%; border-radius: 6px; display: block; }
+.query { position: relative; border-radius: 6px; overflow: hidden; }
+.region { position: absolute; box-sizing: border-box; border: 2px solid #fff; outline: 2px solid #d6336c;
+  box-shadow: 0 0 0 100rem #0007; }
 .missing { aspect-ratio: 4 / 3; border: 1px dashed var(--line); display: grid; place-items: center;
   color: var(--muted); }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem;
@@ -81,12 +84,15 @@ class Section:
         Lines below the picture: how the answer came about.
     hits : sequence of ShownHit
         Best first.
+    region : (float, float, float, float) or None
+        Left, top, width and height of a box drawn on the picture, in shares of its width and height.
     """
 
     query: str
     picture: str | bytes
     remarks: Sequence[str] = ()
     hits: Sequence[ShownHit] = ()
+    region: tuple[float, float, float, float] | None = None
 
 
 def render_page(sections: Sequence[Section], *, title: str = "semret", settings: str = "") -> str:
@@ -147,6 +153,14 @@ class _Drawn:
     query: str | None
     pictures: list[str | None]
     widths: list[float]
+
+    @property
+    def box(self) -> str | None:
+        """Where the region lies on the picture, as CSS; None without either."""
+        if self.section.region is None or self.query is None:
+            return None
+        names = ("left", "top", "width", "height")
+        return ";".join(f"{name}:{100 * share:.3f}%" for name, share in zip(names, self.section.region, strict=True))
 
 
 def _drawn(section: Section) -> _Drawn:

@@ -11,6 +11,7 @@ from semret.index.backbones.registry import DEFAULT_BACKBONE, spec_of
 from semret.progress import Progress, waiting_for
 from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.search.query_scored import rerank_by_query
 from semret.retrieval.search.rerank import rerank
 
 
@@ -37,3 +38,4 @@ def prepare(progress: Progress | None = None) -> None:
         # Enough candidates for every bound to be tried, and one that is solved.
         maps = np.random.default_rng(0).standard_normal((64, 16, 8)).astype(np.float16)
         rerank(Query(tokens=maps[0]), InMemoryTokens(maps), RerankOptions(k=3))
+        rerank_by_query(Query(tokens=maps[0, :4]), InMemoryTokens(maps), RerankOptions(k=3))

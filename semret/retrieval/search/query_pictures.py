@@ -17,6 +17,8 @@ from semret.integer_tokens import IntegerTokens
 if TYPE_CHECKING:
     from PIL import Image
 
+    from semret.retrieval.search.regions import SearchedRegion
+
 
 @dataclass(frozen=True)
 class EncodedImage:
@@ -28,7 +30,7 @@ class EncodedImage:
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
 
-UNSEEN: FloatArray = np.zeros((0, 0, 0), dtype=np.float32)
+UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
 """Stands for tokens and embeddings that are not known yet, or of something that has none."""
 
 
@@ -37,7 +39,7 @@ class Seen(NamedTuple):
 
     Attributes
     ----------
-    tokens : ndarray of shape (1, S, C), or IntegerTokens of one image
+    tokens : ndarray of shape (S, C), or IntegerTokens of one image
         As the index stores them.
     pooled : ndarray of shape (D,)
         As the index stores it.
@@ -49,6 +51,10 @@ class Seen(NamedTuple):
         SHA-256 of its file, hexadecimal; None for pixels.
     picture : bytes or None
         Its content, if it came from no file.
+    size : (int, int)
+        Width and height of the upright picture in pixels; zeros for what is no picture.
+    region : SearchedRegion or None
+        What of it is searched with: the tokens are those of this region.
     """
 
     tokens: FloatArray | IntegerTokens
@@ -57,6 +63,8 @@ class Seen(NamedTuple):
     path: str | None = None
     content: str | None = None
     picture: bytes | None = None
+    size: tuple[int, int] = (0, 0)
+    region: SearchedRegion | None = None
 
 
 def identify(image: ImageLike) -> Seen:
@@ -100,7 +108,7 @@ def pixels(image: ImageLike, size: tuple[int, int]) -> Image.Image:
     Returns
     -------
     PIL.Image.Image
-        RGB.
+        RGB; ``info["original_size"]`` is the width and height of the upright picture before it was reduced.
 
     Raises
     ------

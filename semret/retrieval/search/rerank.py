@@ -94,6 +94,8 @@ def rerank(
     if options.kernel == "rbf" and sigma is None:
         best.sigma = _sigma_from_statistics(best, source, rows, middle)
     reading = 0.0
+    if progress is not None:
+        progress(0, len(rows))
     for chunk in _chunks(best, source, rows, middle):
         start = time.perf_counter()
         tokens = source.read(chunk)

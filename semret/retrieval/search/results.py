@@ -8,6 +8,7 @@ from typing import Any, SupportsIndex, overload
 
 from semret.names import amount
 from semret.retrieval.search.page import Section, ShownHit, render_fragment
+from semret.retrieval.search.regions import SearchedRegion
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ class Stats:
         What was compared: a shortlist drawn by the pooled embedding, the caller's own candidates, or the whole index.
     shortlist_tried : int or None
         Known after an exhaustive search only: the length of the shortlist that its hits were looked for in.
+    score : {"symmetric", "query"}
+        What the scores say: how alike the pictures are, or how much of the query a picture shows.
     """
 
     database: int
@@ -85,6 +88,7 @@ class Stats:
     shortlist_wanted: int | None = None
     candidates: str = "shortlist"
     shortlist_tried: int | None = None
+    score: str = "symmetric"
 
     @property
     def exact(self) -> bool:
@@ -112,13 +116,15 @@ _PROVEN = {
 class SearchResult:
     """The answer to one query: a sequence of hits, best first (ties: score, then id).
 
-    In a notebook it shows itself as pictures. `picture` is the content of a query that came from no file.
+    In a notebook it shows itself as pictures. `picture` is the content of a query that came from no file, `region` the
+    part of it that was searched with, None for the whole.
     """
 
     query: str
     hits: tuple[Hit, ...]
     stats: Stats
     picture: bytes | None = field(default=None, compare=False)
+    region: SearchedRegion | None = None
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -183,9 +189,16 @@ class SearchResult:
             )
             for hit in self.hits
         ]
-        remarks = [str(self.stats), *filter(None, [self.missed]), *self.notes]
+        region = self.region
+        remarks = [
+            *([] if region is None else [str(region)]),
+            str(self.stats),
+            *filter(None, [self.missed]),
+            *self.notes,
+        ]
         picture = self.query if self.picture is None else self.picture
-        return Section(query=self.query, picture=picture, remarks=remarks, hits=shown)
+        box = None if region is None else region.shares
+        return Section(query=self.query, picture=picture, remarks=remarks, hits=shown, region=box)
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object of ``semret query --format json``.
@@ -193,10 +206,11 @@ class SearchResult:
         Returns
         -------
         dict
-            Of numbers, strings, lists and dicts alone.
+            Of numbers, strings, lists and dicts alone. It has a ``region`` if the query had one.
         """
         stats = {**asdict(self.stats), "exact": self.stats.exact}
-        return {"query": self.query, "hits": [asdict(hit) for hit in self.hits], "stats": stats}
+        region = {} if self.region is None else {"region": self.region.as_json()}
+        return {"query": self.query, **region, "hits": [asdict(hit) for hit in self.hits], "stats": stats}
 
 
 def _be(count: int) -> str:

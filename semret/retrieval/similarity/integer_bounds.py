@@ -25,13 +25,16 @@ from semret.retrieval.similarity.integer_maps import IntegerMaps
 
 _LOOPS = "semret.retrieval.similarity.integer_loops"
 _level_many = Native(_LOOPS, "level_many")
-_bound_many = Native(_LOOPS, "bound_many")
+_bound_in_steps = Native(_LOOPS, "bound_in_steps")
 
 SIDE, ROUNDING = 2048.0, 3
 """Steps of the longest token, and what an affinity in whole steps lacks at most, in steps."""
 
 PHASES = (0.02, 0.004)
 """Increments of the auction phases, as shares of an affinity's range."""
+
+FAR_PHASE = 0.001
+"""The one phase of maps of very different size, where few compete and prices cannot carry over."""
 
 _NEVER = np.int64(-(2**62))
 
@@ -117,13 +120,15 @@ class StepBounds:
             Values below which an upper bound is as good as any; None runs all phases.
         """
         goals = np.full(len(self.uppers), _NEVER) if wanted is None else self._in_steps(wanted)
-        epsilons = np.array(PHASES[:phases])
+        short, long = sorted(self._sides)
+        near_square = long - short <= long // 8
+        epsilons = np.array(PHASES[:phases] if near_square else [FAR_PHASE][:phases])
         maps, (panels, offsets) = self.candidates.maps, self.query.maps.panels
 
         def bound(start: int, stop: int) -> None:
             one, many = (panels, offsets, self.query.steps[0]), (maps.integers, self.candidates.steps)
             outcome = goals, self.uppers, self.lowers
-            _bound_many(*many, *one, chosen[start:stop], epsilons, *outcome, *self._scratch())
+            _bound_in_steps(*many, *one, chosen[start:stop], epsilons, *outcome, *self._scratch())
 
         in_threads(bound, len(chosen), self.threads)
 

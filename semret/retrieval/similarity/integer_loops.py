@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from semret.retrieval.matching.auction_loops import auction_phase
+from semret.retrieval.matching.auction_loops import auction_many, auction_phase
 from semret.retrieval.native.byte_products import multiply_bytes
 from semret.retrieval.native.compiler import compiled
 from semret.retrieval.native.scratch import alone
@@ -70,6 +70,38 @@ def level_many(scales, squares, steps, longest, norms):  # type: ignore[no-untyp
 
 
 @compiled
+def _fill_exactly(  # type: ignore[no-untyped-def]
+    rows, row_scales, panels, offsets, column_scales, flipped, A, worth, tile, rest
+):
+    """Write the exact affinity: rows of `A` are those of the candidate, or of the query if `flipped`."""
+    count, columns = row_scales.shape[0], column_scales.shape[0]
+    worth = alone(worth)
+    for top in range(0, count, ROWS):
+        height = min(ROWS, count - top)
+        for panel in range(panels.shape[0]):
+            left = panel * COLUMNS
+            width = min(COLUMNS, columns - left)
+            multiply_bytes(rows, top, panels[panel], tile, rest)  # type: ignore[no-untyped-call]
+            for row in range(height):
+                own = row_scales[top + row]
+                for column in range(width):
+                    dot = np.float64(np.int32(tile[row, column] + offsets[left + column]))
+                    worth[row, column] = dot * (own * column_scales[left + column])
+            if not flipped:
+                for row in range(height):
+                    for column in range(width):
+                        A[top + row, left + column] = worth[row, column]
+            elif height == ROWS:
+                for column in range(width):
+                    for row in range(ROWS):
+                        A[left + column, top + row] = worth[row, column]
+            else:
+                for column in range(width):
+                    for row in range(height):
+                        A[left + column, top + row] = worth[row, column]
+
+
+@compiled
 def multiply_exactly(  # type: ignore[no-untyped-def]
     integers, scales, panels, offsets, column_scales, out, worth, tile, rest
 ):
@@ -88,28 +120,56 @@ def multiply_exactly(  # type: ignore[no-untyped-def]
     tile, rest : arrays
         Scratch, see `semret.retrieval.native.panels.byte_scratch`.
     """
-    maps, columns, rows = out.shape
-    worth = alone(worth)
-    for item in range(maps):
-        for top in range(0, rows, ROWS):
-            height = min(ROWS, rows - top)
-            for panel in range(panels.shape[0]):
-                left = panel * COLUMNS
-                width = min(COLUMNS, columns - left)
-                multiply_bytes(integers[item], top, panels[panel], tile, rest)
-                for row in range(height):
-                    own = scales[item, top + row]
-                    for column in range(width):
-                        dot = np.float64(np.int32(tile[row, column] + offsets[left + column]))
-                        worth[row, column] = dot * (own * column_scales[left + column])
-                for column in range(width):
-                    target = out[item, left + column, top : top + height]
-                    if height == ROWS:
-                        for row in range(ROWS):
-                            target[row] = worth[row, column]
-                    else:
-                        for row in range(height):
-                            target[row] = worth[row, column]
+    for item in range(out.shape[0]):
+        _fill_exactly(  # type: ignore[no-untyped-call]
+            integers[item], scales[item], panels, offsets, column_scales, True, out[item], worth, tile, rest
+        )
+
+
+@compiled
+def solve_many(  # type: ignore[no-untyped-def]
+    integers, scales, panels, offsets, column_scales, epsilons, assignments, worths, values, bounds, slack,
+    A, Q, prices, floats, numbers, worth, tile, rest,
+):  # fmt: skip
+    """Match one map with each of many to the optimum of the exact affinity, every pair afresh.
+
+    Parameters
+    ----------
+    integers, scales, panels, offsets, column_scales : arrays
+        See `multiply_exactly`.
+    epsilons : array of shape (phases,), float64
+        See `semret.retrieval.matching.auction_loops.auction_many`.
+    assignments : array of shape (n, min(Sq, Sd)), intp
+        Written: the partner of each token of the smaller map; of the many, where both are as large.
+    worths : array of shape (n, min(Sq, Sd)), float64
+        Written: the affinity of each of these pairs.
+    values, bounds, slack : array of shape (n,), float64
+        Written, see `semret.retrieval.matching.auction_loops.auction_many`.
+    A : array of shape (1, min(Sq, Sd), larger of them rounded up to 16), float64
+        Scratch; the others too.
+    Q, prices : array of shape (A's rows, or one more if they are fewer than columns, width) and (1, width), int32
+    floats, numbers : array of shape (4, width), float64, and (5, width), int64
+    worth : array of shape (ROWS, COLUMNS), float64
+    tile, rest : arrays
+        See `semret.retrieval.native.panels.byte_scratch`.
+    """
+    rows, columns = scales.shape[1], column_scales.shape[0]
+    n = max(rows, columns)
+    first = numbers[4, :1]
+    for item in range(integers.shape[0]):
+        flipped = columns < rows
+        _fill_exactly(  # type: ignore[no-untyped-call]
+            integers[item], scales[item], panels, offsets, column_scales, flipped, A[0], worth, tile, rest
+        )
+        for row in range(A.shape[1]):
+            A[0, row, n:] = A[0, row, n - 1]
+        prices[:] = 0
+        first[0] = 0
+        part = slice(item, item + 1)
+        outcome = assignments[part], values[part], bounds[part], slack[part]
+        auction_many(A, n, first, epsilons, prices, True, *outcome, Q, floats, numbers)
+        for row in range(A.shape[1]):
+            worths[item, row] = A[0, row, assignments[item, row]]
 
 
 @compiled
@@ -120,7 +180,7 @@ def _fill(rows, row_steps, panels, offsets, column_steps, flipped, Q, tile, rest
         height = min(ROWS, count - top)
         for panel in range(panels.shape[0]):
             left = panel * COLUMNS
-            multiply_bytes(rows, top, panels[panel], tile, rest)
+            multiply_bytes(rows, top, panels[panel], tile, rest)  # type: ignore[no-untyped-call]
             width = min(COLUMNS, columns - left)
             for row in range(height):
                 step = row_steps[top + row]
@@ -134,37 +194,42 @@ def _fill(rows, row_steps, panels, offsets, column_steps, flipped, Q, tile, rest
 
 
 @compiled
-def _sweep(Q, m, n, u, v):  # type: ignore[no-untyped-def]
-    """Write row maxima `u` (m,) and prices ``v_j = max_i(Q_ij - u_i)``; return their bound, and the range of `Q`.
+def _sweep(Q, m, n, half, h, v):  # type: ignore[no-untyped-def]
+    """Write prices `v` by a dual sweep; return their bound, and the range of `Q`.
 
-    The largest of ``Q_ij - v_j`` in a row then is ``u_i`` itself: `v` is nowhere positive, and 0 where a row's
-    maximum lies. Column maxima, if square, are another bound.
+    Each row gets ``u_i = max_j(Q_ij - h_j)`` and each column ``v_j = max_i(Q_ij - u_i)``, so that no entry exceeds
+    ``u_i + v_j``. Of square affinities, `h` is half of the column maxima: the two sides then share what they must
+    give, and the bound is three times as close as with `h` 0. Far from square, where most columns stay unmatched, the
+    row maxima are nearly the bound themselves, and prices are 0.
     """
     width = v.shape[0]
     low, high = _HIGHEST, _LOWEST
     v[:] = _LOWEST
-    rows, columns = np.int64(0), np.int64(0)
     for i in range(m):
         best, worst = _LOWEST, _HIGHEST
         for j in range(width):
-            value = Q[i, j]
-            best = max(best, value)
-            v[j] = max(v[j], value)
+            v[j] = max(v[j], Q[i, j])
+            best = max(best, Q[i, j])
         for j in range(n):
             worst = min(worst, Q[i, j])
-        u[i] = best
-        rows += best
         low, high = min(low, worst), max(high, best)
-    for j in range(n):
-        columns += v[j]
-    v[:] = _LOWEST
+    for j in range(width):
+        h[j] = v[j] >> 1 if half else np.int32(0)
+        v[j] = _LOWEST
+    h[n:] = 0
+    total = np.int64(0)
     for i in range(m):
-        best = u[i]
+        best = _LOWEST
         for j in range(width):
-            v[j] = max(v[j], np.int32(Q[i, j] - best))
+            best = max(best, np.int32(Q[i, j] - h[j]))
+        total += best
+        if half:
+            for j in range(width):
+                v[j] = max(v[j], np.int32(Q[i, j] - best))
+    if not half:
+        v[:] = 0
     v[n:] = 0
-    bound = rows + _excess(v, m, n)
-    return min(bound, columns) if m == n else bound, high - low
+    return total + _excess(v, m, n), high - low  # type: ignore[no-untyped-call]
 
 
 @compiled
@@ -186,7 +251,7 @@ def _priced(Q, m, n, p):  # type: ignore[no-untyped-def]
         for j in range(p.shape[0]):
             best = max(best, np.int32(Q[i, j] - p[j]))
         total += best
-    return total + _excess(p, m, n)
+    return total + _excess(p, m, n)  # type: ignore[no-untyped-call]
 
 
 @compiled
@@ -201,7 +266,7 @@ def _won(Q, m, n, owner):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def bound_many(  # type: ignore[no-untyped-def]
+def bound_in_steps(  # type: ignore[no-untyped-def]
     integers, row_steps, panels, offsets, column_steps, chosen, epsilons, wanted, uppers, lowers, Q, prices, waits,
     tile, rest,
 ):  # fmt: skip
@@ -236,21 +301,20 @@ def bound_many(  # type: ignore[no-untyped-def]
     m, n = min(rows, columns), max(rows, columns)
     near_square = n - m <= n // 8
     bidders = n if near_square else m
-    u, p = alone(prices[0]), alone(prices[1])
+    h, p = alone(prices[0]), alone(prices[1])
     owner, waiting, Q = alone(waits[0]), alone(waits[1]), alone(Q)
     Q[m, :] = 0
     Q[:, n:] = _PAD
-    # Far from square prices may not carry over: a column that stays unmatched must keep the lowest.
-    first = 0 if near_square else len(epsilons) - 1
     for t in chosen:
-        _fill(integers[t], row_steps[t], panels, offsets, column_steps, flipped, Q, tile, rest)
-        bound, spread = _sweep(Q, m, n, u, p)
+        _fill(integers[t], row_steps[t], panels, offsets, column_steps, flipped, Q, tile, rest)  # type: ignore[no-untyped-call]
+        bound, spread = _sweep(Q, m, n, near_square, h, p)  # type: ignore[no-untyped-call]
         uppers[t] = min(uppers[t], bound)
-        for phase in range(first, len(epsilons)):
+        for phase in range(len(epsilons)):
             if uppers[t] < wanted[t] or n == 1:
                 break
             if not near_square:
+                # Prices may not carry over: a column that stays unmatched must keep the lowest.
                 p[:] = 0
             auction_phase(Q, p, bidders, int(epsilons[phase] * spread) + 1, owner, waiting)
-            uppers[t] = min(uppers[t], _priced(Q, m, n, p))
-            lowers[t] = max(lowers[t], _won(Q, m, n, owner))
+            uppers[t] = min(uppers[t], _priced(Q, m, n, p))  # type: ignore[no-untyped-call]
+            lowers[t] = max(lowers[t], _won(Q, m, n, owner))  # type: ignore[no-untyped-call]

@@ -20,6 +20,8 @@ from semret.arrays import Float64Array, IndexVector
 from semret.errors import ShapeError
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.matching import match_batch
+from semret.retrieval.matching.auction import schedule
+from semret.retrieval.matching.results import relative_gaps
 from semret.retrieval.native import Native
 from semret.retrieval.native.panels import LONGEST, byte_panels, byte_scratch
 from semret.retrieval.native.threads import in_threads
@@ -28,6 +30,7 @@ from semret.retrieval.similarity.maps import AFFINITY_BYTES, MatchedMaps
 
 _LOOPS = "semret.retrieval.similarity.integer_loops"
 _square_many = Native(_LOOPS, "square_many")
+_solve_many = Native(_LOOPS, "solve_many")
 _multiply_exactly = Native(_LOOPS, "multiply_exactly")
 
 _USUAL = 200
@@ -78,7 +81,7 @@ class IntegerMaps:
     @cached_property
     def squared_norms(self) -> Float64Array:
         """Squared Frobenius norm of each map, (n,), correctly rounded."""
-        return np.array([math.fsum(row) for row in self.token_squares.tolist()], dtype=np.float64)
+        return fsums(self.token_squares)
 
     @property
     def means(self) -> Float64Array:
@@ -226,6 +229,8 @@ def match_integers(
     ArgumentError, UnknownNameError
         If there is no such solver, or it has no such option.
     """
+    if solver == "auction" and not options:
+        return _solve(query, candidates, threads)
     matched, bounds = np.empty(len(candidates)), np.empty(len(candidates))
     assignments = np.empty((len(candidates), query.shape[1]), dtype=np.intp)
     exact = True
@@ -239,25 +244,85 @@ def match_integers(
             **options,
         )
         assignments[rows] = found.assignments
-        for row, (values, assignment) in enumerate(zip(affinity, found.assignments, strict=True), start=rows.start):
-            matched[row] = math.fsum(contributions(values, assignment).tolist())
+        matched[rows] = fsums(contributions(affinity, found.assignments))
         bounds[rows] = np.maximum(found.bounds, matched[rows])
         exact = found.exact
     return MatchedMaps(matched=matched, bounds=bounds, assignments=assignments, exact=exact)
 
 
-def contributions(affinity: Float64Array, assignment: IndexVector) -> Float64Array:
-    """Return what each row's pair is worth; (Sq,), 0 where a row has no partner.
+def _solve(query: IntegerMaps, candidates: IntegerMaps, threads: int | None) -> MatchedMaps:
+    """Match by auctions, each affinity formed and solved while it is in the cache."""
+    count, sides = len(candidates), (query.shape[1], candidates.shape[1])
+    short, long = sorted(sides)
+    width = -(-long // 16) * 16
+    found = np.empty((count, short), dtype=np.intp)
+    worths, (values, bounds, slack) = np.empty((count, short)), np.empty((3, count))
+    epsilons, (panels, offsets) = np.array(schedule(long)), query.panels
+
+    def solve(start: int, stop: int) -> None:
+        part = slice(start, stop)
+        many = candidates.integers[part], candidates.scales[part]
+        one, outcome = (
+            (panels, offsets, query.scales[0]),
+            (found[part], worths[part], values[part], bounds[part], slack[part]),
+        )
+        scratch = (
+            np.empty((1, short, width)),
+            np.empty((short + (short < long), width), dtype=np.int32),
+            np.empty((1, width), dtype=np.int32),
+            np.empty((4, width)),
+            np.empty((5, width), dtype=np.int64),
+            np.empty((ROWS, COLUMNS)),
+            *byte_scratch(query.shape[2]),
+        )
+        _solve_many(*many, *one, epsilons, *outcome, *scratch)
+
+    in_threads(solve, count, threads)
+    assignments = found if sides[0] < sides[1] else _inverted(found, sides[0])
+    matched = fsums(worths)
+    bounds = np.maximum(bounds, np.maximum(values, matched))
+    return MatchedMaps(
+        matched=matched,
+        bounds=bounds,
+        assignments=assignments,
+        exact=not relative_gaps(values, bounds, slack).any(),
+    )
+
+
+def _inverted(assignments: IndexVector, positions: int) -> IndexVector:
+    """Turn the partners of the candidates' tokens, (n, Sd), to those of the query's tokens, (n, Sq); -1 for none."""
+    inverted: IndexVector = np.full((len(assignments), positions), -1, dtype=np.intp)
+    numbers = np.broadcast_to(np.arange(assignments.shape[1]), assignments.shape)
+    np.put_along_axis(inverted, assignments, numbers, axis=1)
+    return inverted
+
+
+def contributions(affinity: Float64Array, assignments: IndexVector) -> Float64Array:
+    """Return what the pair of each token of the query is worth, 0 where it has no partner.
 
     Parameters
     ----------
-    affinity : ndarray of shape (Sq, Sd), float64
-    assignment : ndarray of shape (Sq,), intp
+    affinity : ndarray of shape (n, Sq, Sd), float64
+    assignments : ndarray of shape (n, Sq), intp
         -1 for none.
 
     Returns
     -------
-    ndarray of shape (Sq,), float64
+    ndarray of shape (n, Sq), float64
     """
-    worth = affinity[np.arange(len(assignment)), assignment]
-    return np.where(assignment >= 0, worth, 0.0)
+    worth = np.take_along_axis(affinity, np.maximum(assignments, 0)[:, :, None], axis=2)[:, :, 0]
+    return np.where(assignments >= 0, worth, 0.0)
+
+
+def fsums(values: Float64Array) -> Float64Array:
+    """Sum rows, each sum correctly rounded.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, m), float64
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+    """
+    return np.array([math.fsum(row) for row in values.tolist()], dtype=np.float64)

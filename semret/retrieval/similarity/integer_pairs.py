@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,7 @@ from semret.retrieval.similarity.integer_maps import (
     affinity_parts,
     contributions,
     exact_affinities,
+    fsums,
     match_integers,
     prepare_integers,
 )
@@ -92,7 +92,7 @@ def integer_similarity(
     score, bound = (
         matched_scores(query, other, value, kernel=kernel, sigma=sigma)[0] for value in (found.matched, found.bounds)
     )
-    worth = contributions(exact_affinities(query, other, threads=1)[0], found.assignments[0])
+    worth = contributions(exact_affinities(query, other, threads=1), found.assignments)[0]
     return IntegerSimilarity(
         score=float(score),
         matched=float(in_units_of_input(found.matched, query.exponents, other.exponents)[0]),
@@ -156,7 +156,7 @@ def unmatched_integer_scores(
     """
     check_kernel(kernel, query, candidates)
     if invariance == "none":
-        products = _sums(position_affinities(query, candidates))
+        products = fsums(position_affinities(query, candidates))
         return matched_scores(query, candidates, products, kernel=kernel, sigma=sigma)
     found = np.empty(len(candidates))
     if kernel == "cosine":
@@ -188,12 +188,12 @@ def position_affinities(query: IntegerMaps, candidates: IntegerMaps) -> Float64A
 def _late(query: IntegerMaps, candidates: IntegerMaps, affinity: Float64Array, kernel: str) -> Float64Array:
     if kernel == "rbf":
         sums = query.token_squares[0][:, None] + candidates.token_squares[:, None, :]
-        return _sums(np.maximum(sums - 2 * affinity, 0.0).min(axis=2))
+        return fsums(np.maximum(sums - 2 * affinity, 0.0).min(axis=2))
     if kernel == "cosine":
         lengths = np.sqrt(query.squares[0][:, None] * candidates.squares[:, None, :].astype(np.float64))
         cosines = np.divide(affinity, lengths, out=np.zeros_like(affinity), where=lengths > 0)
-        return _sums(cosines.max(axis=2)) / query.shape[1]
-    return _sums(affinity.max(axis=2))
+        return fsums(cosines.max(axis=2)) / query.shape[1]
+    return fsums(affinity.max(axis=2))
 
 
 def _of_length_one(maps: IntegerMaps) -> IntegerMaps:
@@ -205,7 +205,3 @@ def _of_length_one(maps: IntegerMaps) -> IntegerMaps:
         squares=np.where(present, maps.squares, np.int32(0)),
         exponents=np.zeros_like(maps.exponents),
     )
-
-
-def _sums(values: Float64Array) -> Float64Array:
-    return np.array([math.fsum(row) for row in values.tolist()], dtype=np.float64)

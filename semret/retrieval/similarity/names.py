@@ -15,6 +15,10 @@ INVARIANCES = ("permutation", "none", "maxsim", "pooled")
 """What a comparison may disregard; the first, matched positions, is the default."""
 
 
+SCORES = ("symmetric", "query")
+"""What a score asks: how alike two pictures are, the default, or how much of the query the other shows."""
+
+
 def check_modes(kernel: str, invariance: str, center: str = "none", solver: str = "auction") -> None:
     """Refuse a comparison of which some part has no such name.
 

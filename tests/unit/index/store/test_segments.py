@@ -1,5 +1,6 @@
 """Segments: what is written is what HDF5 and the readers see, and any change of it is noticed."""
 
+import functools
 from pathlib import Path
 
 import h5py
@@ -7,26 +8,51 @@ import numpy as np
 import pytest
 
 from semret.errors import IndexCorruptError, StorageError
+from semret.index.codec.file import pack
+from semret.index.codec.fit import CodecFitter
+from semret.index.codec.table import parse
+from semret.index.encoding import encode
 from semret.index.store import durable
-from semret.index.store.layout import Rows, checksum, columns, row_checksums, segment_path
+from semret.index.store.layout import Rows, checked_rows, checksum, columns, row_checksums, segment_path
 from semret.index.store.manifest import Manifest
 from semret.index.store.reading import SegmentReader
 from semret.index.store.segments import write_segment
 
 
-@pytest.fixture(params=["float16", "float32"])
+@functools.cache
+def fitted(name, positions, channels):
+    rng = np.random.default_rng(7)
+    fitter = CodecFitter(parse(name), channels, channels, pooled_directions=6)
+    fitter.add(rng.standard_normal((40, positions, channels)), rng.standard_normal((40, channels)))
+    return fitter.finish()
+
+
+@pytest.fixture(params=["float16", "float32", "pca8-int8", "pca5-int4", "pca4-pq2"])
 def manifest(request, tiny_backbone):
-    return Manifest(identity=tiny_backbone().identity, created="", dtype=request.param)
+    identity = tiny_backbone().identity
+    if request.param.startswith("float"):
+        return Manifest(identity=identity, created="", dtype=request.param)
+    _, entry = pack(fitted(request.param, 9, identity.channels))
+    return Manifest(identity=identity, created="", codec=request.param, codec_file=entry)
+
+
+def features(manifest, count, rng):
+    tokens = rng.standard_normal((count, *manifest.token_shape)).astype(manifest.dtype)
+    pooled = rng.standard_normal((count, manifest.identity.pooled_dim)).astype("f4")
+    if manifest.codec_file is not None:
+        return encode(fitted(manifest.codec, *manifest.token_shape), tokens, pooled)
+    return {
+        "tokens": tokens,
+        "pooled": pooled,
+        "means": tokens.mean(axis=1, dtype="f8").astype("f4"),
+        "norms": np.linalg.norm(tokens.astype("f8").reshape(count, -1), axis=1),
+    }
 
 
 def make(manifest, count, seed=0):
     rng = np.random.default_rng(seed)
-    tokens = rng.standard_normal((count, *manifest.token_shape)).astype(manifest.dtype)
     return Rows(
-        tokens=tokens,
-        pooled=rng.standard_normal((count, manifest.identity.pooled_dim)).astype("f4"),
-        means=tokens.mean(axis=1, dtype="f8").astype("f4"),
-        norms=np.linalg.norm(tokens.astype("f8").reshape(count, -1), axis=1),
+        **features(manifest, count, rng),
         ids=np.arange(10, 10 + count),
         sha256=rng.integers(0, 256, (count, 32), dtype="u1"),
         sizes=np.full((count, 2), 7, dtype="i4"),
@@ -54,6 +80,14 @@ def test_h5py_reads_every_dataset_at_the_noted_offset(written, manifest):
             start = segment.offsets[name]
             assert raw[start : start + column.bytes] == dataset[...].tobytes()
         assert np.array_equal(file["tokens"][...], np.concatenate([part.tokens for part in parts]))
+        if manifest.codec_file is not None:
+            mean = fitted(manifest.codec, *manifest.token_shape).tokens.mean
+            drawn = [
+                np.random.default_rng(seed).standard_normal((n, *manifest.token_shape)) for seed, n in ((0, 3), (1, 2))
+            ]
+            centred = np.concatenate(drawn).astype(manifest.dtype) - mean
+            assert file["full_norms"][...] == pytest.approx(np.linalg.norm(centred.reshape(5, -1), axis=1), rel=1e-5)
+            return
         total = file["tokens"][...].astype("f8").sum(axis=0)
         assert file["position_sum"][...] == pytest.approx(total, abs=1e-12)
         assert file["channel_sum"][...] == pytest.approx(file["means"][...].astype("f8").sum(axis=0), abs=1e-12)
@@ -70,7 +104,7 @@ def test_the_same_rows_give_the_same_file(written, manifest, tmp_path):
 def test_a_reader_gives_the_rows_asked_for_in_their_order(rows, written, manifest):
     index, segment, parts = written
     reader = SegmentReader(index, segment, manifest)
-    for name in ("tokens", "pooled", "means"):
+    for name in checked_rows(columns(manifest, 5)):
         expected = np.concatenate([getattr(part, name) for part in parts])[np.array(rows, dtype=int)]
         assert np.array_equal(reader.take(name, np.array(rows, dtype=np.intp)), expected)
     assert np.array_equal(reader.whole("norms"), np.concatenate([part.norms for part in parts]))
@@ -84,7 +118,7 @@ def test_every_flipped_byte_of_the_data_is_noticed_or_without_effect(written, ma
 
     def read():
         reader = SegmentReader(index, segment, manifest)
-        parts = [reader.take(name, rows) for name in ("tokens", "pooled", "means")]
+        parts = [reader.take(name, rows) for name in checked_rows(columns(manifest, 5))]
         return [part.tobytes() for part in (*parts, *(reader.whole(name) for name in segment.sums))]
 
     intact, complaints = read(), []

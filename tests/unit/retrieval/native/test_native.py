@@ -156,9 +156,9 @@ COLD = """
 import sys, json, numpy as np
 from semret.retrieval.similarity import coarse
 from semret.retrieval.similarity import products
+from semret.integer_tokens import IntegerTokens
 from semret.retrieval.matching import AuctionBatch, match
 from semret.retrieval.native import Native
-from semret.retrieval.search.candidates import Query
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.rerank import rerank
@@ -176,6 +176,9 @@ for dtype in (np.float32, np.float64):
     batch.solve()
     products.squares(tokens.astype(dtype))
 match(wide[0], solver="greedy", row_norms=np.arange(9.0), column_norms=np.arange(6.0))
+whole = IntegerTokens(integers=(20 * tokens).astype(np.int8), scales=np.ones((40, 9)))
+for invariance in ("permutation", "maxsim"):
+    rerank(Query(tokens=whole[[7]]), InMemoryTokens(whole), RerankOptions(k=3, invariance=invariance))
 modules = [module for name, module in sys.modules.items() if name.startswith("semret")]
 kernels = {one for module in modules for one in vars(module).values() if isinstance(one, Native)}
 heavy = [name for name in ("numba", "torch", "scipy", "faiss") if name in sys.modules]
