@@ -95,6 +95,16 @@ class Summary:
         note = f"{self.codec}, keeps {self.retained:.1%} of the tokens' energy, {self.retained_at_fit:.1%} when fitted"
         return note + ("; indexing into a new directory would fit it anew" if self.refit_pays else "")
 
+    @property
+    def shortlist_note(self) -> str:
+        """How the nearest images are found, in a few words."""
+        if not self.lists:
+            return "all pooled embeddings are compared"
+        return (
+            f"{self.lists_searched} of {self.lists} lists are searched; "
+            f"{self.shortlist_recall:.1%} of the 100 nearest were found when they were fitted"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name, as plain lists, strings and numbers.
 

@@ -188,6 +188,8 @@ class CatalogTable:
         return np.array(sorted(range(len(paths)), key=paths.__getitem__), dtype=np.int32)
 
     def _sort_composed(self) -> NDArray[np.int32]:
+        if self._kept["paths"].tobytes().isascii():
+            return np.zeros(0, dtype=np.int32)
         keys = {row: composed(path) for row, path in enumerate(self._stored_paths()) if not path.isascii()}
         return np.array(sorted(keys, key=lambda row: (keys[row], row)), dtype=np.int32)
 
@@ -216,7 +218,7 @@ def _portions(catalog: Catalog, select: str, first: int | bytes) -> Iterator[lis
 
 
 def _hashes(values: tuple[bytes, ...]) -> NDArray[np.uint8]:
-    if any(len(value) != 32 for value in values):
+    if set(map(len, values)) - {32}:
         raise ValueError("a digest does not have 32 bytes")
     return np.frombuffer(b"".join(values), dtype=np.uint8).reshape(-1, 32)
 
