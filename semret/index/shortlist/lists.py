@@ -18,7 +18,7 @@ from semret.index.store.members import damaged
 from semret.index.store.paged_file import PagedFile
 from semret.index.vectors import Shortlist, products
 
-LEAST_LISTED = 30_000
+LEAST_LISTED = 10_000
 """Images from which a collection has inverted lists; fewer are searched as a whole."""
 
 UnitVectors = Callable[[IndexVector], Float32Array]
