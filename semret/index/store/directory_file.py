@@ -93,13 +93,48 @@ class Arrays(Protocol):
     """The arrays of a directory, in a file or in memory."""
 
     def whole(self, name: str) -> NDArray[Any]:
-        """Return an array."""
+        """Return an array.
+
+        Parameters
+        ----------
+        name : str
+
+        Returns
+        -------
+        ndarray
+
+        Raises
+        ------
+        IndexCorruptError
+            If it is damaged; so of every method.
+        """
 
     def part(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows of an array, along its first axis."""
+        """Return some rows of an array.
+
+        Parameters
+        ----------
+        name : str
+        start, stop : int
+            Along its first axis.
+
+        Returns
+        -------
+        ndarray
+        """
 
     def take(self, name: str, rows: NDArray[Any]) -> NDArray[Any]:
-        """Return rows of an array at any places."""
+        """Return rows of an array at any places.
+
+        Parameters
+        ----------
+        name : str
+        rows : ndarray of shape (n,), integer
+
+        Returns
+        -------
+        ndarray of shape (n, ...)
+        """
 
 
 def write_directory(path: Path, state: str, lists: bytes, arrays: Arrays, others: Mapping[str, NDArray[Any]]) -> None:
