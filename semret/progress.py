@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 Progress = Callable[[int, int], None]
@@ -48,3 +49,50 @@ def waiting_for(what: str, progress: Progress | Display | None) -> Iterator[None
         yield
     finally:
         tell(None)
+
+
+Drawer = Callable[[str], "AbstractContextManager[Display | None]"]
+"""Draws a bar of a label while a ``with`` block lasts; gives None where it draws none."""
+
+_drawers: list[Drawer] = []
+"""Of this process, which has one terminal; the last one draws."""
+
+
+@contextlib.contextmanager
+def rare_waits_drawn(drawer: Drawer) -> Iterator[None]:
+    """While a ``with`` block lasts, have a bar drawn when something is waited for that seldom is: see `rare_wait`.
+
+    Parameters
+    ----------
+    drawer : callable
+        Called only then: a command that nearly never waits need not get a bar ready.
+
+    Yields
+    ------
+    None
+    """
+    _drawers.append(drawer)
+    try:
+        yield
+    finally:
+        _drawers.remove(drawer)
+
+
+@contextlib.contextmanager
+def rare_wait(what: str) -> Iterator[bool]:
+    """Show what is waited for, seldom and deep down: what is made once per installation, by whoever needs it first.
+
+    Parameters
+    ----------
+    what : str
+
+    Yields
+    ------
+    bool
+        Whether it is shown; else it should be said in another way.
+    """
+    if not _drawers:
+        yield False
+        return
+    with _drawers[-1](what) as display:
+        yield display is not None

@@ -17,7 +17,7 @@ from semret.commands.options import DeviceOption, IndexOption
 from semret.commands.output import progress_bar, reported, say, show_error
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.outputs import require_distinct
-from semret.progress import Progress
+from semret.progress import Progress, rare_waits_drawn
 
 if TYPE_CHECKING:
     from semret.retrieval.search.engine import SearchEngine
@@ -129,7 +129,7 @@ def query(
     if (images or []).count("-") > 1:
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
     output.check()
-    with reported():
+    with reported(), rare_waits_drawn(progress_bar):
         from semret.retrieval.search.options import SearchOptions
 
         engine = opened.open(images or [])
@@ -192,7 +192,7 @@ def rerank(
     if query == "-" and str(candidates) == "-":
         raise typer.BadParameter("--query is - too, but standard input can be read once", param_hint="--candidates")
     output.check()
-    with reported():
+    with reported(), rare_waits_drawn(progress_bar):
         engine = opened.open([query])
         if output.html is not None:
             require_distinct(output.html, [*_files([query]), candidates])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from semret.errors import IncompatibleIndexError, UnknownNameError
+from semret.errors import IncompatibleIndexError, UnknownNameError, WeightsNotFoundError
 from semret.index.backbones import registry
 from semret.index.backbones.spec import Backbone
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -87,7 +87,11 @@ class ModelChoice:
             If the index was made with another model, size, geometry, layer or precision.
         UnknownNameError
             If there is no such model.
+        WeightsNotFoundError
+            If `weights` does not exist, which would otherwise show only once a picture is to be embedded.
         """
+        if self.weights is not None and not Path(self.weights).exists():
+            raise WeightsNotFoundError(f"cannot read the weights {self.weights}: there is no such file or folder")
         manifest = read_manifest(index) if (index / MANIFEST_NAME).exists() else None
         if manifest is None:
             return self._loader_for_new()

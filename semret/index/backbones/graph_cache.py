@@ -17,6 +17,7 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from semret.foreign import is_ours, read_regular
+from semret.progress import rare_wait
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ def cached_graph(title: str, depends_on: tuple[str, ...], make: Callable[[], byt
     depends_on : tuple of str
         Digests and versions; a graph made from others is not used.
     make : callable
-        Makes the graph; called where none is kept. Where none can be kept it is called in every process, and a warning
-        says so.
+        Makes the graph; called where none is kept, and shown as a rare wait. Where none can be kept it is called in
+        every process, and a warning says so.
 
     Returns
     -------
@@ -62,8 +63,10 @@ def cached_graph(title: str, depends_on: tuple[str, ...], make: Callable[[], byt
         return make()
     found = _read(file)
     if found is None:
-        logger.warning("writing the graph of %s; this happens once per installation", title)
-        found = make()
+        with rare_wait(f"preparing {title}") as is_shown:
+            if not is_shown:
+                logger.warning("writing the graph of %s; this happens once per installation", title)
+            found = make()
         if not _write(file, found) and not _said:
             _said.append(title)
             logger.warning(

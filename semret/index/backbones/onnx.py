@@ -30,6 +30,8 @@ _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _POOLINGS = ("mean", "gem", "class")
 _LARGEST_GRAPH = 2**31
 _LARGEST_DESCRIPTION = 2**16
+_LARGEST_BATCH = 256
+"""Pictures that a graph may fix as the number of every pass."""
 _MOST_NODES, _DEEPEST = 1_000_000, 64
 """Operations of a graph whose functions are expanded, and how deeply functions and branches may lie in each other."""
 _UNBOUNDED = frozenset({"Loop", "Scan"})
@@ -126,6 +128,7 @@ def load(spec: BackboneSpec, options: LoadOptions) -> OnnxBackbone:
         grid=described.grid,
         pooled=_output(described.pooled, names, file) if pooling == "model" else None,
         logits=_output(described.logits, names, file) if described.logits else None,
+        batch=_find_batch(session, spec.name),
     )
     return OnnxBackbone(
         spec=spec,
@@ -321,6 +324,18 @@ def _find_input(session: GraphSession, what: str) -> tuple[str, bool, tuple[int,
         last,
         cast("tuple[int, int]", tuple(sides)) if all(isinstance(n, int) for n in sides) else None,
     )
+
+
+def _find_batch(session: GraphSession, what: str) -> int | None:
+    """Return how many pictures a graph takes at a time, None if any number."""
+    count = session.inputs()[0].shape[0]
+    if not isinstance(count, int):
+        return None
+    if not 0 < count <= _LARGEST_BATCH:
+        raise BackboneError(
+            f"{what} takes {count} pictures at a time, expected at most {_LARGEST_BATCH}; export it for any number"
+        )
+    return count
 
 
 def _find_tokens(session: GraphSession, wanted: str | None, layout: str | None, what: str) -> tuple[str, Layout]:

@@ -47,6 +47,8 @@ class GraphWiring:
         Name of the output that is the image's own embedding.
     logits : str or None
         Name of the output with class scores.
+    batch : int or None
+        Pictures that every pass takes, where the graph fixes their number, as exporters do unless told otherwise.
     """
 
     images: str = "images"
@@ -57,6 +59,7 @@ class GraphWiring:
     grid: tuple[int, int] | None = None
     pooled: str | None = None
     logits: str | None = None
+    batch: int | None = None
 
     @property
     def outputs(self) -> list[str]:
@@ -197,7 +200,7 @@ class OnnxBackbone(Backbone):
 
     def _embed(self, batch: Float32Array) -> Features:
         wiring = self._wiring
-        found = dict(zip(wiring.outputs, self._session.run(wiring.outputs, self._feed(batch)), strict=True))
+        found = dict(zip(wiring.outputs, self._run(batch), strict=True))
         tokens, grid, prefix = split_tokens(found[wiring.tokens], wiring, len(batch), self.spec.name)
         features = Features(
             tokens=tokens,
@@ -206,9 +209,22 @@ class OnnxBackbone(Backbone):
             logits=None if wiring.logits is None else found[wiring.logits].astype(np.float32, copy=False),
         )
         for array in (features.tokens, features.pooled):
-            if not np.isfinite(array.sum(dtype=np.float64)):
+            if not np.isfinite(array).all():
                 raise BackboneError(f"{self.spec.name} gave NaN or infinity; are the weights damaged?")
         return features
+
+    def _run(self, batch: Float32Array) -> list[NDArray[Any]]:
+        """Return the outputs; in passes of the graph's own number of pictures, the last one filled up with black."""
+        names, fixed = self._wiring.outputs, self._wiring.batch
+        if fixed is None or fixed == len(batch):
+            return self._session.run(names, self._feed(batch))
+        passes = []
+        for start in range(0, len(batch), fixed):
+            part = batch[start : start + fixed]
+            filled = np.zeros((fixed, *batch.shape[1:]), np.float32)
+            filled[: len(part)] = part
+            passes.append([output[: len(part)] for output in self._session.run(names, self._feed(filled))])
+        return [np.concatenate(outputs) for outputs in zip(*passes, strict=True)]
 
     def _feed(self, batch: Float32Array) -> dict[str, NDArray[Any]]:
         images = batch.transpose(0, 2, 3, 1) if self._wiring.channels_last else batch

@@ -12,21 +12,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from semret.errors import ArgumentError
 from semret.index.backbones.placement import plan
+from semret.index.backbones.resampling import Resizer
 from semret.index.backbones.spec import GEOMETRIES, Geometry, Preprocessing
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
     from semret.arrays import Float32Array
 
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+_RESIZER = Resizer()
 
 
 def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> Float32Array:
@@ -55,13 +53,11 @@ def prepare_image(image: Image.Image, preprocessing: Preprocessing) -> Float32Ar
             "convert it with semret.index.pictures.decode.as_rgb"
         )
     placed, top, left = _place(image, preprocessing)
-    mean, deviation = _row_statistics(preprocessing.mean, preprocessing.std, placed.width)
-    # Whole rows, channel after channel: the inner loops are long, and nothing is put into another order.
-    rows = np.subtract(np.asarray(placed).reshape(placed.height, -1), mean, dtype=np.float32)
-    pixels = np.divide(rows, deviation, out=rows).reshape(placed.height, placed.width, 3)
-    if pixels.shape[:2] != preprocessing.size:
+    height, width = placed.shape[:2]
+    pixels = _RESIZER.normalise(placed, *_row_statistics(preprocessing.mean, preprocessing.std, width))
+    if (height, width) != preprocessing.size:
         canvas = np.zeros((*preprocessing.size, 3), np.float32)
-        canvas[top : top + placed.height, left : left + placed.width] = pixels
+        canvas[top : top + height, left : left + width] = pixels
         pixels = canvas
     prepared: Float32Array = pixels.transpose(2, 0, 1)
     return prepared
@@ -111,17 +107,16 @@ def _check_geometry(geometry: str) -> Geometry:
     raise ArgumentError(f"unknown geometry {geometry!r}; choose one of {', '.join(GEOMETRIES)}")
 
 
-def _place(image: Image.Image, preprocessing: Preprocessing) -> tuple[Image.Image, int, int]:
-    """Resize and crop; return the picture and the row and column of the canvas where its upper left corner goes."""
+def _place(image: Image.Image, preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], int, int]:
+    """Resize and crop; return the pixels and the row and column of the canvas where their upper left corner goes."""
     planned = plan(image.width, image.height, preprocessing)
     if planned.cut is not None:
         image = image.crop(planned.cut)
-    resized = _resize(image, *planned.resized, _FILTERS[preprocessing.interpolation])
-    return resized if planned.crop is None else resized.crop(planned.crop), planned.top, planned.left
-
-
-def _resize(image: Image.Image, width: int, height: int, resample: Image.Resampling) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), resample)
+    resized = _RESIZER.resize(image, *planned.resized, preprocessing.interpolation)
+    if planned.crop is not None:
+        left, top, right, bottom = planned.crop
+        resized = resized[top:bottom, left:right]
+    return resized, planned.top, planned.left
 
 
 @functools.lru_cache(maxsize=64)

@@ -44,10 +44,21 @@ def _quantise(A: FloatArray, n: int, low: float, scale: float, Q: IntArray) -> N
 
 @compiled
 def auction_phase(Q: IntArray, p: IntArray, bidders: int, epsilon: int, owner: IntArray, waiting: IntArray) -> None:
-    """Let every bidder win a column at prices `p` (width,), which rise; bidder ``i`` values by row ``i``.
+    """Let every bidder win a column at prices which rise; bidder ``i`` values by row ``i``.
 
-    Bidders beyond the last row of `Q` share that row. On return `owner` (width,) names the winner of each column,
-    -1 where there is none.
+    Parameters
+    ----------
+    Q : array of shape (m, width), int32
+        Bidders beyond the last row share that row.
+    p : array of shape (width,), int32
+        Prices; where the phase starts, and left behind.
+    bidders : int
+    epsilon : int
+        What a price rises by at least, at least 1.
+    owner : array of shape (width,), int64
+        Written: the winner of each column, -1 where there is none.
+    waiting : array of shape (at least bidders,), int64
+        Scratch.
     """
     n = p.shape[0]
     last = Q.shape[0] - 1

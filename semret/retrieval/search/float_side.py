@@ -52,19 +52,52 @@ class FloatSide:
         return quantise_query(self.query.tokens[0])
 
     def score(self, tokens: FloatArray, sigma: float | None) -> Float64Array:
-        """Score candidates (n, S, C) under an invariance that needs no matching; (n,)."""
+        """Score candidates under an invariance that needs no matching.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n, S, C)
+        sigma : float or None
+            RBF bandwidth.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
         maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.options.threads)
         kernel, invariance = self.options.kernel, self.options.invariance
         return unmatched_scores(self.query, maps, kernel=kernel, invariance=invariance, sigma=sigma)
 
     def solve(self, tokens: FloatArray, sigma: float | None) -> tuple[Float64Array, bool]:
-        """Match candidates (n, S, C); return their scores, (n,), and whether they are optimal."""
+        """Match candidates.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n, S, C)
+        sigma : float or None
+            RBF bandwidth.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,), float64
+        exact : bool
+            Whether the matchings are optimal.
+        """
         maps = prepare(tokens, self.center, "the candidates' tokens", threads=self.options.threads)
         found = match_maps(self.query, maps, solver=self.options.solver, threads=self.options.threads)
         return matched_scores(self.query, maps, found.matched, kernel=self.options.kernel, sigma=sigma), found.exact
 
     def can_bound(self, tokens: FloatArray) -> bool:
-        """Tell whether float32, in which bounds are computed, holds these candidates and the query."""
+        """Tell whether float32, in which bounds are computed, holds these candidates and the query.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n, S, C)
+
+        Returns
+        -------
+        bool
+        """
         return _fits_float32(tokens) and _fits_float32(self.query.tokens) and not self.query.exponents.any()
 
     def narrow(

@@ -48,16 +48,45 @@ class IntegerField:
         self.lowers = np.full(len(candidates), -np.inf)
 
     def best(self, count: int) -> IndexVector:
-        """Return the `count` open candidates of largest upper bound, the largest first."""
+        """Return the `count` open candidates of largest upper bound, the largest first.
+
+        Parameters
+        ----------
+        count : int
+
+        Returns
+        -------
+        ndarray of intp
+        """
         places = np.flatnonzero(self.open)
         return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
 
     def alive(self, threshold: float) -> IndexVector:
-        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id."""
+        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id.
+
+        Parameters
+        ----------
+        threshold : float
+
+        Returns
+        -------
+        ndarray of intp, ascending
+        """
         return np.flatnonzero(self.open & (self.uppers >= threshold))
 
     def reached(self, scores: Float64Array) -> float:
-        """Return a score that `k` candidates reach at least, of those with these scores and the open ones."""
+        """Return a score that `k` candidates reach at least, of those with these scores and the open ones.
+
+        Parameters
+        ----------
+        scores : ndarray of float64
+            Of candidates that were solved.
+
+        Returns
+        -------
+        float
+            Minus infinity while there are fewer than `k`.
+        """
         known = np.concatenate([scores, self.lowers[self.open]])
         k = self._options.k
         return float(np.partition(known, len(known) - k)[len(known) - k]) if len(known) >= k else -np.inf

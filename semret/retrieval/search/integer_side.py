@@ -47,25 +47,67 @@ class IntegerSide:
         return level(self.query)
 
     def maps(self, tokens: IntegerTokens | IntegerMaps) -> IntegerMaps:
-        """Return candidates made ready for comparison, unless they are."""
+        """Return candidates made ready for comparison, unless they are.
+
+        Parameters
+        ----------
+        tokens : IntegerTokens or IntegerMaps
+
+        Returns
+        -------
+        IntegerMaps
+        """
         if isinstance(tokens, IntegerMaps):
             return tokens
         return prepare_integers(tokens, "the candidates' tokens", threads=self.options.threads)
 
     def score(self, tokens: IntegerTokens, sigma: float | None) -> Float64Array:
-        """Score candidates under an invariance that needs no matching; (n,)."""
+        """Score candidates under an invariance that needs no matching.
+
+        Parameters
+        ----------
+        tokens : IntegerTokens of length n
+        sigma : float or None
+            RBF bandwidth.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
         kernel, invariance, threads = self.options.kernel, self.options.invariance, self.options.threads
         modes = {"kernel": kernel, "invariance": invariance}
         return unmatched_integer_scores(self.query, self.maps(tokens), **modes, sigma=sigma, threads=threads)
 
     def solve(self, tokens: IntegerTokens | IntegerMaps, sigma: float | None) -> tuple[Float64Array, bool]:
-        """Match candidates; return their scores, (n,), and whether they are optimal."""
+        """Match candidates.
+
+        Parameters
+        ----------
+        tokens : IntegerTokens or IntegerMaps of length n
+        sigma : float or None
+            RBF bandwidth.
+
+        Returns
+        -------
+        scores : ndarray of shape (n,), float64
+        exact : bool
+            Whether the matchings are optimal.
+        """
         maps = self.maps(tokens)
         found = match_integers(self.query, maps, solver=self.options.solver, threads=self.options.threads)
         return matched_scores(self.query, maps, found.matched, kernel=self.options.kernel, sigma=sigma), found.exact
 
     def can_bound(self, tokens: IntegerTokens) -> bool:
-        """Tell whether bounds can be had of the units of these candidates: of all but monstrous ones."""
+        """Tell whether bounds can be had of the units of these candidates: of all but monstrous ones.
+
+        Parameters
+        ----------
+        tokens : IntegerTokens of length n
+
+        Returns
+        -------
+        bool
+        """
         return not self.query.exponents.any() and usual(tokens.scales)
 
     def narrow(
