@@ -126,15 +126,20 @@ class InvertedLists:
             If what is read is damaged.
         """
         chosen = np.argsort(-(self.centroids @ query), kind="stable")[first:last]
-        edges = zip(self._starts[chosen].tolist(), self.ends[chosen].tolist(), strict=True)
-        parts = [self.file.part("records", start, end) for start, end in edges if start < end]
-        if not parts:
-            nothing = np.zeros(0, dtype=np.float32)
-            return np.zeros(0, dtype=np.int64), nothing, nothing
-        found = np.concatenate(parts).reshape(-1).view(self._record)
-        with np.errstate(all="ignore"):
-            scores = (found["codes"].astype(np.float32) @ query) * found["unit"]
-        return found["id"], scores, found["error"]
+        starts, ends = self._starts[chosen], self.ends[chosen]
+        edges = np.concatenate([[0], np.cumsum(ends - starts)]).tolist()
+        ids = np.empty(edges[-1], dtype=np.int64)
+        scores, errors = np.empty(edges[-1], dtype=np.float32), np.empty(edges[-1], dtype=np.float32)
+        # List by list, in memory that is used again and stays in the processor's cache.
+        wide = np.empty((int((ends - starts).max(initial=0)), len(query)), dtype=np.float32)
+        for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            place, codes = slice(edges[number], edges[number + 1]), wide[: end - start]
+            found = self.file.part("records", start, end).reshape(-1).view(self._record)
+            np.copyto(codes, found["codes"])
+            ids[place], errors[place] = found["id"], found["error"]
+            with np.errstate(all="ignore"):
+                scores[place] = (codes @ query) * found["unit"]
+        return ids, scores, errors
 
 
 class ListIndex:
@@ -218,30 +223,49 @@ class ListIndex:
         """Return positions of images near the query, about their scores, and by how much these may err."""
         # In float32, and summed in any order, a product of vectors of about length 1 errs by less than this.
         slack = 2 * len(query) * float(np.finfo(np.float32).eps)
-        parts: list[tuple[IndexVector, Float32Array, Float32Array]] = []
+        ids = np.zeros(0, dtype=np.int64)
+        scores = errors = np.zeros(0, dtype=np.float32)
         first, last = 0, self.lists.probed
         while True:
-            ids, scores, errors = self.lists.near(query, first, last)
-            rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-            there = np.flatnonzero((self.ids[rows] == ids) & ~np.isin(rows, self._tail))
+            more, found, lost = self.lists.near(query, first, last)
             # What is no number could be anything.
-            scores, errors = (
-                np.nan_to_num(values[there], nan=big, posinf=big, neginf=low)
-                for values, big, low in ((scores, 2.0, -2.0), (errors, 4.0, 4.0))
+            found, lost = (
+                np.nan_to_num(values, nan=big, posinf=big, neginf=low)
+                for values, big, low in ((found, 2.0, -2.0), (lost, 4.0, 4.0))
             )
-            parts.append((rows[there], scores, errors + np.float32(slack)))
-            count = sum(len(part[0]) for part in parts) + len(self._tail)
-            if count >= length:
-                break
+            ids, scores = np.concatenate([ids, more]), np.concatenate([scores, found])
+            errors = np.concatenate([errors, lost + np.float32(slack)])
+            rows, places = self._promising(ids, scores, errors, length)
+            if len(rows) + len(self._tail) >= length:
+                return rows, scores[places], errors[places]
             if last >= self.lists.lists:
-                raise damaged(self.lists.file.path, f"it and the tail have {count} of {len(self)} images")
+                raise damaged(self.lists.file.path, f"it and the tail do not have all {len(self)} images")
             first, last = last, min(2 * last, self.lists.lists)
-        found, scores, errors = (np.concatenate(part) for part in zip(*parts, strict=True))
+
+    def _promising(
+        self, ids: IdVector, scores: Float32Array, errors: Float32Array, length: int
+    ) -> tuple[IndexVector, IndexVector]:
+        """Return the positions, and places among `ids`, of all images that may be among the `length` best."""
+        places = np.arange(len(ids))
+        some = 4 * length + 256
+        if len(ids) > 2 * some:
+            lowest = scores - errors
+            best = np.argpartition(-lowest, some)[:some]
+            _, there = self._positions(ids[best])
+            if len(there) >= length:
+                floor = np.sort(lowest[best[there]])[-length]
+                places = np.flatnonzero(scores + errors >= floor)
+        rows, there = self._positions(ids[places])
+        return rows, places[there]
+
+    def _positions(self, ids: IdVector) -> tuple[IndexVector, IndexVector]:
+        """Return the positions of images that there are and that are not in the tail, and where each is in `ids`."""
+        rows = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        there = np.flatnonzero(self.ids[rows] == ids)
+        there = there[~np.isin(rows[there], self._tail)]
         # One id may come twice in a file that semret did not write.
-        rows, places = np.unique(found, return_index=True)
-        if len(rows) + len(self._tail) < length:
-            raise damaged(self.lists.file.path, "it has images twice")
-        return rows, scores[places], errors[places]
+        found, first = np.unique(rows[there], return_index=True)
+        return found, there[first]
 
     def _tail_scores(self, query: Float32Array) -> Float64Array:
         if self._tail_vectors is None:
