@@ -426,8 +426,8 @@ class Collection:
         ArgumentError
             If an id is not in the collection.
         """
-        rows, codec = self.rows(ids), self.features.codec
-        if codec is not None and center == "none":
+        rows = self.rows(ids)
+        if center == "none" and (codec := self.features.codec) is not None:
             return UncentredTokens(self.features, codec, self.ids[rows], rows)
         return StoredTokens(self.features, self.ids[rows], rows)
 

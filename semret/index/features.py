@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.centers import CENTERINGS, Center
 from semret.errors import UnknownNameError
-from semret.index.codec.codec import Codec
+from semret.index.codec.codec import Codec, decode_scaled
 from semret.index.store.codec_file import read_codec
 from semret.index.store.layout import Column, Segment, columns, mean_units
 from semret.index.store.manifest import Manifest
@@ -92,6 +92,12 @@ class Features:
         entry = self._manifest.codec_file
         return None if entry is None else read_codec(self._index, entry)
 
+    @property
+    def _required_codec(self) -> Codec:
+        if self.codec is None:
+            raise ValueError("tokens are stored without a codec")
+        return self.codec
+
     def column(self, name: str) -> Column:
         """Return dtype and shape of one row of a dataset, or of a dataset without rows.
 
@@ -146,10 +152,13 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        found = self.read("tokens", rows)
-        if self.codec is None:
+        found, entry = self.read("tokens", rows), self._manifest.codec_file
+        if entry is None:
             return found
-        return self.codec.decode(found, self.read("scales", rows) if "scales" in self._manifest.token_columns else None)
+        if "scales" in self._manifest.token_columns:
+            # The codec's file need not be read for these.
+            return decode_scaled(entry.spec, entry.dimension, found, self.read("scales", rows))
+        return self._required_codec.decode(found, None)
 
     def read_means(self, rows: IndexVector) -> Float32Array:
         """Read mean tokens of some images.
