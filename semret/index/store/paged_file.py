@@ -32,14 +32,16 @@ from semret.index.store import durable
 from semret.index.store.layout import Column, row_checksums
 from semret.index.store.members import damaged
 
-PAGE = 4096
+PAGE = 512
+"""Bytes that are checked together: small, for each array of a small index fills its last page up."""
+
 MARK_BYTES = 32
 
 _COUNTS = 16
 _HEAD = struct.Struct(f"<24s{MARK_BYTES}s{_COUNTS}Q")
 _DIGEST_BYTES = 32
-_KEPT_PAGES = 2048
-_CHUNK_PAGES = 256
+_KEPT_PAGES = 16384
+_CHUNK_PAGES = 2048
 _MOST = 2**40
 
 

@@ -17,6 +17,7 @@ from semret.index.collection import Collection
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_table import CatalogTable
 from semret.index.store.directory_file import NO_LISTS, write_directory
+from semret.index.store.paged_file import PAGE
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.retrieval.search.copies import Copies
@@ -120,12 +121,12 @@ def test_damage_that_is_met_later_is_answered_from_the_catalog_or_refused(tiny_i
     place = photos / "3.png"
     expected = view(tiny_index, [place])
     whole = (tiny_index / "directory.bin").read_bytes()
-    for page in range(1, len(whole) // 4096):
+    for page in range(1, len(whole) // PAGE):
         opened = Collection(tiny_index)
         # In place, under the open collection.
         with (tiny_index / "directory.bin").open("r+b") as stream:
-            stream.seek(page * 4096 + 3)
-            stream.write(bytes([whole[page * 4096 + 3] ^ 4]))
+            stream.seek(page * PAGE + 3)
+            stream.write(bytes([whole[page * PAGE + 3] ^ 4]))
         assert opened.find_path(place) == expected[11][0]
         assert list(opened.files()) == expected[6]
         assert opened.hashes(opened.ids) == expected[8]
@@ -133,7 +134,7 @@ def test_damage_that_is_met_later_is_answered_from_the_catalog_or_refused(tiny_i
         opened.close()
         (tiny_index / "directory.bin").write_bytes(whole)
     opened = Collection(tiny_index)
-    os.truncate(tiny_index / "directory.bin", 4096)
+    os.truncate(tiny_index / "directory.bin", PAGE)
     with Catalog(tiny_index, writable=True) as catalog, catalog.transaction():
         catalog.change("UPDATE images SET size = size + 1")
     with pytest.raises(IndexCorruptError, match=r"directory\.bin is damaged"):

@@ -5,7 +5,7 @@ import pytest
 
 from semret.errors import IndexCorruptError
 from semret.index.store.layout import Column
-from semret.index.store.paged_file import Kind, PagedFile, write_paged
+from semret.index.store.paged_file import PAGE, Kind, PagedFile, write_paged
 
 KIND = Kind(
     b"semret-test-1\n",
@@ -33,7 +33,7 @@ def made(path, rows=3000, texts=5001):
     return arrays
 
 
-@pytest.mark.parametrize(("rows", "texts"), [(0, 0), (1, 0), (512, 4096), (3000, 5001)])
+@pytest.mark.parametrize(("rows", "texts"), [(0, 0), (1, 0), (PAGE // 8, PAGE), (3000, 5001)])
 def test_what_is_written_is_read_whole_in_parts_and_by_places(tmp_path, rows, texts):
     arrays = made(tmp_path / "file", rows, texts)
     file = PagedFile(tmp_path / "file", KIND, MOST)
@@ -63,7 +63,7 @@ def test_any_flipped_byte_and_any_cut_is_noticed(tmp_path):
         path.write_bytes(changed)
         with pytest.raises(IndexCorruptError):
             PagedFile(path, KIND, MOST).require_sound()
-    for length in (0, 1, 4095, 4096, len(whole) - 4096, len(whole) - 1):
+    for length in (0, 1, PAGE - 1, PAGE, len(whole) - PAGE, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(IndexCorruptError):
             PagedFile(path, KIND, MOST)
@@ -73,12 +73,12 @@ def test_a_page_that_is_damaged_says_so_only_where_it_is_read(tmp_path):
     path = tmp_path / "file"
     arrays = made(path)
     data = bytearray(path.read_bytes())
-    data[4096 + 3 * 4096 + 8] ^= 1
+    data[PAGE + 3 * PAGE + 8] ^= 1
     path.write_bytes(data)
     file = PagedFile(path, KIND, MOST)
-    assert file.part("numbers", 0, 512).tobytes() == arrays["numbers"][:512].tobytes()
+    assert file.part("numbers", 0, PAGE // 8).tobytes() == arrays["numbers"][: PAGE // 8].tobytes()
     with pytest.raises(IndexCorruptError, match="a page does not have its checksum"):
-        file.part("numbers", 3 * 512, 3 * 512 + 5)
+        file.part("numbers", 3 * PAGE // 8, 3 * PAGE // 8 + 5)
     with pytest.raises(IndexCorruptError):
         file.whole("numbers")
 
