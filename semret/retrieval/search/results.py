@@ -186,11 +186,17 @@ class SearchResult:
         -------
         Section
         """
+        drawings = [explanation.jpeg(names=False) for explanation in self.explanations] or [b""] * len(self)
         shown = [
             ShownHit(
-                rank=hit.rank, score=hit.score, path=hit.path, copies=hit.paths[1:], missed=hit.in_shortlist is False
+                rank=hit.rank,
+                score=hit.score,
+                path=hit.path,
+                copies=hit.paths[1:],
+                missed=hit.in_shortlist is False,
+                drawing=drawing,
             )
-            for hit in self.hits
+            for hit, drawing in zip(self.hits, drawings, strict=True)
         ]
         region = self.region
         remarks = [
