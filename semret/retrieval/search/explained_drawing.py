@@ -36,6 +36,9 @@ _SMALLEST, _LARGEST = 320, 4000
 _MARGIN, _GAP, _TEXT, _BADGE = 0.014, 0.05, 0.0165, 0.0115
 """In shares of the drawing's width: around everything, between the pictures, letters, radius of a number's disc."""
 
+_FAINT, _DENSE = 130, 200
+"""Opacity of the colours of little and of much, of 255: what contributes little is still to be recognised."""
+
 _THINNEST = 0.02
 """A picture is drawn at least this high and wide, however long it is."""
 
@@ -80,8 +83,9 @@ def draw_explanation(
     """Draw an explanation.
 
     Above, both pictures, and the strongest pairs of patches joined by lines; below, how much each place contributes.
-    Shares below 0 are shown as 0. What the network does not see of a picture, or a region leaves out, has no colour. A
-    picture that cannot be opened, or is no longer the one that was compared, is an empty frame that says so.
+    Shares below 0 are shown as 0. Patches without a partner have no colour, nor has what the network does not see of a
+    picture or a region leaves out. A picture that cannot be opened, or is no longer the one that was compared, is an
+    empty frame that says so.
 
     Parameters
     ----------
@@ -206,23 +210,24 @@ class _Canvas:
         maps = explanation.maps()
         most = max(float(values.max(initial=0.0)) for values in maps)
         self._write(self._lefts[0], self._tops[1] - 1.7 * self._letters, "what each place contributes to the score")
-        for panel, picture, values in zip(self.rows[1], (explanation.query, explanation.image), maps, strict=True):
+        partners = {pair.query_cell for pair in explanation.pairs}, {pair.image_cell for pair in explanation.pairs}
+        pictures = explanation.query, explanation.image
+        for panel, picture, values, cells in zip(self.rows[1], pictures, maps, partners, strict=True):
             panel.paste(self.image, _greyed(panel.pixels), self._letters)
-            self._colour(panel, picture, values, most, _uncompared(explanation, picture))
+            shares = values.reshape(-1) / (most if most > 0 else 1.0)
+            self._colour(panel, {cell: float(shares[cell]) for cell in cells}, picture)
         self._outline_region(explanation, self.rows[1][0])
         self._scale(most)
 
-    def _colour(
-        self, panel: _Panel, picture: ExplainedPicture, values: Float64Array, most: float, left_out: set[int]
-    ) -> None:
+    def _colour(self, panel: _Panel, shares: dict[int, float], picture: ExplainedPicture) -> None:
+        """Lay colours over the patches that have a share, from 0 to 1."""
         veil = Image.new("RGBA", self.image.size, (0, 0, 0, 0))
         pen = ImageDraw.Draw(veil)
-        for cell, share in enumerate(values.reshape(-1).tolist()):
-            box = picture.box_of(cell)
-            if box is not None and cell not in left_out:
+        for cell, share in shares.items():
+            if (box := picture.box_of(cell)) is not None:
                 left, top, right, bottom = (round(edge) for edge in panel.to_canvas(box))
-                colour = _heat(share / most if most > 0 else 0.0)
-                pen.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), fill=(*colour, 175))
+                opacity = _FAINT + round((_DENSE - _FAINT) * max(share, 0.0))
+                pen.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), fill=(*_heat(share), opacity))
         self.image.paste(veil, mask=veil)
 
     def _scale(self, most: float) -> None:
@@ -245,8 +250,8 @@ class _Canvas:
             self._pen.rectangle(edges, outline=BLACK, width=self._thick(2))
 
     def _outline(self, edges: tuple[float, float, float, float], colour: str) -> None:
-        self._pen.rectangle(edges, outline=_PAPER, width=self._thick(4.5))
-        self._pen.rectangle(edges, outline=colour, width=self._thick(3))
+        self._pen.rectangle(edges, outline=_PAPER, width=self._thick(3.8))
+        self._pen.rectangle(edges, outline=colour, width=self._thick(2.8))
 
     def _badge(self, centre: Point, text: str, colour: str) -> None:
         (x, y), radius = centre, _BADGE * self._unit
@@ -295,14 +300,6 @@ def _greyed(pixels: Image.Image | str) -> Image.Image | str:
     if isinstance(pixels, str):
         return pixels
     return ImageOps.colorize(pixels.convert("L"), black="#303030", white="#f0f0f0")
-
-
-def _uncompared(explanation: Explained, picture: ExplainedPicture) -> set[int]:
-    """Return the patches of a picture that a region leaves out."""
-    region = explanation.region
-    if region is None or picture is not explanation.query:
-        return set()
-    return set(range(region.patches)) - set(region.cells.tolist())
 
 
 def _heat(share: float) -> tuple[int, int, int]:
