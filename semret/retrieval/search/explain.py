@@ -160,7 +160,7 @@ class Explanation:
 
     def _encoded(self, kind: str, **options: Any) -> bytes:
         stream = io.BytesIO()
-        self.draw(**options).save(stream, kind, quality=88)
+        self.draw(**options).save(stream, kind, quality=82)
         return stream.getvalue()
 
     def _repr_html_(self) -> str:

@@ -94,7 +94,7 @@ class ExplainedPicture:
         except ImageDecodeError as error:
             raise ImageDecodeError(reason_of(error, self.source)) from error
         if content.sha256 != self.sha256:
-            raise ImageDecodeError("has changed since it was compared")
+            raise ImageDecodeError("the file has changed since it was compared")
         return decode_image(content.data, reduce_to=(edge, edge))
 
     def as_json(self) -> dict[str, Any]:

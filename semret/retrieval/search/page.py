@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 QUERY_EDGE = 360
 HIT_EDGE = 240
+DRAWING_WIDTH = 840
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --muted: #8a8a8a; }

@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex, overload
 
 from semret.names import amount
 from semret.retrieval.search.explain import Explanation
-from semret.retrieval.search.page import Section, ShownHit, render_fragment
+from semret.retrieval.search.page import DRAWING_WIDTH, Section, ShownHit, render_fragment
 from semret.retrieval.search.regions import SearchedRegion
 
 
@@ -186,7 +186,9 @@ class SearchResult:
         -------
         Section
         """
-        drawings = [explanation.jpeg(names=False) for explanation in self.explanations] or [b""] * len(self)
+        drawings = [explanation.jpeg(width=DRAWING_WIDTH, names=False) for explanation in self.explanations] or [
+            b""
+        ] * len(self)
         shown = [
             ShownHit(
                 rank=hit.rank,
