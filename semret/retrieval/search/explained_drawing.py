@@ -180,8 +180,7 @@ class _Canvas:
             (explanation.query, explanation.image), (left, right), self._lefts, strict=True
         ):
             if self._names:
-                name = "query" if picture.id is None else f"id {picture.id}"
-                text = fitted(f"{name}: {picture.name}", self._letters, self._half)
+                text = fitted(picture.label, self._letters, self._half)
                 self._write(place, self._tops[0] - 1.7 * self._letters, text, _MUTED)
             panel.paste(self.image, panel.pixels)
             if isinstance(panel.pixels, str):

@@ -39,6 +39,11 @@ class ExplainedPicture:
     id: int | None = None
 
     @property
+    def label(self) -> str:
+        """What it is, and what it is called."""
+        return f"query: {self.name}" if self.id is None else f"id {self.id}: {self.name}"
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the upright picture."""
         return self.placement.picture

@@ -40,6 +40,7 @@ img, .missing { width: 100%; border-radius: 6px; display: block; }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
 ol.explained { grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1.6rem; }
+.drawing { max-width: 60rem; }
 ol.explained img { border: 1px solid var(--line); box-sizing: border-box; }
 .path { overflow-wrap: anywhere; unicode-bidi: isolate; }
 .missed { color: #c2410c; }
