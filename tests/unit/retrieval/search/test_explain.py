@@ -196,3 +196,25 @@ def test_a_notebook_shows_the_drawing_and_both_names(engine, picture):
     assert "scene-002-1.jpg" in html
     assert "<script" not in html
     assert explanation._repr_png_().startswith(b"\x89PNG")
+
+
+def test_names_are_escaped_wherever_html_is_made(tmp_path, photos, tiny_backbone):
+    name = '<img src=x onerror=alert(1)>\u202e&".png'
+    (photos / "0.png").rename(photos / name)
+    index = tmp_path / ".semret"
+    sync(index, [photos], tiny_backbone)
+    engine = semret.open(index)
+    result = engine.query(photos / "1.png", k=6, explain=True)
+    for html in (engine.explain(photos / name, photos / "1.png")._repr_html_(), result._repr_html_()):
+        assert "&lt;img src=x onerror=alert(1)&gt;\\u202e&amp;&#34;.png" in html
+        assert "<img src=x" not in html
+        assert "\u202e" not in html
+
+
+def test_drawing_a_page_tells_how_far_it_is(engine, picture):
+    seen = []
+    section = engine.query(picture, k=3, explain=True).as_section(
+        progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(0, 3), (1, 3), (2, 3)]
+    assert all(hit.drawing.startswith(b"\xff\xd8") for hit in section.hits)
