@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, SupportsIndex, overload
 
 from semret.names import amount
-from semret.retrieval.search.page import Section, ShownHit, render_fragment
+from semret.progress import Progress
+from semret.retrieval.search.explain import Explanation
+from semret.retrieval.search.page import DRAWING_WIDTH, Section, ShownHit, render_fragment
 from semret.retrieval.search.regions import SearchedRegion
 
 
@@ -117,7 +119,8 @@ class SearchResult:
     """The answer to one query: a sequence of hits, best first (ties: score, then id).
 
     In a notebook it shows itself as pictures. `picture` is the content of a query that came from no file, `region` the
-    part of it that was searched with, None for the whole.
+    part of it that was searched with, None for the whole. `explanations` are those of the hits, in their order, if they
+    were asked for.
     """
 
     query: str
@@ -125,6 +128,7 @@ class SearchResult:
     stats: Stats
     picture: bytes | None = field(default=None, compare=False)
     region: SearchedRegion | None = None
+    explanations: tuple[Explanation, ...] = field(default=(), compare=False)
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -176,18 +180,29 @@ class SearchResult:
         """Return what a notebook shows: the query beside its hits."""
         return render_fragment(self.as_section())
 
-    def as_section(self) -> Section:
+    def as_section(self, *, progress: Progress | None = None) -> Section:
         """Return what an HTML page shows of this answer.
+
+        Parameters
+        ----------
+        progress : callable or None
+            Called with the number of explanations drawn and their total.
 
         Returns
         -------
         Section
         """
+        drawings = self._drawings(progress)
         shown = [
             ShownHit(
-                rank=hit.rank, score=hit.score, path=hit.path, copies=hit.paths[1:], missed=hit.in_shortlist is False
+                rank=hit.rank,
+                score=hit.score,
+                path=hit.path,
+                copies=hit.paths[1:],
+                missed=hit.in_shortlist is False,
+                drawing=drawing,
             )
-            for hit in self.hits
+            for hit, drawing in zip(self.hits, drawings, strict=True)
         ]
         region = self.region
         remarks = [
@@ -200,17 +215,32 @@ class SearchResult:
         box = None if region is None else region.shares
         return Section(query=self.query, picture=picture, remarks=remarks, hits=shown, region=box)
 
+    def _drawings(self, progress: Progress | None) -> list[bytes]:
+        """Return the drawing of each hit's explanation; empty where none was asked for."""
+        if not self.explanations:
+            return [b""] * len(self)
+        drawn: list[bytes] = []
+        for explanation in self.explanations:
+            if progress is not None:
+                progress(len(drawn), len(self))
+            drawn.append(explanation.jpeg(width=DRAWING_WIDTH, names=False))
+        return drawn
+
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object of ``semret query --format json``.
 
         Returns
         -------
         dict
-            Of numbers, strings, lists and dicts alone. It has a ``region`` if the query had one.
+            Of numbers, strings, lists and dicts alone. It has a ``region`` if the query had one, and each hit an
+            ``explanation`` if that was asked for.
         """
         stats = {**asdict(self.stats), "exact": self.stats.exact}
         region = {} if self.region is None else {"region": self.region.as_json()}
-        return {"query": self.query, **region, "hits": [asdict(hit) for hit in self.hits], "stats": stats}
+        hits = [asdict(hit) for hit in self.hits]
+        for hit, explanation in zip(hits, self.explanations, strict=bool(self.explanations)):
+            hit["explanation"] = explanation.as_json()
+        return {"query": self.query, **region, "hits": hits, "stats": stats}
 
 
 def _be(count: int) -> str:
