@@ -27,7 +27,7 @@ _PLACE = (
 _LOSE = "UPDATE images SET path = NULL WHERE id = ?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """An image as the catalog has it."""
 
