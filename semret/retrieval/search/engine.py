@@ -7,28 +7,39 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from semret.arrays import FloatArray, IdVector
+from semret.arrays import FloatArray, IdVector, as_array, as_tokens
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import find_index
 from semret.index.store.manifest import check_compatible
 from semret.integer_tokens import IntegerTokens
 from semret.paths import PathLike
-from semret.progress import Progress
+from semret.progress import Progress, told
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
-from semret.retrieval.search.lookup import Candidate, Lookup
+from semret.retrieval.search.lookup import Candidate, Images, Lookup
 from semret.retrieval.search.options import SearchOptions
-from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, identify, pixels
+from semret.retrieval.search.query_pictures import (
+    UNSEEN,
+    EncodedImage,
+    ImageLike,
+    OwnFeatures,
+    Seen,
+    identify,
+    pixels,
+    unwrap,
+)
 from semret.retrieval.search.query_scored import rerank_by_query
 from semret.retrieval.search.regions import Region, RegionLike, cut_tokens, find_region
 from semret.retrieval.search.rerank import rerank
 from semret.retrieval.search.results import SearchResult
+from semret.retrieval.search.stored import Representations, own_features, single, stored_maps, stored_picture
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import Backbone
@@ -68,10 +79,76 @@ class SearchEngine:
         """Return the number of images in the index."""
         return len(self.collection)
 
+    def __enter__(self) -> SearchEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the index, so that a writer may delete what this generation alone needs; also ends a ``with``."""
+        self.collection.close()
+
+    @property
+    def ids(self) -> IdVector:
+        """Ids of all images, ascending, (N,) int64."""
+        return self.collection.ids
+
+    @property
+    def paths(self) -> list[str]:
+        """Where all images lie, in the order of `ids`, as hits show it."""
+        return self.collection.paths(self.collection.ids)
+
+    @property
+    def representations(self) -> Representations:
+        """The token maps of all images, in the order of `ids`, as `semret.rsm` reads them: by slices."""
+        return Representations(self.collection)
+
+    @overload
+    def tokens(
+        self, images: Images | None = ..., *, center: str = ..., integers: Literal[False] = ...
+    ) -> FloatArray: ...
+    @overload
+    def tokens(self, images: Images | None = ..., *, integers: Literal[True]) -> IntegerTokens: ...
+    def tokens(
+        self, images: Images | None = None, *, center: str = "none", integers: bool = False
+    ) -> FloatArray | IntegerTokens:
+        """Return the stored token maps of images; only theirs are read.
+
+        Parameters
+        ----------
+        images : id, path or Hit, or a sequence of them; None takes all images, in the order of `ids`
+            n of them, in any order; one may come twice. Paths are understood as by `rerank`.
+        center : {"none", "channel"}
+            What is left of the mean token: all of it, or nothing, as images are compared by default. With a codec the
+            mean is that of the images that it was fitted on, and with ``none`` maps have one channel more than the
+            codec has directions: inner products are those of the tokens as decoded.
+        integers : bool
+            Whether to return what a codec stores, with scales: the mean subtracted.
+
+        Returns
+        -------
+        ndarray of shape (n, S, C), in the stored dtype, float32 where it is computed; or IntegerTokens
+
+        Raises
+        ------
+        ArgumentError
+            If an image is not in the index, all maps take more memory than there is, or `integers` are asked for and
+            the index stores floats.
+        UnknownNameError
+            If there is no such centre.
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        ids = self.ids if images is None else self._lookup.each(images)
+        return stored_maps(self.collection, ids, center=center, integers=integers)
+
     def query(
         self,
-        image: ImageLike,
+        image: ImageLike | None = None,
         *,
+        tokens: ArrayLike | None = None,
+        pooled: ArrayLike | None = None,
         k: int = 5,
         shortlist: int | None = None,
         kernel: str = "cosine",
@@ -82,17 +159,29 @@ class SearchEngine:
         exclude_self: bool | int = False,
         region: RegionLike | None = None,
         score: str | None = None,
+        progress: Progress | bool | None = None,
     ) -> SearchResult:
         """Find the `k` images most similar to a picture.
 
-        Images of the same content, copies, are one hit that lists all their paths.
+        Images of the same content, copies, are one hit that lists all their paths. Scores here are those of tokens less
+        the channel mean of the index (`center`), while `semret.rsm` and `semret.matched_similarity` subtract nothing
+        unless told to: for equal numbers give both the same centre.
 
         Parameters
         ----------
-        image : path, PIL image, or ndarray of shape (H, W, 3), uint8
-            A file whose content is in the index is answered from the index, without loading a network.
+        image : path, id, bytes, file object, PIL image, or array or tensor of uint8
+            One picture; several are several calls. An int is the id of an image of the index. Arrays are (H, W),
+            (H, W, 3) or (H, W, 4), or have their planes first. A file whose content is in the index is answered from
+            the index, without loading a network.
+        tokens : array_like of shape (S, C), optional
+            In place of a picture, its token map, as `semret.embed` or the network that made the index gives it.
+        pooled : array_like of shape (D,), optional
+            The pooled embedding that goes with `tokens`; by default it is computed from them, where the index's is a
+            mean of tokens.
         k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score
             See `SearchOptions`.
+        progress : callable, bool or None
+            Called with the number of candidates compared and their total; True draws a bar.
 
         Returns
         -------
@@ -107,9 +196,12 @@ class SearchEngine:
             If the index holds no picture.
         ImageDecodeError
             If the picture cannot be read.
+        ShapeError, NonFiniteError
+            If an array is no picture, or tokens are not such as are in the index.
         IncompatibleIndexError, WeightsNotFoundError
             If the network that made the index cannot be had.
         """
+        question = _question(image, tokens, pooled)
         options = SearchOptions(
             k=k,
             shortlist=shortlist,
@@ -122,17 +214,19 @@ class SearchEngine:
             region=region,
             score=score,
         )
-        return self.search(image, options)
+        return self.search(question, options, progress=progress)
 
-    def search(self, image: ImageLike, options: SearchOptions, *, progress: Progress | None = None) -> SearchResult:
+    def search(
+        self, image: ImageLike, options: SearchOptions, *, progress: Progress | bool | None = None
+    ) -> SearchResult:
         """Do what `query` does, with the options as one value.
 
         Parameters
         ----------
         image : see `query`
         options : SearchOptions
-        progress : callable or None
-            Called with the number of candidates compared and their total.
+        progress : callable, bool or None
+            Called with the number of candidates compared and their total; True draws a bar.
 
         Returns
         -------
@@ -143,7 +237,12 @@ class SearchEngine:
         ArgumentError, IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
             See `query`.
         """
+        image = unwrap(image)
         length = self._check(options, image)
+        with told(progress, "matching") as tell:
+            return self._search(image, options, length, tell)
+
+    def _search(self, image: ImageLike, options: SearchOptions, length: int, progress: Progress | None) -> SearchResult:
         clock = _Clock()
         with clock("embed"):
             seen = self._in_region(self._represent(image), options.box)
@@ -205,7 +304,7 @@ class SearchEngine:
         image: ImageLike,
         candidates: Sequence[Candidate],
         *,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         **options: Any,
     ) -> SearchResult:
         """Order candidates of your own first stage by similarity to a picture.
@@ -213,11 +312,12 @@ class SearchEngine:
         Parameters
         ----------
         image : see `query`
-        candidates : sequence of int or path
+        candidates : SearchResult, or sequence of int, path or Hit
             Ids of the index, or paths of indexed files, relative to the current directory or to the root of the index,
-            or absolute; repeats and copies count once. A hit lists the copies that are candidates.
-        progress : callable or None
-            Called with the number of candidates compared and their total.
+            or absolute; repeats and copies count once. A hit lists the copies that are candidates. Hits, of this index
+            or another, stand for their paths.
+        progress : callable, bool or None
+            Called with the number of candidates compared and their total; True draws a bar.
         **options
             `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`,
             `region`, `score`.
@@ -235,6 +335,7 @@ class SearchEngine:
             If the index holds no picture.
         """
         self.require_images()
+        image = unwrap(image)
         given = self._lookup.resolve(candidates)
         settings = replace(SearchOptions(**{"k": len(given), **options}), shortlist=None, exhaustive=False)
         self._check(settings, image)
@@ -247,7 +348,9 @@ class SearchEngine:
             ids = allowed[self._copies.first_of_each(allowed)]
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
         compared = Compared(ids, pooled_scores, "given", among=allowed, counted="k" in options)
-        return self._answer(seen, compared, self._rerank(seen, ids, settings, progress), settings, clock)
+        with told(progress, "matching") as tell:
+            ranked = self._rerank(seen, ids, settings, tell)
+        return self._answer(seen, compared, ranked, settings, clock)
 
     def find(self, candidate: Candidate) -> int | None:
         """Find the image that an id or a path stands for, as `rerank` understands it.
@@ -300,7 +403,7 @@ class SearchEngine:
     def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
         """Refuse what cannot be answered before anything is done; return the length of the shortlist."""
         length = options.check(max(len(self), 1))
-        if options.exclude_self is True and not isinstance(image, (str, os.PathLike, EncodedImage)):
+        if options.exclude_self is True and not isinstance(image, (int, str, os.PathLike, EncodedImage)):
             raise ArgumentError(
                 "exclude_self is True, but the query is pixels, which no file can be told by; "
                 "give the path of its file, or the id to leave out"
@@ -324,12 +427,14 @@ class SearchEngine:
         return same if there is None else np.union1d(same, np.array([there], dtype=np.int64))
 
     def _represent(self, image: ImageLike) -> Seen:
-        seen = identify(image)
+        if isinstance(image, OwnFeatures):
+            return own_features(self.collection, image)
+        seen = stored_picture(self.collection, self._lookup, image) if isinstance(image, int) else identify(image)
         stored = None if seen.content is None else self.collection.find_hash(seen.content)
         if stored is not None:
             row = self.collection.rows([stored])[0]
             return seen._replace(
-                tokens=_single(self.collection.tokens([stored])),
+                tokens=single(self.collection.tokens([stored])),
                 pooled=np.asarray(self.collection.features.pooled[row]),
                 size=self.collection.size(stored),
             )
@@ -340,7 +445,7 @@ class SearchEngine:
         # As they are stored, so that an image scores the same whether it comes from a file or the index.
         stored_as = self.collection.features
         return seen._replace(
-            tokens=_single(stored_as.as_stored(features.tokens)),
+            tokens=single(stored_as.as_stored(features.tokens)),
             pooled=stored_as.as_pooled(features.pooled)[0],
             size=picture.info["original_size"],
         )
@@ -355,7 +460,7 @@ class SearchEngine:
     def _rerank(self, seen: Seen, ids: IdVector, options: SearchOptions, progress: Progress | None = None) -> Reranked:
         features, tokens = self.collection.features, seen.tokens
         if options.center == "none" and isinstance(tokens, IntegerTokens):
-            tokens = _single(features.uncentred(tokens))
+            tokens = single(features.uncentred(tokens))
         query = Query(tokens=tokens, pooled=seen.pooled)
         center, source = features.center(options.center), self.collection.source(ids, options.center)
         if options.scores_query:
@@ -370,9 +475,13 @@ class SearchEngine:
         return answer(self.collection, self._copies, seen, compared, timed, options)
 
 
-def _single(tokens: FloatArray | IntegerTokens) -> FloatArray | IntegerTokens:
-    """Return the tokens of the only image of several, as a query has them."""
-    return tokens if isinstance(tokens, IntegerTokens) else tokens[0]
+def _question(image: ImageLike | None, tokens: ArrayLike | None, pooled: ArrayLike | None) -> ImageLike:
+    """Return what is asked for: a picture, or features in its place."""
+    if image is not None and tokens is None and pooled is None:
+        return image
+    if image is not None or tokens is None:
+        raise ArgumentError("expected either a picture, or tokens (with or without pooled) in its place")
+    return OwnFeatures(as_tokens(tokens, "tokens"), None if pooled is None else as_array(pooled, "pooled"))
 
 
 class _Clock:

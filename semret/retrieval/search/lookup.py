@@ -6,7 +6,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -15,7 +15,17 @@ from semret.errors import ArgumentError
 from semret.index.collection import Collection
 from semret.names import unescaped
 
-Candidate: TypeAlias = "int | str | os.PathLike[str]"
+
+class Found(Protocol):
+    """A hit: it stands for its files."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the picture and its copies."""
+
+
+Candidate: TypeAlias = "int | str | os.PathLike[str] | Found"
+Images: TypeAlias = "Candidate | Sequence[Candidate]"
 
 
 class Lookup:
@@ -37,7 +47,8 @@ class Lookup:
 
         Parameters
         ----------
-        candidate : int or path
+        candidate : int, path, or hit
+            Of a hit, whose id another index may have given, the first of its paths that is here.
 
         Returns
         -------
@@ -46,6 +57,8 @@ class Lookup:
         """
         if isinstance(candidate, (int, np.integer)):
             return self._find_id(int(candidate))
+        if not isinstance(candidate, (str, os.PathLike)):
+            return next((id_ for path in _paths_of(candidate) if (id_ := self.find(path)) is not None), None)
         path = os.fsdecode(candidate)
         spellings = list(_spellings(path))
         for spelling in spellings:
@@ -61,7 +74,8 @@ class Lookup:
 
         Parameters
         ----------
-        candidates : sequence of int or path
+        candidates : sequence of int, path or hit
+            A hit stands for all of its paths that are here.
 
         Returns
         -------
@@ -75,15 +89,41 @@ class Lookup:
         """
         ids: set[int] = set()
         for candidate in candidates:
-            found = self.find(candidate)
-            if found is None:
-                raise ArgumentError(
-                    f"candidate {candidate} is not in the index {self._collection.path}; index it first or leave it out"
-                )
-            ids.add(found)
+            ids.add(self._one(candidate, "candidate"))
+            ids.update(id_ for path in getattr(candidate, "paths", ()) if (id_ := self.find(path)) is not None)
         if not ids:
             raise ArgumentError("there are no candidates; give at least one id or path")
         return np.array(sorted(ids), dtype=np.int64)
+
+    def each(self, images: Images) -> IdVector:
+        """Find one image or several, in the order given.
+
+        Parameters
+        ----------
+        images : int, path or hit, or a sequence of them
+            n of them; one may come twice.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+
+        Raises
+        ------
+        ArgumentError
+            If one is not in the collection.
+        """
+        one = isinstance(images, (int, np.integer, str, os.PathLike)) or hasattr(images, "rank")
+        listed = [images] if one else list(cast("Sequence[Candidate]", images))
+        return np.array([self._one(cast("Candidate", image), "image") for image in listed], dtype=np.int64)
+
+    def _one(self, candidate: Candidate, role: str) -> int:
+        found = self.find(candidate)
+        if found is None:
+            shown = candidate if isinstance(candidate, (int, np.integer, str, os.PathLike)) else _paths_of(candidate)[0]
+            raise ArgumentError(
+                f"{role} {shown} is not in the index {self._collection.path}; index it first or leave it out"
+            )
+        return found
 
     def _find_id(self, id_: int) -> int | None:
         ids = self._collection.ids
@@ -115,6 +155,13 @@ class Lookup:
             if not path.isascii():
                 found.setdefault(_compose(path), id_)
         return found
+
+
+def _paths_of(candidate: object) -> tuple[str, ...]:
+    paths = getattr(candidate, "paths", None)
+    if not isinstance(paths, tuple) or not paths:
+        raise ArgumentError(f"an image is given as {type(candidate).__name__}, expected an id, a path or a hit")
+    return paths
 
 
 def _spellings(path: str) -> Iterator[str]:
