@@ -158,8 +158,8 @@ def _refuse_pictures(values: Any, name: str) -> None:
     if isinstance(first, (str, bytes, os.PathLike)) or (pillow is not None and isinstance(first, pillow.Image)):
         what = "a picture" if not isinstance(first, (str, os.PathLike)) else cut_text(repr(os.fspath(first)), 60)
         raise ShapeError(
-            f"{name} is {what}, expected an array of numbers: semret.embed(pictures).tokens are the token maps of "
-            "pictures, engine.tokens(paths) those in an index"
+            f"{name} is {what}, expected an array of a numeric dtype: semret.embed(pictures).tokens are the token "
+            "maps of pictures, engine.tokens(paths) those in an index"
         )
 
 
