@@ -11,7 +11,7 @@ from semret.index.model_choice import ModelChoice
 from semret.index.sync.report import SyncOptions, SyncReport
 from semret.index.sync.sync import sync
 from semret.paths import PathLike
-from semret.progress import Progress
+from semret.progress import Progress, told
 
 
 def build(
@@ -29,7 +29,7 @@ def build(
     device: str | None = None,
     workers: int | None = None,
     prune: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> SyncReport:
     """Make an index of folders of pictures, or bring it up to date; what ``semret index`` does.
 
@@ -56,8 +56,9 @@ def build(
     prune : bool
         Whether images of folders that are missing or empty as a whole are removed, too. Otherwise they are kept and
         counted, for a drive may not be connected.
-    progress : callable or None
-        Called with the number of files dealt with and their total, first with 0 once they are counted.
+    progress : callable, bool or None
+        Called with the number of files dealt with and their total, first with 0 once they are counted; True draws a
+        bar.
 
     Returns
     -------
@@ -83,4 +84,5 @@ def build(
     )
     options = SyncOptions(dtype=dtype, batch_size=batch_size, workers=workers, prune=prune)
     directory = default_index_path(index)
-    return sync(directory, given, choice.loader(directory), options=options, progress=progress)
+    with told(progress, "indexing") as tell:
+        return sync(directory, given, choice.loader(directory), options=options, progress=tell)
