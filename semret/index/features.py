@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.centers import CENTERINGS, Center
 from semret.errors import UnknownNameError
-from semret.index.codec.codec import Codec
+from semret.index.codec.codec import Codec, decode_scaled
 from semret.index.store.codec_file import read_codec
 from semret.index.store.layout import Column, Segment, columns, mean_units
 from semret.index.store.manifest import Manifest
@@ -35,7 +35,7 @@ class Features:
     index : Path
         Index directory.
     manifest : Manifest
-    segments : dict of int to Segment
+    segments : mapping of int to Segment
         The segments by number.
     numbers, rows : ndarray of shape (N,), integer
         Segment and row in it of each image. Images of one content have the same.
@@ -45,7 +45,7 @@ class Features:
         self,
         index: Path,
         manifest: Manifest,
-        segments: dict[int, Segment],
+        segments: Mapping[int, Segment],
         numbers: NDArray[np.int64],
         rows: IndexVector,
     ) -> None:
@@ -55,6 +55,21 @@ class Features:
         self._numbers = numbers
         self._rows = rows
         self._readers: dict[int, SegmentReader] = {}
+        self._known: dict[str, Float64Array] = {}
+
+    def know(self, pooled: Float64Array | None, channel: Float64Array | None) -> None:
+        """Take means over the images as they were found before, so that the segments need not be read for them.
+
+        Parameters
+        ----------
+        pooled : ndarray of shape (D,), float64, or None
+            Mean pooled embedding; None if it is to be computed.
+        channel : ndarray of shape (C,), float64, or None
+            Mean token; the same.
+        """
+        for name, mean in (("pooled_sum", pooled), ("channel_sum", channel)):
+            if mean is not None and mean.shape == self.column(name).shape:
+                self._known[name] = mean
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -76,6 +91,12 @@ class Features:
         """
         entry = self._manifest.codec_file
         return None if entry is None else read_codec(self._index, entry)
+
+    @property
+    def _required_codec(self) -> Codec:
+        if self.codec is None:
+            raise ValueError("tokens are stored without a codec")
+        return self.codec
 
     def column(self, name: str) -> Column:
         """Return dtype and shape of one row of a dataset, or of a dataset without rows.
@@ -131,10 +152,13 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        found = self.read("tokens", rows)
-        if self.codec is None:
+        found, entry = self.read("tokens", rows), self._manifest.codec_file
+        if entry is None:
             return found
-        return self.codec.decode(found, self.read("scales", rows) if "scales" in self._manifest.token_columns else None)
+        if "scales" in self._manifest.token_columns:
+            # The codec's file need not be read for these.
+            return decode_scaled(entry.spec, entry.dimension, found, self.read("scales", rows))
+        return self._required_codec.decode(found, None)
 
     def read_means(self, rows: IndexVector) -> Float32Array:
         """Read mean tokens of some images.
@@ -363,12 +387,19 @@ class Features:
             return np.zeros(self._manifest.pooled_length)
         return self._mean("pooled_sum", "pooled")
 
+    @cached_property
+    def channel_mean(self) -> Float64Array:
+        """Mean token, (C,) float64; zeros where there are no images."""
+        return self._mean(*_MEANS["channel"])
+
     def _mean(self, total: str, rows: str) -> Float64Array:
         """Return the mean over all images of a feature, from the segments' sums and the rows that these miscount.
 
         A segment's sum counts each row once. A row must count as often as there are images of it: not at all where
         they were removed, several times where there are copies.
         """
+        if total in self._known:
+            return self._known[total]
         mean = np.zeros(self.column(total).shape)
         for number in sorted(set(self._numbers.tolist())):
             reader = self._reader(number)
@@ -428,6 +459,8 @@ class FeatureRows:
 
     def __getitem__(self, rows: Any) -> NDArray[Any]:
         """Return rows by anything that indexes the first axis of an array."""
+        if isinstance(rows, (int, np.integer)) and 0 <= rows < len(self):
+            return np.asarray(self._read(np.array([rows]))[0])
         chosen = np.arange(len(self))[rows]
         found = self._read(np.atleast_1d(chosen))
         return found[0] if chosen.ndim == 0 else found
