@@ -36,15 +36,28 @@ class HitOptions:
         bool, typer.Option("--print0", help="With --format paths: end each path with a zero byte, unescaped.")
     ] = False
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")] = None
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Tell why each picture is a hit: which patches met, where they lie, and what each pair adds to the "
+            "score. In --format json and jsonl as numbers, on the page of --html as drawings.",
+        ),
+    ] = False
 
     def check(self) -> None:
-        """Refuse --print0 where it would do nothing.
+        """Refuse --print0 and --explain where they would do nothing.
 
         Raises
         ------
         typer.BadParameter
-            If hits are not printed as paths.
+            If hits are not printed as paths, or in no form that has room for explanations.
         """
+        if self.explain and self.format_ not in (Format.json, Format.jsonl) and self.html is None:
+            raise typer.BadParameter(
+                f"--format {self.format_.value} has no room for explanations; add --html FILE, or --format json",
+                param_hint="--explain",
+            )
         if self.print0 and self.format_ is not Format.paths:
             raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
 

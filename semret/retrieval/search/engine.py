@@ -23,6 +23,7 @@ from semret.progress import Progress, told
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
+from semret.retrieval.search.explain import Explanation, explain
 from semret.retrieval.search.lookup import Candidate, Images, Lookup
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import (
@@ -159,6 +160,7 @@ class SearchEngine:
         exclude_self: bool | int = False,
         region: RegionLike | None = None,
         score: str | None = None,
+        explain: bool = False,
         progress: Progress | bool | None = None,
     ) -> SearchResult:
         """Find the `k` images most similar to a picture.
@@ -178,7 +180,7 @@ class SearchEngine:
         pooled : array_like of shape (D,), optional
             The pooled embedding that goes with `tokens`; by default it is computed from them, where the index's is a
             mean of tokens.
-        k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score
+        k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score, explain
             See `SearchOptions`.
         progress : callable, bool or None
             Called with the number of candidates compared and their total; True draws a bar.
@@ -213,6 +215,7 @@ class SearchEngine:
             exclude_self=exclude_self,
             region=region,
             score=score,
+            explain=explain,
         )
         return self.search(question, options, progress=progress)
 
@@ -251,14 +254,65 @@ class SearchEngine:
             ids, pooled_scores = self._copies.nearest(seen.pooled, length, excluded)
         if not options.compares_all:
             ranked = self._rerank(seen, ids, options, progress)
-            return self._answer(seen, Compared(ids, pooled_scores, excluded=excluded), ranked, options, clock)
+            result = self._answer(seen, Compared(ids, pooled_scores, excluded=excluded), ranked, options, clock)
+            return self._explained(result, seen, image, options)
         allowed = np.setdiff1d(self.collection.ids, excluded)
         everything = allowed[self._copies.first_of_each(allowed)]
         ranked = self._rerank(seen, everything, options, progress)
         pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
         tried = ids if options.exhaustive else None
         compared = Compared(everything, pooled_scores, "all", excluded, shortlist=tried)
-        return self._answer(seen, compared, ranked, options, clock)
+        return self._explained(self._answer(seen, compared, ranked, options, clock), seen, image, options)
+
+    def explain(
+        self,
+        image: ImageLike,
+        candidate: Candidate,
+        *,
+        kernel: str = "cosine",
+        invariance: str = "permutation",
+        solver: str = "auction",
+        center: str = "channel",
+        region: RegionLike | None = None,
+        score: str | None = None,
+    ) -> Explanation:
+        """Tell how the score of one picture of the index comes about: which patches met, and what each pair adds.
+
+        Parameters
+        ----------
+        image : see `query`
+        candidate : int, path or Hit
+            The picture of the index, see `rerank`.
+        kernel, invariance, solver, center, region, score
+            See `SearchOptions`. Kernel rbf and invariance pooled are no sums over patches and are refused.
+
+        Returns
+        -------
+        Explanation
+            Its shares sum to the score that `query` gives the picture.
+
+        Raises
+        ------
+        ArgumentError, UnknownNameError
+            If the picture is not in the index, or an option does not fit.
+        IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
+            See `query`.
+        """
+        options = SearchOptions(
+            k=1,
+            kernel=kernel,
+            invariance=invariance,
+            solver=solver,
+            center=center,
+            region=region,
+            score=score,
+            explain=True,
+        )
+        image = unwrap(image)
+        self._check(options, image)
+        id_ = int(self._lookup.each(candidate)[0])
+        seen = self._in_region(self._represent(image), options.box)
+        return explain(self.collection, seen, image, id_, options)
 
     def query_text(self, sentence: str, *, k: int = 5) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
@@ -320,7 +374,7 @@ class SearchEngine:
             Called with the number of candidates compared and their total; True draws a bar.
         **options
             `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`,
-            `region`, `score`.
+            `region`, `score`, `explain`.
 
         Returns
         -------
@@ -350,7 +404,8 @@ class SearchEngine:
         compared = Compared(ids, pooled_scores, "given", among=allowed, counted="k" in options)
         with told(progress, "matching") as tell:
             ranked = self._rerank(seen, ids, settings, tell)
-        return self._answer(seen, compared, ranked, settings, clock)
+        result = self._answer(seen, compared, ranked, settings, clock)
+        return self._explained(result, seen, image, settings)
 
     def find(self, candidate: Candidate) -> int | None:
         """Find the image that an id or a path stands for, as `rerank` understands it.
@@ -454,6 +509,11 @@ class SearchEngine:
         """Keep the tokens of a region; all for None."""
         if region is None:
             return seen
+        if 0 in seen.size:
+            raise ArgumentError(
+                f"region {region} is a part of a picture, and {seen.name} is known by its features alone; "
+                "query with the tokens that lie in it"
+            )
         found = find_region(region, seen.size, self.collection.manifest.identity)
         return seen._replace(tokens=cut_tokens(seen.tokens, found.cells), region=found)
 
@@ -473,6 +533,13 @@ class SearchEngine:
     ) -> SearchResult:
         timed = replace(ranked, seconds={**clock.seconds, **ranked.seconds})
         return answer(self.collection, self._copies, seen, compared, timed, options)
+
+    def _explained(self, result: SearchResult, seen: Seen, image: ImageLike, options: SearchOptions) -> SearchResult:
+        """Add explanations to an answer, if they are asked for."""
+        if not options.explain:
+            return result
+        found = tuple(explain(self.collection, seen, image, hit.id, options) for hit in result)
+        return replace(result, explanations=found)
 
 
 def _question(image: ImageLike | None, tokens: ArrayLike | None, pooled: ArrayLike | None) -> ImageLike:
