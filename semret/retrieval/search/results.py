@@ -262,7 +262,9 @@ class SearchResult:
         -------
         Section
         """
-        drawings = [explanation.jpeg(names=False) for explanation in self.explanations] or [b""] * len(self)
+        drawings = [
+            explanation.jpeg(names=False) if explanation.can_be_drawn else b"" for explanation in self.explanations
+        ] or [b""] * len(self)
         shown = [
             ShownHit(
                 rank=hit.rank,
