@@ -22,7 +22,7 @@ from semret.index.codec.table import NO_CODEC
 from semret.index.convert import FEWEST_IMAGES, convert
 from semret.index.pictures.files import read_file
 from semret.index.store.codec_file import read_codec
-from semret.index.store.layout import Rows, directory_bytes
+from semret.index.store.layout import SEGMENT_ROWS, Rows, directory_bytes
 from semret.index.store.manifest import Manifest, check_compatible
 from semret.index.store.reading import SegmentReader
 from semret.index.store.root import Root
@@ -47,6 +47,7 @@ def sync_features(
     *,
     codec: str | None = None,
     dtype: str | None = None,
+    commit_rows: int = SEGMENT_ROWS,
     progress: Progress | None = None,
 ) -> SyncReport:
     """Put features into an index, making it if there is none; those that are in it already stay as they are.
@@ -64,6 +65,8 @@ def sync_features(
     dtype : {"float16", "float32"} or None
         How they are stored otherwise; None keeps what the index has, and takes float32 for a new one unless the
         features are float16.
+    commit_rows : int
+        Number of images after which they are committed.
     progress : callable, optional
         Called with the number of images done and their total.
 
@@ -90,7 +93,7 @@ def sync_features(
     options = SyncOptions(dtype=None if codec not in (None, NO_CODEC) else dtype, codec=codec or NO_CODEC)
     with IndexWriter(index, may_create=True) as writer:
         manifest = _manifest(writer, given.identity(), options, wanted=codec)
-        intake = _Intake(writer, manifest, given, index)
+        intake = _Intake(writer, manifest, given, commit_rows)
         if progress is not None:
             progress(0, len(given))
         for done in intake.run():
@@ -128,21 +131,20 @@ class _Intake:
     manifest : Manifest
         Of the index, which may still have to be made.
     given : GivenFeatures
-    index : Path
+    commit_rows : int
     """
 
     changes: Changes
 
-    def __init__(self, writer: IndexWriter, manifest: Manifest, given: GivenFeatures, index: Path) -> None:
+    def __init__(self, writer: IndexWriter, manifest: Manifest, given: GivenFeatures, commit_rows: int) -> None:
         self._writer, self._manifest, self._given = writer, manifest, given
-        self._options = SyncOptions()
-        self._index = index
+        self._index, self._commit_rows = writer.index, commit_rows
         entry = manifest.codec_file
-        self._codec: Codec | None = None if entry is None else read_codec(index, entry)
+        self._codec: Codec | None = None if entry is None else read_codec(writer.index, entry)
         self._taken: dict[bytes, bytes] = {}
         self._readers: dict[int, SegmentReader] = {}
         if writer.exists:
-            self.changes = Changes(writer, self._options.commit_rows)
+            self.changes = Changes(writer, commit_rows)
         self._paths = None if given.paths is None else [str(absolute(path)) for path in given.paths]
         if given.paths is None and given.ids is not None:
             self._paths = [self._name(id_) for id_ in given.ids]
@@ -172,7 +174,7 @@ class _Intake:
     def run(self) -> Iterator[int]:
         """Put everything in, committing in portions; give the number of images done."""
         given, (positions, channels) = self._given, self._manifest.token_shape
-        step = max(1, _BATCH_BYTES // (4 * positions * channels))
+        step = max(1, min(self._commit_rows, _BATCH_BYTES // (4 * positions * channels)))
         for start in range(0, len(given), step):
             rows = slice(start, min(start + step, len(given)))
             self._take(rows, given.read(rows, self._manifest.dtype))
@@ -199,7 +201,7 @@ class _Intake:
         absolute_ = any(Path(path).is_absolute() for path in self._given.paths or ())
         root = Root.choose(self._index, paths)
         self._writer.create(self._manifest, root, "absolute" if absolute_ else "relative")
-        self.changes = Changes(self._writer, self._options.commit_rows)
+        self.changes = Changes(self._writer, self._commit_rows)
 
     def _place(self, loaded: Loaded, place: int) -> None:
         """Give an image its place: under its name, or, without one, beside the others unless it is there already."""

@@ -10,7 +10,9 @@ import numpy as np
 from semret.arrays import FloatArray, IdVector, require_finite, require_memory
 from semret.errors import ArgumentError, ShapeError, UnknownNameError
 from semret.index.backbones.pooling import POOLINGS, pool
+from semret.index.backbones.spec import OWN_FEATURES
 from semret.index.collection import Collection
+from semret.index.store.manifest import Manifest
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.search.lookup import Lookup
 from semret.retrieval.search.query_pictures import UNSEEN, OwnFeatures, Seen
@@ -30,6 +32,8 @@ class Representations:
     shape : (int, int, int)
         ``(N, S, C)``; C is one more than the directions of a codec.
     dtype : dtype
+    space : str
+        What the channels are: the network, and the codec where there is one.
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -38,6 +42,7 @@ class Representations:
         coded = collection.features.codec is not None
         self.shape = (len(collection), positions, channels + coded)
         self.dtype = np.dtype(np.float32 if coded else collection.manifest.dtype)
+        self.space = _space(collection.manifest)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -45,6 +50,13 @@ class Representations:
     def __getitem__(self, rows: slice) -> FloatArray:
         """Return some maps, (n, S, C), the mean of a codec included."""
         return as_floats(self._collection, self._collection.tokens(self._collection.ids[rows]), "none")
+
+
+def _space(manifest: Manifest) -> str:
+    identity, entry = manifest.identity, manifest.codec_file
+    network = identity.backbone if identity.backbone == OWN_FEATURES else f"{identity.backbone} layer {identity.layer}"
+    weights = "" if identity.backbone == OWN_FEATURES else f" ({identity.weights_sha256[:8]})"
+    return f"{network}{weights}" + ("" if entry is None else f" with codec {entry.name} ({entry.digest[:8]})")
 
 
 def stored_maps(

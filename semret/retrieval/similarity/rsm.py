@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float64Array, IndexVector, require_memory
-from semret.errors import ArgumentError
+from semret.errors import ArgumentError, ShapeError
 from semret.progress import Progress, told
 from semret.retrieval.matching.solvers import SOLVERS
 from semret.retrieval.similarity.kernels import checked_scores, kernel_score, median_bandwidth, rbf
@@ -90,7 +90,8 @@ def rsm(
     Raises
     ------
     ShapeError
-        If a shape does not fit the layout, the other set or the centre.
+        If a shape does not fit the layout, the other set or the centre; if two indexes are of different networks or
+        codecs.
     NonFiniteError
         If a value is NaN or infinite, as given or once it is centred, or a score would be.
     UnknownNameError, ArgumentError
@@ -122,6 +123,11 @@ def rsm(
         )
     first = RepresentationSet(x, "x", layout, prefix_tokens, tile_bytes)
     second = first if y is None else RepresentationSet(y, "y", layout, prefix_tokens, tile_bytes)
+    if None not in (first.space, second.space) and first.space != second.space:
+        raise ShapeError(
+            f"x holds maps of {first.space}, y of {second.space}, whose channels have nothing in common; compare "
+            "indexes of one network, made with --codec none or with one codec, or rsm(x) with rsm(y) by cka"
+        )
     middle = center_of(second, center)
     compare = _Comparison(kernels, invariance, solver, sigma, threads, options)
     with told(progress, "pairs") as tell:

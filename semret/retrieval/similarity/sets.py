@@ -66,6 +66,9 @@ class RepresentationSet:
         ``(N, S, C)``; S is the largest where maps differ.
     positions : ndarray of shape (N,), intp, or None
         Tokens of each map, where maps differ.
+    space : str or None
+        What the channels are, in words, where the set tells: the network and codec of an index. Sets of two spaces
+        cannot be compared, even if they have as many channels.
 
     Raises
     ------
@@ -81,6 +84,7 @@ class RepresentationSet:
         check_name("layout", layout, LAYOUTS)
         if (representations := getattr(data, "representations", None)) is not None:
             data, layout = representations, LAYOUTS[0]
+        self.space: str | None = getattr(data, "space", None)
         self.data: Any = data if hasattr(data, "shape") and hasattr(data, "dtype") else as_array(data, name)
         self.name, self.layout, self.prefix_tokens = name, layout, prefix_tokens
         shape, axes = tuple(self.data.shape), len(layout)
