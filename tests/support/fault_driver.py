@@ -35,7 +35,7 @@ class Faults(Driver):
         super().__init__("fault_driver")
 
     def __call__(self, do: str, index: Path, paths: list[Path] | None = None, **job: object) -> dict:
-        """Do ``sync``, ``features``, ``remove``, ``compact`` or ``convert``; return status, passed checkpoints, error."""
+        """Do ``sync``, ``features``, ``remove``, ``compact`` or ``convert``; return status, checkpoints, error."""
         return super().__call__({"do": do, "index": str(index), "paths": [str(path) for path in paths or []], **job})
 
 
