@@ -49,7 +49,12 @@ class GivenFeatures:
         return int(self.tokens.shape[0])
 
     def identity(self) -> Identity:
-        """Return what the manifest says of such features: their shapes, and that there is no network."""
+        """Return what the manifest says of such features: their shapes, and that there is no network.
+
+        Returns
+        -------
+        Identity
+        """
         channels = int(self.tokens.shape[-1])
         return Identity(
             backbone=OWN_FEATURES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -356,7 +356,7 @@ class SearchEngine:
     def rerank(
         self,
         image: ImageLike,
-        candidates: Sequence[Candidate],
+        candidates: Iterable[Candidate],
         *,
         progress: Progress | bool | None = None,
         **options: Any,

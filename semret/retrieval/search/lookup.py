@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeAlias, cast
+from collections.abc import Iterable, Iterator
+from typing import Protocol, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 
@@ -23,8 +24,10 @@ class Found(Protocol):
         """Of the picture and its copies."""
 
 
-Candidate: TypeAlias = "int | str | os.PathLike[str] | Found"
-Images: TypeAlias = "Candidate | Sequence[Candidate]"
+Candidate: TypeAlias = "SupportsIndex | str | os.PathLike[str] | Found"
+"""Ids are whole numbers of any library."""
+
+Images: TypeAlias = "Candidate | Iterable[Candidate]"
 
 
 class Lookup:
@@ -54,8 +57,8 @@ class Lookup:
         int or None
             Its id; None if it is not in the collection.
         """
-        if isinstance(candidate, (int, np.integer)):
-            return self._find_id(int(candidate))
+        if isinstance(candidate, SupportsIndex):
+            return self._find_id(operator.index(candidate))
         if not isinstance(candidate, (str, os.PathLike)):
             return next((id_ for path in _paths_of(candidate) if (id_ := self.find(path)) is not None), None)
         path = os.fsdecode(candidate)
@@ -68,7 +71,7 @@ class Lookup:
         # Names may be composed in part only: all are then compared in composed form.
         return next((id_ for path in spellings if (id_ := self._find_composed(path)) is not None), None)
 
-    def resolve(self, candidates: Sequence[Candidate]) -> IdVector:
+    def resolve(self, candidates: Iterable[Candidate]) -> IdVector:
         """Find all images that are meant.
 
         Parameters
@@ -112,7 +115,7 @@ class Lookup:
             If one is not in the collection.
         """
         one = isinstance(images, (int, np.integer, str, os.PathLike)) or hasattr(images, "rank")
-        listed = [images] if one else list(cast("Sequence[Candidate]", images))
+        listed = [images] if one else list(cast("Iterable[Candidate]", images))
         return np.array([self._one(cast("Candidate", image), "image") for image in listed], dtype=np.int64)
 
     def _one(self, candidate: Candidate, role: str) -> int:
