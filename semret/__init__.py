@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from semret.index.sync.build import build as build
     from semret.retrieval.search.engine import SearchEngine as SearchEngine
     from semret.retrieval.search.engine import open_index as open_index
+    from semret.retrieval.search.explain import Explanation as Explanation
     from semret.retrieval.search.results import Hit as Hit
     from semret.retrieval.search.results import SearchResult as SearchResult
     from semret.retrieval.similarity.cka import cka as cka
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _EXPORTS = {
     "Embeddings": ("semret.index.embed", "Embeddings"),
+    "Explanation": ("semret.retrieval.search.explain", "Explanation"),
     "Hit": ("semret.retrieval.search.results", "Hit"),
     "SearchEngine": ("semret.retrieval.search.engine", "SearchEngine"),
     "SearchResult": ("semret.retrieval.search.results", "SearchResult"),
@@ -53,6 +55,7 @@ _EXPORTS = {
 # Written out, for type checkers read it and run nothing.
 __all__ = [
     "Embeddings",
+    "Explanation",
     "Hit",
     "SearchEngine",
     "SearchResult",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from semret.commands.output import (
     Format,
     printable,
+    progress_bar,
     say,
     write_csv,
     write_json,
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from semret.retrieval.search.results import Hit, SearchResult
 
 _WIDTH = 79
+_MANY_DRAWINGS = 10
+"""Drawings from which a page takes long enough for a bar."""
+
 _COLUMNS = ("query", "rank", "id", "path", "score", "pooled_score", "in_shortlist")
 
 
@@ -157,7 +162,10 @@ def _write_notes(results: list[SearchResult], *, missed: bool) -> None:
 def _write_page(results: list[SearchResult], file: Path, settings: str) -> None:
     from semret.retrieval.search.page import render_page
 
+    drawings = sum(len(result.explanations) for result in results)
+    with progress_bar("drawing") if drawings >= _MANY_DRAWINGS else nullcontext() as progress:
+        page = render_page([result.as_section(progress=progress) for result in results], settings=settings)
     try:
-        file.write_text(render_page([result.as_section() for result in results], settings=settings), encoding="utf-8")
+        file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error

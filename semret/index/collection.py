@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
 from semret.errors import ArgumentError, IndexCorruptError
-from semret.index.features import Features, StoredTokens, UncentredTokens
+from semret.index.features import Features
 from semret.index.image_table import ImageTable, SegmentTable
 from semret.index.shortlist.lists import LEAST_LISTED, InvertedLists, ListIndex, missing_in, open_lists
 from semret.index.store.agreement import agreed_manifest
@@ -37,6 +37,7 @@ from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from semret.index.store.paged_file import PagedFile
 from semret.index.store.root import Root
 from semret.index.store.shortlist_file import SHORTLIST_NAME, fingerprint, read_shortlist
+from semret.index.stored_tokens import StoredTokens, UncentredTokens
 from semret.index.vectors import Shortlist, VectorIndex, normalise, products
 from semret.integer_tokens import IntegerTokens
 from semret.paths import absolute

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
+from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector
 from semret.centers import CENTERINGS, Center
 from semret.errors import UnknownNameError
 from semret.index.codec.codec import Codec, decode_scaled
+from semret.index.feature_rows import FeatureRows
 from semret.index.store.codec_file import read_codec
 from semret.index.store.layout import Column, Segment, columns, mean_units
 from semret.index.store.manifest import Manifest
@@ -434,153 +435,3 @@ class Features:
             rows = order[start : start + _BLOCK]
             vectors[rows] = normalise(self.read("pooled", rows), mean)
         return vectors
-
-
-class FeatureRows:
-    """A two-dimensional array whose rows stay on disk: indexing reads them, ``numpy.asarray`` reads them all.
-
-    Parameters
-    ----------
-    read : callable
-        Takes positions (n,) and returns the rows (n, D).
-    shape : (int, int)
-        ``(N, D)``.
-    dtype : str
-        Of the rows.
-    """
-
-    def __init__(self, read: Callable[[IndexVector], NDArray[Any]], shape: tuple[int, int], dtype: str) -> None:
-        self._read = read
-        self.shape = shape
-        self.dtype = np.dtype(dtype)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """Return rows by anything that indexes the first axis of an array."""
-        if isinstance(rows, (int, np.integer)) and 0 <= rows < len(self):
-            return np.asarray(self._read(np.array([rows]))[0])
-        chosen = np.arange(len(self))[rows]
-        found = self._read(np.atleast_1d(chosen))
-        return found[0] if chosen.ndim == 0 else found
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("rows on disk cannot become an array without being copied")
-        found = self._read(np.arange(len(self)))
-        return found if dtype is None else found.astype(dtype, copy=False)
-
-
-class StoredTokens:
-    """Candidates of a rerank: small features at once, tokens when they are read.
-
-    Parameters
-    ----------
-    features : Features
-        Of all images.
-    ids : ndarray of shape (K,), int64
-        Of the candidates.
-    rows : ndarray of shape (K,), integer
-        Their positions among all images.
-
-    Attributes
-    ----------
-    ids : ndarray of shape (K,), int64
-    shape : (int, int)
-        ``(S, C)``.
-    """
-
-    def __init__(self, features: Features, ids: IdVector, rows: IndexVector) -> None:
-        self._features = features
-        self._rows = rows
-        self.ids = ids
-        self.shape = features.shape
-
-    @cached_property
-    def norms(self) -> Float64Array:
-        """Frobenius norms, (K,) float64."""
-        return self._features.read_norms(self._rows)
-
-    @cached_property
-    def means(self) -> Float32Array:
-        """Mean tokens, (K, C) float32."""
-        return self._features.read_means(self._rows)
-
-    @cached_property
-    def pooled(self) -> FloatArray:
-        """Pooled embeddings as stored, (K, D)."""
-        return self._features.read("pooled", self._rows)
-
-    def read(self, rows: IndexVector) -> FloatArray | IntegerTokens:
-        """Read tokens of candidates.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n,), integer
-            Which of the candidates, from 0 to K - 1.
-
-        Returns
-        -------
-        ndarray of shape (n, S, C), or IntegerTokens
-            In the stored dtype; integers with a codec.
-
-        Raises
-        ------
-        IndexCorruptError
-            If what is read is damaged.
-        """
-        return self._features.read_tokens(self._rows[rows])
-
-
-class UncentredTokens(StoredTokens):
-    """Candidates stored with a codec, with the mean that it subtracted: see `semret.index.codec.Codec.with_mean`.
-
-    Parameters
-    ----------
-    features : Features
-        Of all images; with a codec.
-    codec : Codec
-        The features'.
-    ids, rows
-        As for `StoredTokens`.
-    """
-
-    def __init__(self, features: Features, codec: Codec, ids: IdVector, rows: IndexVector) -> None:
-        super().__init__(features, ids, rows)
-        self._codec = codec
-        self.shape = (features.shape[0], features.shape[1] + 1)
-
-    @cached_property
-    def norms(self) -> Float64Array:
-        """Frobenius norms, (K,) float64, within the rounding of the stored means."""
-        origin, positions = self._codec.origin.astype(np.float64), self.shape[0]
-        norms, means = self._features.read_norms(self._rows), self._features.read_means(self._rows)
-        squared = norms**2 + positions * float(origin @ origin)
-        return np.sqrt(np.maximum(squared + 2 * positions * (means @ origin[:-1]), 0.0))
-
-    @cached_property
-    def means(self) -> Float32Array:
-        """Mean tokens, (K, C) float32."""
-        inside = self._features.read_means(self._rows) + self._codec.origin[:-1]
-        return np.column_stack([inside, np.full(len(inside), self._codec.origin[-1])]).astype(np.float32)
-
-    def read(self, rows: IndexVector) -> FloatArray:
-        """Read tokens of candidates.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n,), integer
-            Which of the candidates, from 0 to K - 1.
-
-        Returns
-        -------
-        ndarray of shape (n, S, C), float32
-
-        Raises
-        ------
-        IndexCorruptError
-            If what is read is damaged.
-        """
-        found = super().read(rows)
-        return self._codec.with_mean(found) if isinstance(found, IntegerTokens) else found

@@ -31,16 +31,16 @@ _FINE = 2
 """Pixels that are drawn for each one of the result, along both sides."""
 
 _COLOURS = (BLUE, ORANGE, GREEN, RED, SKY, YELLOW, PINK, BLACK)
-_INK, _MUTED, _PAPER, _FRAME = "#1b1b1b", "#5c5c5c", "#ffffff", "#9a9a9a"
-_SMALLEST, _LARGEST = 320, 4000
+_INK, _MUTED, _PAPER, _ABSENT = "#1b1b1b", "#5c5c5c", "#ffffff", "#e4e4e4"
+_SMALLEST, _LARGEST = 320, 3000
 _MARGIN, _GAP, _TEXT, _BADGE = 0.014, 0.05, 0.0165, 0.0115
 """In shares of the drawing's width: around everything, between the pictures, letters, radius of a number's disc."""
 
 _FAINT, _DENSE = 130, 200
 """Opacity of the colours of little and of much, of 255: what contributes little is still to be recognised."""
 
-_THINNEST = 0.02
-"""A picture is drawn at least this high and wide, however long it is."""
+_THINNEST = 0.09
+"""A picture is drawn at least this high and wide, however long it is: patches of a strip are to be seen, too."""
 
 Point: TypeAlias = tuple[float, float]
 
@@ -93,7 +93,7 @@ def draw_explanation(
     pairs : int
         How many are joined, at least 0.
     width : int
-        Of the drawing in pixels, from 320 to 4000. Its height follows from the pictures', and is at most twice that.
+        Of the drawing in pixels, from 320 to 3000. Its height follows from the pictures', and is at most twice that.
     names : bool
         Whether the pictures' names are written over them.
 
@@ -125,18 +125,13 @@ class _Panel:
         self.left, self.top = (round(number) for number in corner)
         self.width, self.height = (round(number) for number in size)
 
-    def paste(self, canvas: Image.Image, pixels: Image.Image | str, letters: int) -> None:
-        """Put pixels at this place, or words that say why there are none."""
+    def paste(self, canvas: Image.Image, pixels: Image.Image | str) -> None:
+        """Put pixels at this place, or an empty frame."""
         if isinstance(pixels, Image.Image):
             fitting = pixels.convert("RGB").resize((self.width, self.height), Image.Resampling.LANCZOS)
             canvas.paste(fitting, (self.left, self.top))
-            return
-        pen = ImageDraw.Draw(canvas)
-        pen.rectangle((self.left, self.top, self.left + self.width - 1, self.top + self.height - 1), fill="#e4e4e4")
-        for line, words in enumerate(("no picture: the file", pixels)):
-            text = fitted(words, letters, self.width * 0.94)
-            place = self.left + self.width / 2, self.top + self.height / 2 + (line - 0.5) * 1.4 * letters
-            pen.text(place, text, font=font_of(letters), fill=_MUTED, anchor="mm")
+        else:
+            canvas.paste(_ABSENT, (self.left, self.top, self.left + self.width, self.top + self.height))
 
     def to_canvas(self, box: Box) -> tuple[float, float, float, float]:
         """Return the edges of a box of the picture: left, top, right, bottom."""
@@ -185,10 +180,11 @@ class _Canvas:
             (explanation.query, explanation.image), (left, right), self._lefts, strict=True
         ):
             if self._names:
-                name = "query" if picture.id is None else f"id {picture.id}"
-                text = fitted(f"{name}: {picture.name}", self._letters, self._half)
+                text = fitted(picture.label, self._letters, self._half)
                 self._write(place, self._tops[0] - 1.7 * self._letters, text, _MUTED)
-            panel.paste(self.image, panel.pixels, self._letters)
+            panel.paste(self.image, panel.pixels)
+            if isinstance(panel.pixels, str):
+                self._excuse(panel, panel.pixels)
         self._outline_region(explanation, left)
         ends = []
         for number, pair in enumerate(shown):
@@ -213,7 +209,7 @@ class _Canvas:
         partners = {pair.query_cell for pair in explanation.pairs}, {pair.image_cell for pair in explanation.pairs}
         pictures = explanation.query, explanation.image
         for panel, picture, values, cells in zip(self.rows[1], pictures, maps, partners, strict=True):
-            panel.paste(self.image, _greyed(panel.pixels), self._letters)
+            panel.paste(self.image, _greyed(panel.pixels))
             shares = values.reshape(-1) / (most if most > 0 else 1.0)
             self._colour(panel, {cell: float(shares[cell]) for cell in cells}, picture)
         self._outline_region(explanation, self.rows[1][0])
@@ -221,14 +217,16 @@ class _Canvas:
 
     def _colour(self, panel: _Panel, shares: dict[int, float], picture: ExplainedPicture) -> None:
         """Lay colours over the patches that have a share, from 0 to 1."""
-        veil = Image.new("RGBA", self.image.size, (0, 0, 0, 0))
+        veil = Image.new("RGBA", (panel.width, panel.height), (0, 0, 0, 0))
         pen = ImageDraw.Draw(veil)
         for cell, share in shares.items():
             if (box := picture.box_of(cell)) is not None:
                 left, top, right, bottom = (round(edge) for edge in panel.to_canvas(box))
-                opacity = _FAINT + round((_DENSE - _FAINT) * max(share, 0.0))
-                pen.rectangle((left, top, max(right - 1, left), max(bottom - 1, top)), fill=(*_heat(share), opacity))
-        self.image.paste(veil, mask=veil)
+                corner, stop = (left - panel.left, top - panel.top), (right - panel.left - 1, bottom - panel.top - 1)
+                opacity = _FAINT + round((_DENSE - _FAINT) * min(max(share, 0.0), 1.0))
+                ends = max(stop[0], corner[0]), max(stop[1], corner[1])
+                pen.rectangle((corner, ends), fill=(*_heat(share), opacity))
+        self.image.paste(veil, (panel.left, panel.top), mask=veil)
 
     def _scale(self, most: float) -> None:
         """Draw the scale of the lower row below it."""
@@ -242,6 +240,13 @@ class _Canvas:
             self._pen.rectangle((start, top, start + length / len(steps), top + height), fill=_heat(float(share)))
         text = f"{most:.3g} a patch"
         self._write(left + length + 0.6 * self._letters, top - 0.15 * self._letters, text, _MUTED)
+
+    def _excuse(self, panel: _Panel, reason: str) -> None:
+        """Say in an empty frame why there is no picture."""
+        for line, words in enumerate(("no picture:", reason)):
+            text = fitted(words, self._letters, self._half)
+            place = panel.left + panel.width / 2, panel.top + panel.height / 2 + (line - 0.5) * 1.4 * self._letters
+            self._pen.text(place, text, font=font_of(self._letters), fill=_MUTED, anchor="mm")
 
     def _outline_region(self, explanation: Explained, panel: _Panel) -> None:
         if explanation.region is not None:
@@ -299,7 +304,7 @@ def _greyed(pixels: Image.Image | str) -> Image.Image | str:
     """Return a picture without colours and with little contrast, for a map to lie over."""
     if isinstance(pixels, str):
         return pixels
-    return ImageOps.colorize(pixels.convert("L"), black="#303030", white="#f0f0f0")
+    return ImageOps.colorize(pixels.convert("L"), black="#202020", white="#cfcfcf")
 
 
 def _heat(share: float) -> tuple[int, int, int]:

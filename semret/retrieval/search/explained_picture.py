@@ -39,6 +39,11 @@ class ExplainedPicture:
     id: int | None = None
 
     @property
+    def label(self) -> str:
+        """What it is, and what it is called."""
+        return f"query: {self.name}" if self.id is None else f"id {self.id}: {self.name}"
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the upright picture."""
         return self.placement.picture
@@ -96,7 +101,7 @@ class ExplainedPicture:
         except ImageDecodeError as error:
             raise ImageDecodeError(reason_of(error, self.source)) from error
         if content.sha256 != self.sha256:
-            raise ImageDecodeError("has changed since it was compared")
+            raise ImageDecodeError("the file has changed since it was compared")
         return decode_image(content.data, reduce_to=(edge, edge))
 
     def as_json(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 QUERY_EDGE = 360
 HIT_EDGE = 240
+DRAWING_WIDTH = 840
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --muted: #8a8a8a; }
@@ -39,6 +40,7 @@ img, .missing { width: 100%; border-radius: 6px; display: block; }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
 ol.explained { grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1.6rem; }
+.drawing { max-width: 60rem; }
 ol.explained img { border: 1px solid var(--line); box-sizing: border-box; }
 .path { overflow-wrap: anywhere; unicode-bidi: isolate; }
 .missed { color: #c2410c; }

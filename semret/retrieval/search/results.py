@@ -12,9 +12,10 @@ import numpy as np
 from semret.arrays import Float64Array
 from semret.errors import MissingDependencyError
 from semret.names import amount
+from semret.progress import Progress
 from semret.retrieval.search.explain import Explanation
 from semret.retrieval.search.originals import Original
-from semret.retrieval.search.page import Section, ShownHit, render_fragment
+from semret.retrieval.search.page import DRAWING_WIDTH, Section, ShownHit, render_fragment
 from semret.retrieval.search.regions import SearchedRegion
 
 if TYPE_CHECKING:
@@ -255,16 +256,19 @@ class SearchResult:
         """Return what a notebook shows: the query beside its hits."""
         return render_fragment(self.as_section())
 
-    def as_section(self) -> Section:
+    def as_section(self, *, progress: Progress | None = None) -> Section:
         """Return what an HTML page shows of this answer.
+
+        Parameters
+        ----------
+        progress : callable or None
+            Called with the number of explanations drawn and their total.
 
         Returns
         -------
         Section
         """
-        drawings = [
-            explanation.jpeg(names=False) if explanation.can_be_drawn else b"" for explanation in self.explanations
-        ] or [b""] * len(self)
+        drawings = self._drawings(progress)
         shown = [
             ShownHit(
                 rank=hit.rank,
@@ -286,6 +290,18 @@ class SearchResult:
         picture = self.query if self.picture is None else self.picture
         box = None if region is None else region.shares
         return Section(query=self.query, picture=picture, remarks=remarks, hits=shown, region=box)
+
+    def _drawings(self, progress: Progress | None) -> list[bytes]:
+        """Return the drawing of each hit's explanation; empty where none was asked for."""
+        if not self.explanations:
+            return [b""] * len(self)
+        drawn: list[bytes] = []
+        for explanation in self.explanations:
+            if progress is not None:
+                progress(len(drawn), len(self))
+            drawing = explanation.jpeg(width=DRAWING_WIDTH, names=False) if explanation.can_be_drawn else b""
+            drawn.append(drawing)
+        return drawn
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object of ``semret query --format json``.
