@@ -185,6 +185,6 @@ def digest_of(features: Features, place: int) -> bytes:
         SHA-256 of the shapes and values.
     """
     digest = hashlib.sha256(f"features {features.tokens.shape[1:]} {features.pooled.shape[1:]}\n".encode())
-    digest.update(np.ascontiguousarray(features.tokens[place]).tobytes())
-    digest.update(np.ascontiguousarray(features.pooled[place]).tobytes())
+    for values in (features.tokens[place], features.pooled[place]):
+        digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
     return digest.digest()
