@@ -180,10 +180,11 @@ def _checked(matrix: ArrayLike, name: str, least: int) -> _Scaled:
     if given.dtype.kind not in "fiub" or given.dtype.itemsize > 8:
         raise ShapeError(f"{name} has dtype {given.dtype}, expected float16, float32 or float64")
     array = given.astype(np.float64)
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or len(array) < least:
+    if array.ndim != 2:
+        raise ShapeError(f"{name} has shape {array.shape}, expected 2 axes (n, n){_from(array.ndim)}")
+    if array.shape[0] != array.shape[1] or len(array) < least:
         raise ShapeError(
-            f"{name} has shape {array.shape}, expected a square matrix (n, n) of at least {least} items"
-            f"{_from(array.ndim)}"
+            f"{name} has shape {array.shape}, expected a square matrix of at least {least} items{_from(array.ndim)}"
         )
     require_finite(array, name)
     exponent = int(np.frexp(np.abs(array).max())[1])
