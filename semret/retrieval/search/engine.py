@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from semret.arrays import FloatArray, IdVector, as_array, as_tokens
+from semret.arrays import IdVector, as_array, as_tokens
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import find_index
@@ -24,7 +24,7 @@ from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.explain import Explanation, explain
-from semret.retrieval.search.lookup import Candidate, Images, Lookup
+from semret.retrieval.search.lookup import Candidate
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import (
     UNSEEN,
@@ -37,16 +37,17 @@ from semret.retrieval.search.query_pictures import (
     unwrap,
 )
 from semret.retrieval.search.query_scored import rerank_by_query
+from semret.retrieval.search.reader import IndexReader
 from semret.retrieval.search.regions import Region, RegionLike, cut_tokens, find_region
 from semret.retrieval.search.rerank import rerank
 from semret.retrieval.search.results import SearchResult
-from semret.retrieval.search.stored import Representations, own_features, single, stored_maps, stored_picture
+from semret.retrieval.search.stored import own_features, single, stored_picture
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import Backbone
 
 
-class SearchEngine:
+class SearchEngine(IndexReader):
     """Answer queries from one generation of an index.
 
     A network is loaded only when a picture comes that is not stored, and then kept.
@@ -65,9 +66,8 @@ class SearchEngine:
     def __init__(
         self, collection: Collection, *, weights: str | os.PathLike[str] | None = None, device: str | None = None
     ) -> None:
-        self.collection = collection
+        super().__init__(collection)
         self._copies = Copies(collection)
-        self._lookup = Lookup(collection)
         self._weights = weights
         self._device = device
         self._backbone: Backbone | None = None
@@ -79,70 +79,6 @@ class SearchEngine:
     def __len__(self) -> int:
         """Return the number of images in the index."""
         return len(self.collection)
-
-    def __enter__(self) -> SearchEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the index, so that a writer may delete what this generation alone needs; also ends a ``with``."""
-        self.collection.close()
-
-    @property
-    def ids(self) -> IdVector:
-        """Ids of all images, ascending, (N,) int64."""
-        return self.collection.ids
-
-    @property
-    def paths(self) -> list[str]:
-        """Where all images lie, in the order of `ids`, as hits show it."""
-        return self.collection.paths(self.collection.ids)
-
-    @property
-    def representations(self) -> Representations:
-        """The token maps of all images, in the order of `ids`, as `semret.rsm` reads them: by slices."""
-        return Representations(self.collection)
-
-    @overload
-    def tokens(
-        self, images: Images | None = ..., *, center: str = ..., integers: Literal[False] = ...
-    ) -> FloatArray: ...
-    @overload
-    def tokens(self, images: Images | None = ..., *, integers: Literal[True]) -> IntegerTokens: ...
-    def tokens(
-        self, images: Images | None = None, *, center: str = "none", integers: bool = False
-    ) -> FloatArray | IntegerTokens:
-        """Return the stored token maps of images; only theirs are read.
-
-        Parameters
-        ----------
-        images : id, path or Hit, or a sequence of them; None takes all images, in the order of `ids`
-            n of them, in any order; one may come twice. Paths are understood as by `rerank`.
-        center : {"none", "channel"}
-            What is left of the mean token: all of it, or nothing, as images are compared by default. With a codec the
-            mean is that of the images that it was fitted on, and with ``none`` maps have one channel more than the
-            codec has directions: inner products are those of the tokens as decoded.
-        integers : bool
-            Whether to return what a codec stores, with scales: the mean subtracted.
-
-        Returns
-        -------
-        ndarray of shape (n, S, C), in the stored dtype, float32 where it is computed; or IntegerTokens
-
-        Raises
-        ------
-        ArgumentError
-            If an image is not in the index, all maps take more memory than there is, or `integers` are asked for and
-            the index stores floats.
-        UnknownNameError
-            If there is no such centre.
-        IndexCorruptError
-            If what is read is damaged.
-        """
-        ids = self.ids if images is None else self._lookup.each(images)
-        return stored_maps(self.collection, ids, center=center, integers=integers)
 
     def query(
         self,

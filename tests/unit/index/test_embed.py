@@ -1,5 +1,8 @@
 """Pictures become maps and embeddings without an index, and the same as in one."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -73,3 +76,12 @@ def test_what_is_wrong_is_named(tmp_path, photos):
         semret.embed(good, model=3)
     with pytest.raises(ArgumentError, match="batch_size is 0"):
         semret.embed(good, model=network, batch_size=0)
+
+
+def test_the_default_network_needs_no_torch(photos):
+    code = (
+        f"import sys, semret; semret.embed({str(photos / '0.png')!r}, size=(64, 64), progress=True);"
+        "print(*[name for name in ('torch', 'timm', 'transformers', 'faiss', 'pandas') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
