@@ -90,7 +90,7 @@ class Summary:
     def codec_note(self) -> str:
         """What is to be said of the codec, in a few words."""
         if self.retained is None or self.retained_at_fit is None:
-            waits = f", from {FEWEST_IMAGES} images on; until then tokens are stored as they are"
+            waits = f" from {FEWEST_IMAGES} images on; until then as they are"
             return self.codec + (waits if self.codec != NO_CODEC else "")
         note = f"{self.codec}, keeps {self.retained:.1%} of the tokens' energy, {self.retained_at_fit:.1%} when fitted"
         return note + ("; indexing into a new directory would fit it anew" if self.refit_pays else "")
