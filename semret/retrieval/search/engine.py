@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from semret.arrays import FloatArray, IdVector
+from semret.arrays import Float64Array, FloatArray, IdVector
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import find_index
@@ -24,7 +24,7 @@ from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.lookup import Candidate, Lookup
 from semret.retrieval.search.options import SearchOptions
-from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, identify, pixels
+from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, StoredImage, identify, pixels
 from semret.retrieval.search.query_scored import rerank_by_query
 from semret.retrieval.search.regions import Region, RegionLike, cut_tokens, find_region
 from semret.retrieval.search.rerank import rerank
@@ -89,8 +89,9 @@ class SearchEngine:
 
         Parameters
         ----------
-        image : path, PIL image, or ndarray of shape (H, W, 3), uint8
-            A file whose content is in the index is answered from the index, without loading a network.
+        image : path, EncodedImage, StoredImage, PIL image, or ndarray of shape (H, W, 3), uint8
+            A file whose content is in the index is answered from the index, without loading a network. So is a
+            `StoredImage`, whose file is not looked at.
         k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score
             See `SearchOptions`.
 
@@ -124,13 +125,22 @@ class SearchEngine:
         )
         return self.search(image, options)
 
-    def search(self, image: ImageLike, options: SearchOptions, *, progress: Progress | None = None) -> SearchResult:
+    def search(
+        self,
+        image: ImageLike,
+        options: SearchOptions,
+        *,
+        among: IdVector | None = None,
+        progress: Progress | None = None,
+    ) -> SearchResult:
         """Do what `query` does, with the options as one value.
 
         Parameters
         ----------
         image : see `query`
         options : SearchOptions
+        among : ndarray of shape (n,), int64, or None
+            The only ids that may be candidates and hits, ascending; None allows all. No hits for an empty one.
         progress : callable or None
             Called with the number of candidates compared and their total.
 
@@ -149,19 +159,20 @@ class SearchEngine:
             seen = self._in_region(self._represent(image), options.box)
         excluded = self._left_out(seen, options.exclude_self)
         with clock("shortlist"):
-            ids, pooled_scores = self._copies.nearest(seen.pooled, length, excluded)
+            ids, pooled_scores = self._nearest(seen.pooled, length, excluded, among)
         if not options.compares_all:
             ranked = self._rerank(seen, ids, options, progress)
-            return self._answer(seen, Compared(ids, pooled_scores, excluded=excluded), ranked, options, clock)
-        allowed = np.setdiff1d(self.collection.ids, excluded)
+            compared = Compared(ids, pooled_scores, excluded=excluded, among=among)
+            return self._answer(seen, compared, ranked, options, clock)
+        allowed = np.setdiff1d(self.collection.ids if among is None else among, excluded)
         everything = allowed[self._copies.first_of_each(allowed)]
         ranked = self._rerank(seen, everything, options, progress)
         pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
         tried = ids if options.exhaustive else None
-        compared = Compared(everything, pooled_scores, "all", excluded, shortlist=tried)
+        compared = Compared(everything, pooled_scores, "all", excluded, among, shortlist=tried)
         return self._answer(seen, compared, ranked, options, clock)
 
-    def query_text(self, sentence: str, *, k: int = 5) -> SearchResult:
+    def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
 
         A sentence has no patches, so nothing is matched: the score is the pooled cosine.
@@ -171,6 +182,8 @@ class SearchEngine:
         sentence : str
         k : int
             Hits wanted, at least 1.
+        among : ndarray of shape (n,), int64, or None
+            As in `search`.
 
         Returns
         -------
@@ -192,13 +205,13 @@ class SearchEngine:
         with clock("embed"):
             embedding = self.collection.features.as_pooled(self.backbone().embed_text([sentence]))
         with clock("shortlist"):
-            ids, found = self._copies.nearest(embedding[0], k)
+            ids, found = self._nearest(embedding[0], k, NOBODY, among)
         scores = np.clip(found, -1.0, 1.0)
         order = np.lexsort((ids, -scores))
         nothing_matched = {"read": 0.0, "match": 0.0}
         ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds=nothing_matched)
         seen = Seen(UNSEEN, embedding[0], sentence)
-        return self._answer(seen, Compared(ids, scores, "all"), ranked, options, clock)
+        return self._answer(seen, Compared(ids, scores, "all", among=among), ranked, options, clock)
 
     def rerank(
         self,
@@ -297,10 +310,42 @@ class SearchEngine:
             self._backbone = loaded
         return self._backbone
 
+    def reopened(self) -> SearchEngine:
+        """Return an engine over the index as it is now, which keeps the network that is loaded if it still fits.
+
+        Returns
+        -------
+        SearchEngine
+            This one goes on answering from what it has.
+
+        Raises
+        ------
+        IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
+            See `open_index`.
+        """
+        fresh = SearchEngine(open_collection(self.collection.path), weights=self._weights, device=self._device)
+        if fresh.collection.manifest.identity == self.collection.manifest.identity:
+            fresh._backbone = self._backbone
+        return fresh
+
+    def _nearest(
+        self, pooled: FloatArray, length: int, excluded: IdVector, among: IdVector | None
+    ) -> tuple[IdVector, Float64Array]:
+        """Find the nearest contents by the pooled embedding, as `Copies.nearest` does, among some ids or all."""
+        if among is None:
+            return self._copies.nearest(pooled, length, excluded)
+        allowed = np.setdiff1d(among, excluded)
+        ids = allowed[self._copies.first_of_each(allowed)]
+        scores = self.collection.pooled_scores(pooled, ids)
+        best = np.lexsort((ids, -scores))[:length]
+        return ids[best], scores[best]
+
     def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
         """Refuse what cannot be answered before anything is done; return the length of the shortlist."""
         length = options.check(max(len(self), 1))
-        if options.exclude_self is True and not isinstance(image, (str, os.PathLike, EncodedImage)):
+        if options.exclude_self is True and not isinstance(
+            image, (str, os.PathLike, EncodedImage, StoredImage)
+        ):
             raise ArgumentError(
                 "exclude_self is True, but the query is pixels, which no file can be told by; "
                 "give the path of its file, or the id to leave out"
@@ -324,15 +369,13 @@ class SearchEngine:
         return same if there is None else np.union1d(same, np.array([there], dtype=np.int64))
 
     def _represent(self, image: ImageLike) -> Seen:
+        if isinstance(image, StoredImage):
+            (content,), (path,) = self.collection.hashes([image.id]), self.collection.paths([image.id])
+            return self._stored(Seen(UNSEEN, UNSEEN, path, content=content), image.id)
         seen = identify(image)
         stored = None if seen.content is None else self.collection.find_hash(seen.content)
         if stored is not None:
-            row = self.collection.rows([stored])[0]
-            return seen._replace(
-                tokens=_single(self.collection.tokens([stored])),
-                pooled=np.asarray(self.collection.features.pooled[row]),
-                size=self.collection.size(stored),
-            )
+            return self._stored(seen, stored)
         # Large photos are decoded at a reduced size, as they are when indexed.
         picture = pixels(image, self.collection.manifest.identity.preprocessing.size)
         backbone = self.backbone()
@@ -343,6 +386,15 @@ class SearchEngine:
             tokens=_single(stored_as.as_stored(features.tokens)),
             pooled=stored_as.as_pooled(features.pooled)[0],
             size=picture.info["original_size"],
+        )
+
+    def _stored(self, seen: Seen, id_: int) -> Seen:
+        """Take the features of an image of the index."""
+        row = self.collection.rows([id_])[0]
+        return seen._replace(
+            tokens=_single(self.collection.tokens([id_])),
+            pooled=np.asarray(self.collection.features.pooled[row]),
+            size=self.collection.size(id_),
         )
 
     def _in_region(self, seen: Seen, region: Region | None) -> Seen:

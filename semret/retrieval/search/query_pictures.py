@@ -28,7 +28,18 @@ class EncodedImage:
     name: str
 
 
-ImageLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
+@dataclass(frozen=True)
+class StoredImage:
+    """An image of the index itself, by its id: its file is not opened, and need not be there any more."""
+
+    id: int
+
+
+PictureLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
+"""A picture that can be decoded."""
+
+ImageLike: TypeAlias = "PictureLike | StoredImage"
+"""Whatever can be searched with."""
 
 UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
 """Stands for tokens and embeddings that are not known yet, or of something that has none."""
@@ -67,7 +78,7 @@ class Seen(NamedTuple):
     region: SearchedRegion | None = None
 
 
-def identify(image: ImageLike) -> Seen:
+def identify(image: PictureLike) -> Seen:
     """Name a picture and hash its file, without decoding it.
 
     Parameters
@@ -96,7 +107,7 @@ def identify(image: ImageLike) -> Seen:
     return Seen(UNSEEN, UNSEEN, "<image>")
 
 
-def pixels(image: ImageLike, size: tuple[int, int]) -> Image.Image:
+def pixels(image: PictureLike, size: tuple[int, int]) -> Image.Image:
     """Decode a picture, reduced as far as an input of this height and width allows.
 
     Parameters

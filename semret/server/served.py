@@ -1,0 +1,171 @@
+"""The index that is served: always the newest state of it, and the pictures in it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from semret.arrays import IdVector
+from semret.errors import ArgumentError, SemretError
+from semret.index.collection import Collection
+from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
+from semret.retrieval.search.engine import SearchEngine
+
+_log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+"""How often the index is looked at: two calls of the system."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One state of the index: what belongs together while a request is answered."""
+
+    engine: SearchEngine
+    _chosen: dict[str, IdVector] = field(default_factory=dict)
+
+    @property
+    def collection(self) -> Collection:
+        """The index, open."""
+        return self.engine.collection
+
+    @property
+    def generation(self) -> int:
+        """Number of the state."""
+        return self.collection.generation
+
+    @cached_property
+    def _places(self) -> list[str]:
+        """The folder of each image from the root of the index, with a slash at its end; empty for the root itself."""
+        root = str(self.collection.root.folder)
+        folders: list[str] = []
+        for path, _, _ in self.collection.files():
+            place = os.path.relpath(os.path.dirname(path), root)  # noqa: PTH120 - keeps undecodable names
+            folders.append("" if place == "." else place.replace(os.sep, "/") + "/")
+        return folders
+
+    @cached_property
+    def folders(self) -> list[str]:
+        """All folders that hold images or folders with images, from the root of the index, sorted."""
+        found: set[str] = set()
+        for place in set(self._places):
+            parts = place.split("/")[:-1]
+            found.update("/".join(parts[: count + 1]) for count in range(len(parts)))
+        return sorted(found)
+
+    def within(self, folder: str | None) -> IdVector | None:
+        """Find the images in a folder and those below it.
+
+        Parameters
+        ----------
+        folder : str or None
+            From the root of the index, as `folders` has it.
+
+        Returns
+        -------
+        ndarray of int64 or None
+            Ids, ascending; None for None and for the root.
+
+        Raises
+        ------
+        ArgumentError
+            If no image lies there.
+        """
+        name = (folder or "").strip("/")
+        if not name:
+            return None
+        if name not in self._chosen:
+            rows = [row for row, place in enumerate(self._places) if place.startswith(name + "/")]
+            if not rows:
+                raise ArgumentError(f"there is no image in a folder {folder}; /api/info lists the folders")
+            if len(self._chosen) > 100:
+                self._chosen.clear()
+            self._chosen[name] = self.collection.ids[np.array(rows, dtype=np.intp)]
+        return self._chosen[name]
+
+
+class Served:
+    """Holds the newest state of an index that somebody else may be writing to.
+
+    A new state is opened beside the old one, which answers until the new one is ready. If that fails, because the
+    index was removed or is being repaired, the old one stays, and `trouble` says why.
+
+    Parameters
+    ----------
+    open_engine : callable
+        Opens the index.
+    path : Path
+        Its directory.
+    """
+
+    def __init__(self, open_engine: Callable[[], SearchEngine], path: Path) -> None:
+        # Looked at before it is opened: what changes in between is seen as a change.
+        self._seen = _state_of(path)
+        self._path = path
+        self.view = View(open_engine())
+        self.trouble: str | None = None
+        self.on_change: Callable[[], None] = lambda: None
+
+    def refresh(self) -> bool:
+        """Open the index again if it has changed.
+
+        Returns
+        -------
+        bool
+            Whether `view` is a new one.
+        """
+        state = _state_of(self._path)
+        if state == self._seen:
+            return False
+        try:
+            engine = self.view.engine.reopened()
+        except (SemretError, OSError) as error:
+            line = " ".join(str(error).split())
+            if line != self.trouble:
+                _log.warning("the index has changed but cannot be opened, the former state is served: %s", line)
+            self.trouble = line
+            return False
+        self._seen, self.trouble = state, None
+        if engine.collection.generation == self.view.generation and engine.collection.mark == self.view.collection.mark:
+            return False
+        _warm(engine)
+        self.view = View(engine)
+        self.on_change()
+        return True
+
+    async def watch(self) -> None:
+        """Look at the index again and again, for ever."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:
+                # Whatever it is, the next look may find it gone; the server goes on with what it has.
+                _log.exception("looking at the index failed")
+
+
+def _warm(engine: SearchEngine) -> None:
+    """Read what every search needs, before anybody waits for it."""
+    _ = engine.collection.vectors
+
+
+def _state_of(path: Path) -> tuple[tuple[int, int, int], ...]:
+    """Return what changes with every commit: the status of the catalog's files, which are not opened.
+
+    Closing a file of SQLite's would drop the locks that the process has on it.
+    """
+    found: list[tuple[int, int, int]] = []
+    for name in (CATALOG_NAME, DIGEST_NAME):
+        try:
+            status = os.stat(path / name)  # noqa: PTH116 - follows pathlib, without its cost each second
+            found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append((0, 0, 0))
+    return tuple(found)
