@@ -7,11 +7,11 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from semret.server.problems import Busy, Gone
+from semret.server.problems import BusyError, GoneError
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Place:
     def __init__(self, workers: ThreadPoolExecutor, left: threading.Event) -> None:
         self._workers = workers
         self._left = left
-        self.running: Future[object] | None = None
+        self.running: Future[Any] | None = None
 
     async def run(self, work: Callable[[], T]) -> T:
         """Do a piece of work when its turn has come.
@@ -46,15 +46,15 @@ class Place:
 
         Raises
         ------
-        Gone
+        GoneError
             If the client has left before it was begun.
         Exception
             Whatever it raises.
         """
         if self._left.is_set():
-            raise Gone
+            raise GoneError
         future = self._workers.submit(work)
-        self.running = future  # type: ignore[assignment] - only waited for
+        self.running = future
         return await asyncio.wrap_future(future)
 
     def progress(self, done: int, total: int) -> None:
@@ -67,12 +67,12 @@ class Place:
 
         Raises
         ------
-        Gone
+        GoneError
             If the client has left.
         """
         del done, total
         if self._left.is_set():
-            raise Gone
+            raise GoneError
 
 
 class Desk:
@@ -108,13 +108,13 @@ class Desk:
 
         Raises
         ------
-        Busy
+        BusyError
             If all places are taken.
-        Gone
+        GoneError
             If the client leaves.
         """
         if self.taken >= self._most:
-            raise Busy(f"{self.taken} requests are waiting already; try again in a moment")
+            raise BusyError(f"{self.taken} requests are waiting already; try again in a moment")
         self.taken += 1
         left = threading.Event()
         place = Place(self._workers, left)
@@ -125,7 +125,7 @@ class Desk:
         except asyncio.CancelledError:
             if left.is_set() and task is not None:
                 task.uncancel()
-                raise Gone from None
+                raise GoneError from None
             raise
         finally:
             watcher.cancel()
@@ -136,7 +136,7 @@ class Desk:
         """Let what works end, and begin nothing more."""
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    def _free_after(self, running: Future[object] | None) -> None:
+    def _free_after(self, running: Future[Any] | None) -> None:
         if running is None or running.done() or running.cancel():
             self.taken -= 1
             return

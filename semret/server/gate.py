@@ -12,7 +12,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semret.server.metrics import Metrics
-from semret.server.problems import Busy, Refusal, problem
+from semret.server.problems import BusyError, RefusedError, problem
 from semret.server.settings import Settings, as_address, is_loopback
 
 BODY_SECONDS = 30.0
@@ -92,11 +92,11 @@ class Gate:
 
         Raises
         ------
-        Busy
+        BusyError
             If all requests together would hold too many.
         """
         if self._receiving + count > self._settings.most_uploads_bytes:
-            raise Busy("too much is being uploaded at this moment; try again in a moment")
+            raise BusyError("too much is being uploaded at this moment; try again in a moment")
         self._receiving += count
 
     @property
@@ -107,13 +107,13 @@ class Gate:
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
         if not is_own_name(host, self._settings):
-            raise Refusal(
+            raise RefusedError(
                 403, f"this server is not called {host[:80]!r}; reach it by its address, or start it with --name NAME"
             )
         if comes_from_elsewhere(scope["method"], host, headers):
-            raise Refusal(403, "another page asks, which may not; open this server's own page, or send no Origin")
+            raise RefusedError(403, "another page asks, which may not; open this server's own page, or send no Origin")
         if scope["path"] not in self._open and not self._is_known(headers):
-            raise Refusal(401, "the token is missing or wrong; send it as Authorization: Bearer TOKEN")
+            raise RefusedError(401, "the token is missing or wrong; send it as Authorization: Bearer TOKEN")
 
     def _is_known(self, headers: Headers) -> bool:
         token = self._settings.token
@@ -255,7 +255,7 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), BODY_SECONDS)
         except TimeoutError:
-            raise Refusal(408, f"nothing of the request came for {BODY_SECONDS:.0f} seconds") from None
+            raise RefusedError(408, f"nothing of the request came for {BODY_SECONDS:.0f} seconds") from None
         if message["type"] == "http.request":
             count = len(message.get("body", b""))
             if self.received + count > self._gate.most_bytes:
@@ -265,5 +265,7 @@ class _Body:
             self._is_whole = not message.get("more_body", False)
         return message
 
-    def _too_long(self) -> Refusal:
-        return Refusal(413, f"the request is longer than the limit of {self._gate.most_bytes} bytes; send smaller pictures")
+    def _too_long(self) -> RefusedError:
+        return RefusedError(
+            413, f"the request is longer than the limit of {self._gate.most_bytes} bytes; send smaller pictures"
+        )

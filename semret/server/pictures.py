@@ -9,7 +9,7 @@ from semret.errors import ArgumentError, ImageDecodeError
 from semret.index.pictures.containers import cut_down
 from semret.index.pictures.decode import thumbnail
 from semret.index.pictures.files import read_file
-from semret.server.problems import Refusal
+from semret.server.problems import RefusedError
 from semret.server.served import View
 
 EDGES = 32, 2048
@@ -52,7 +52,7 @@ class Pictures:
 
         Raises
         ------
-        Refusal
+        RefusedError
             404 if the index has no such image; 410 if the file is gone, or is not what was indexed any more.
         """
         data = self._read(view, id_)
@@ -76,7 +76,7 @@ class Pictures:
 
         Raises
         ------
-        Refusal
+        RefusedError
             See `content`.
         ArgumentError
             If the edge is out of range.
@@ -98,9 +98,9 @@ class Pictures:
         try:
             found = read_file(path)
         except ImageDecodeError as error:
-            raise Refusal(410, f"the picture cannot be read any more: {error}") from error
+            raise RefusedError(410, f"the picture cannot be read any more: {error}") from error
         if found.sha256 != sha256:
-            raise Refusal(410, f"{path} is not the picture that was indexed any more; run semret index again")
+            raise RefusedError(410, f"{path} is not the picture that was indexed any more; run semret index again")
         return found.data
 
     def _keep(self, key: tuple[str, int], data: bytes) -> None:
@@ -127,10 +127,10 @@ def hash_of(view: View, id_: int) -> str:
 
     Raises
     ------
-    Refusal
+    RefusedError
         404 if the index has no such image.
     """
     found = view.engine.find(id_)
     if found is None:
-        raise Refusal(404, f"the index has no image {id_}")
+        raise RefusedError(404, f"the index has no image {id_}")
     return view.collection.hashes([found])[0]

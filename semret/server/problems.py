@@ -38,7 +38,7 @@ _STATUS: dict[type[SemretError], int] = {
 }
 
 
-class Refusal(SemretError):
+class RefusedError(SemretError):
     """A request that is answered with a status of its own; the message is the answer.
 
     Parameters
@@ -52,14 +52,14 @@ class Refusal(SemretError):
         self.status = status
 
 
-class Busy(Refusal):
+class BusyError(RefusedError):
     """There is no room for a request now."""
 
     def __init__(self, message: str) -> None:
         super().__init__(503, message)
 
 
-class Gone(Refusal):
+class GoneError(RefusedError):
     """The client has left; nobody reads the answer."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ def status_and_line(error: Exception) -> tuple[int, str]:
     (int, str)
         Status of HTTP, and one line.
     """
-    if isinstance(error, Refusal):
+    if isinstance(error, RefusedError):
         return error.status, str(error)
     if isinstance(error, SemretError):
         status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
@@ -129,7 +129,9 @@ def status_and_line(error: Exception) -> tuple[int, str]:
         return 499, "the client has left"
     where = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {where[0].filename}:{where[0].lineno}" if where else ""
-    _log.error("a request failed by a mistake of ours: %s: %s%s", type(error).__name__, " ".join(str(error).split()), place)
+    _log.error(
+        "a request failed by a mistake of ours: %s: %s%s", type(error).__name__, " ".join(str(error).split()), place
+    )
     return 500, "this failed by a mistake of ours; the log of the server says where"
 
 

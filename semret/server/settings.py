@@ -64,7 +64,7 @@ class Settings:
             raise ArgumentError("the server would accept nothing; uploads and waiting searches must be at least 1")
         if self.token is not None and (len(self.token) < SHORTEST_TOKEN or not _is_plain(self.token)):
             raise ArgumentError(
-                f"the token must be {SHORTEST_TOKEN} or more letters, digits or signs of ASCII without spaces; this makes "
+                f"the token must be {SHORTEST_TOKEN} or more characters of ASCII without spaces; this makes "
                 "one: python -c 'import secrets; print(secrets.token_urlsafe())'"
             )
         if not self.is_local and self.token is None and not self.open_to_all:

@@ -22,6 +22,7 @@ from semret.progress import Progress
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
+from semret.retrieval.search.explain import Explanation, explain
 from semret.retrieval.search.lookup import Candidate, Lookup
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, StoredImage, identify, pixels
@@ -82,6 +83,7 @@ class SearchEngine:
         exclude_self: bool | int = False,
         region: RegionLike | None = None,
         score: str | None = None,
+        explain: bool = False,
     ) -> SearchResult:
         """Find the `k` images most similar to a picture.
 
@@ -92,7 +94,7 @@ class SearchEngine:
         image : path, EncodedImage, StoredImage, PIL image, or ndarray of shape (H, W, 3), uint8
             A file whose content is in the index is answered from the index, without loading a network. So is a
             `StoredImage`, whose file is not looked at.
-        k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score
+        k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score, explain
             See `SearchOptions`.
 
         Returns
@@ -122,6 +124,7 @@ class SearchEngine:
             exclude_self=exclude_self,
             region=region,
             score=score,
+            explain=explain,
         )
         return self.search(image, options)
 
@@ -163,14 +166,63 @@ class SearchEngine:
         if not options.compares_all:
             ranked = self._rerank(seen, ids, options, progress)
             compared = Compared(ids, pooled_scores, excluded=excluded, among=among)
-            return self._answer(seen, compared, ranked, options, clock)
+            return self._explained(self._answer(seen, compared, ranked, options, clock), seen, image, options)
         allowed = np.setdiff1d(self.collection.ids if among is None else among, excluded)
         everything = allowed[self._copies.first_of_each(allowed)]
         ranked = self._rerank(seen, everything, options, progress)
         pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
         tried = ids if options.exhaustive else None
         compared = Compared(everything, pooled_scores, "all", excluded, among, shortlist=tried)
-        return self._answer(seen, compared, ranked, options, clock)
+        return self._explained(self._answer(seen, compared, ranked, options, clock), seen, image, options)
+
+    def explain(
+        self,
+        image: ImageLike,
+        candidate: Candidate,
+        *,
+        kernel: str = "cosine",
+        invariance: str = "permutation",
+        solver: str = "auction",
+        center: str = "channel",
+        region: RegionLike | None = None,
+        score: str | None = None,
+    ) -> Explanation:
+        """Tell how the score of one picture of the index comes about: which patches met, and what each pair adds.
+
+        Parameters
+        ----------
+        image : see `query`
+        candidate : int or path
+            The picture of the index, see `rerank`.
+        kernel, invariance, solver, center, region, score
+            See `SearchOptions`. Kernel rbf and invariance pooled are no sums over patches and are refused.
+
+        Returns
+        -------
+        Explanation
+            Its shares sum to the score that `query` gives the picture.
+
+        Raises
+        ------
+        ArgumentError, UnknownNameError
+            If the picture is not in the index, or an option does not fit.
+        IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
+            See `query`.
+        """
+        options = SearchOptions(
+            k=1,
+            kernel=kernel,
+            invariance=invariance,
+            solver=solver,
+            center=center,
+            region=region,
+            score=score,
+            explain=True,
+        )
+        self._check(options, image)
+        id_ = int(self._lookup.resolve([candidate])[0])
+        seen = self._in_region(self._represent(image), options.box)
+        return explain(self.collection, seen, image, id_, options)
 
     def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
@@ -233,7 +285,7 @@ class SearchEngine:
             Called with the number of candidates compared and their total.
         **options
             `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`,
-            `region`, `score`.
+            `region`, `score`, `explain`.
 
         Returns
         -------
@@ -260,7 +312,8 @@ class SearchEngine:
             ids = allowed[self._copies.first_of_each(allowed)]
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
         compared = Compared(ids, pooled_scores, "given", among=allowed, counted="k" in options)
-        return self._answer(seen, compared, self._rerank(seen, ids, settings, progress), settings, clock)
+        result = self._answer(seen, compared, self._rerank(seen, ids, settings, progress), settings, clock)
+        return self._explained(result, seen, image, settings)
 
     def find(self, candidate: Candidate) -> int | None:
         """Find the image that an id or a path stands for, as `rerank` understands it.
@@ -343,9 +396,7 @@ class SearchEngine:
     def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
         """Refuse what cannot be answered before anything is done; return the length of the shortlist."""
         length = options.check(max(len(self), 1))
-        if options.exclude_self is True and not isinstance(
-            image, (str, os.PathLike, EncodedImage, StoredImage)
-        ):
+        if options.exclude_self is True and not isinstance(image, (str, os.PathLike, EncodedImage, StoredImage)):
             raise ArgumentError(
                 "exclude_self is True, but the query is pixels, which no file can be told by; "
                 "give the path of its file, or the id to leave out"
@@ -420,6 +471,13 @@ class SearchEngine:
     ) -> SearchResult:
         timed = replace(ranked, seconds={**clock.seconds, **ranked.seconds})
         return answer(self.collection, self._copies, seen, compared, timed, options)
+
+    def _explained(self, result: SearchResult, seen: Seen, image: ImageLike, options: SearchOptions) -> SearchResult:
+        """Add explanations to an answer, if they are asked for."""
+        if not options.explain:
+            return result
+        found = tuple(explain(self.collection, seen, image, hit.id, options) for hit in result)
+        return replace(result, explanations=found)
 
 
 def _single(tokens: FloatArray | IntegerTokens) -> FloatArray | IntegerTokens:

@@ -9,6 +9,7 @@ from semret.centers import CENTERINGS
 from semret.errors import ArgumentError
 from semret.retrieval.search.regions import Region, RegionLike, as_region
 from semret.retrieval.similarity.names import SCORES, check_modes, check_name
+from semret.retrieval.similarity.shares import require_shares
 
 SHORTLIST = 100
 """Candidates drawn by the pooled embedding unless asked otherwise (or `k`, when that is larger)."""
@@ -82,12 +83,14 @@ class SearchOptions(RerankOptions):
     score : {"symmetric", "query"} or None
         ``query`` asks how much of the query a picture shows, whatever else it shows; see
         `semret.retrieval.similarity.query_score`. None is ``query`` for a region and ``symmetric`` for a whole picture.
+    explain : bool
+        Explain each hit, see `semret.retrieval.search.explain.Explanation`.
 
     Raises
     ------
     ArgumentError, UnknownNameError
         See `RerankOptions`; also if a centre or a score has no such name, the shortlist is no whole number, the region
-        is none, or the score does not go with the other choices.
+        is none, the score does not go with the other choices, or is none that can be explained.
     """
 
     k: int = 5
@@ -97,6 +100,7 @@ class SearchOptions(RerankOptions):
     exclude_self: bool | int = False
     region: RegionLike | None = None
     score: str | None = None
+    explain: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,6 +112,8 @@ class SearchOptions(RerankOptions):
         if self.score is not None:
             check_name("score", self.score, SCORES)
         self._check_score()
+        if self.explain:
+            require_shares(self.kernel, self.invariance)
 
     def _check_score(self) -> None:
         """Refuse choices that the score knows nothing of."""

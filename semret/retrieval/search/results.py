@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, SupportsIndex, overload
 
 from semret.names import amount
+from semret.retrieval.search.explain import Explanation
 from semret.retrieval.search.page import Section, ShownHit, render_fragment
 from semret.retrieval.search.regions import SearchedRegion
 
@@ -117,7 +118,8 @@ class SearchResult:
     """The answer to one query: a sequence of hits, best first (ties: score, then id).
 
     In a notebook it shows itself as pictures. `picture` is the content of a query that came from no file, `region` the
-    part of it that was searched with, None for the whole.
+    part of it that was searched with, None for the whole. `explanations` are those of the hits, in their order, if they
+    were asked for.
     """
 
     query: str
@@ -125,6 +127,7 @@ class SearchResult:
     stats: Stats
     picture: bytes | None = field(default=None, compare=False)
     region: SearchedRegion | None = None
+    explanations: tuple[Explanation, ...] = field(default=(), compare=False)
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -206,11 +209,15 @@ class SearchResult:
         Returns
         -------
         dict
-            Of numbers, strings, lists and dicts alone. It has a ``region`` if the query had one.
+            Of numbers, strings, lists and dicts alone. It has a ``region`` if the query had one, and each hit an
+            ``explanation`` if that was asked for.
         """
         stats = {**asdict(self.stats), "exact": self.stats.exact}
         region = {} if self.region is None else {"region": self.region.as_json()}
-        return {"query": self.query, **region, "hits": [asdict(hit) for hit in self.hits], "stats": stats}
+        hits = [asdict(hit) for hit in self.hits]
+        for hit, explanation in zip(hits, self.explanations, strict=bool(self.explanations)):
+            hit["explanation"] = explanation.as_json()
+        return {"query": self.query, **region, "hits": hits, "stats": stats}
 
 
 def _be(count: int) -> str:

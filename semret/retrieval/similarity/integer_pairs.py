@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from semret.arrays import Float64Array
+from semret.arrays import Float64Array, IndexVector
 from semret.errors import ShapeError
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.similarity.integer_maps import (
@@ -185,15 +185,42 @@ def position_affinities(query: IntegerMaps, candidates: IntegerMaps) -> Float64A
     return np.asarray(dots * (candidates.scales * query.scales[0]))
 
 
+def best_integer_pairs(query: IntegerMaps, candidate: IntegerMaps, kernel: str) -> tuple[IndexVector, Float64Array]:
+    """Return the best token for each token of a query, and what the two add to the score of late interaction.
+
+    Parameters
+    ----------
+    query, candidate : IntegerMaps of length 1
+    kernel : {"cosine", "linear"}
+
+    Returns
+    -------
+    best : ndarray of shape (Sq,), intp
+        Of equal tokens the first.
+    worths : ndarray of shape (Sq,), float64
+        In the units of the maps; their sum is the score, but for its rounding.
+    """
+    if kernel == "cosine":
+        query, candidate = _of_length_one(query), _of_length_one(candidate)
+    worths = exact_affinities(query, candidate, threads=1)
+    if kernel == "cosine":
+        worths = _cosines(query, candidate, worths) / query.shape[1]
+    return np.asarray(worths[0].argmax(axis=1)), worths[0].max(axis=1)
+
+
 def _late(query: IntegerMaps, candidates: IntegerMaps, affinity: Float64Array, kernel: str) -> Float64Array:
     if kernel == "rbf":
         sums = query.token_squares[0][:, None] + candidates.token_squares[:, None, :]
         return fsums(np.maximum(sums - 2 * affinity, 0.0).min(axis=2))
     if kernel == "cosine":
-        lengths = np.sqrt(query.squares[0][:, None] * candidates.squares[:, None, :].astype(np.float64))
-        cosines = np.divide(affinity, lengths, out=np.zeros_like(affinity), where=lengths > 0)
-        return fsums(cosines.max(axis=2)) / query.shape[1]
+        return fsums(_cosines(query, candidates, affinity).max(axis=2)) / query.shape[1]
     return fsums(affinity.max(axis=2))
+
+
+def _cosines(query: IntegerMaps, candidates: IntegerMaps, affinity: Float64Array) -> Float64Array:
+    """Divide the inner products of integers by the lengths of theirs."""
+    lengths = np.sqrt(query.squares[0][:, None] * candidates.squares[:, None, :].astype(np.float64))
+    return np.asarray(np.divide(affinity, lengths, out=np.zeros_like(affinity), where=lengths > 0))
 
 
 def _of_length_one(maps: IntegerMaps) -> IntegerMaps:

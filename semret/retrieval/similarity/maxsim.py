@@ -69,6 +69,30 @@ def maxsim_scores(query: Maps, candidates: Maps, kernels: Sequence[str]) -> dict
     return found
 
 
+def best_pairs(query: Maps, candidate: Maps, kernel: str) -> tuple[IndexVector, Float64Array]:
+    """Return the best token for each token of a query, and what the two add to the score of late interaction.
+
+    Parameters
+    ----------
+    query, candidate : Maps of length 1
+    kernel : {"cosine", "linear"}
+
+    Returns
+    -------
+    best : ndarray of shape (Sq,), intp
+        Of equal tokens the first.
+    worths : ndarray of shape (Sq,), float64
+        In the units of the maps; their sum is what `maxsim_scores` gives, but for its rounding.
+    """
+    if kernel == "cosine":
+        query, candidate = _levelled(query), _levelled(candidate)
+    own, other = query.token_squares[0], candidate.token_squares[0]
+    ((_, affinity, unit),) = affinities(query, candidate)
+    best = _best_tokens(affinity[0], other, unit, kernel)
+    dots = row_products(query.tokens[0], candidate.tokens[0], best)
+    return best, kernel_score("cosine", dots, own, other[best]) / len(own) if kernel == "cosine" else dots
+
+
 def _fill(query: Maps, candidates: Maps, kernels: Sequence[str], found: dict[str, Float64Array]) -> None:
     """Write the scores of all candidates under these kernels."""
     own = query.token_squares[0]

@@ -1,0 +1,230 @@
+"""Why a picture is a hit: which patch of the query met which patch of it, and how much each pair adds to the score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from semret.arrays import Float64Array, FloatArray
+from semret.centers import Center
+from semret.index.backbones.placement import Box, place
+from semret.index.collection import Collection
+from semret.integer_tokens import IntegerTokens
+from semret.paths import absolute
+from semret.retrieval.search.best_k import as_compared
+from semret.retrieval.search.explained_picture import ExplainedPicture
+from semret.retrieval.search.options import SearchOptions
+from semret.retrieval.search.query_pictures import EncodedImage, ImageLike, Seen, StoredImage
+from semret.retrieval.search.regions import SearchedRegion
+from semret.retrieval.similarity.integer_maps import prepare_integers
+from semret.retrieval.similarity.maps import prepare
+from semret.retrieval.similarity.query_score import level_maps, weigh_query
+from semret.retrieval.similarity.shares import AnyMaps, Shares, share_out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A patch of the query and the patch of the other picture that it was compared with.
+
+    Attributes
+    ----------
+    query_cell, image_cell : int
+        Counted row by row.
+    query_box, image_box : (float, float, float, float) or None
+        x, y, width and height in pixels of the upright pictures; None for a patch of nothing but padding.
+    share : float
+        What the pair adds to the score; it can be negative.
+    """
+
+    query_cell: int
+    image_cell: int
+    query_box: Box | None
+    image_box: Box | None
+    share: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the pair for a JSON document.
+
+        Returns
+        -------
+        dict
+        """
+        boxes = {
+            name: None if box is None else list(box)
+            for name, box in (("query_box", self.query_box), ("image_box", self.image_box))
+        }
+        return {"query_cell": self.query_cell, "image_cell": self.image_cell, **boxes, "share": self.share}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """How the score of a picture comes about, pair by pair: a sequence of pairs, strongest first.
+
+    Attributes
+    ----------
+    query, image : ExplainedPicture
+        The picture that was searched with, and the one of the index.
+    score : float
+        The score that a search gives the picture, bit for bit.
+    pairs : tuple of Pair
+        Largest share first; equal ones in the order of the query's patches. The shares sum (`math.fsum`) to the score,
+        bit for bit unless shares so cancel each other that all are larger than the score.
+    unmatched_query, unmatched_image : tuple of int
+        Patches without a partner. With a region, of the query's patches only those in it count.
+    exact : bool
+        Whether the matching is the best there is.
+    region : SearchedRegion or None
+        The part of the query that was searched with.
+    """
+
+    query: ExplainedPicture
+    image: ExplainedPicture
+    score: float
+    pairs: tuple[Pair, ...] = field(repr=False)
+    unmatched_query: tuple[int, ...] = field(default=(), repr=False)
+    unmatched_image: tuple[int, ...] = field(default=(), repr=False)
+    exact: bool = True
+    region: SearchedRegion | None = field(default=None, repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[Pair]:
+        return iter(self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def maps(self) -> tuple[Float64Array, Float64Array]:
+        """Return how much each place of the two pictures contributes.
+
+        Returns
+        -------
+        query, image : ndarray of shape (H, W), float64
+            The summed shares of each patch, 0 without a partner.
+        """
+        found = []
+        for picture, side in ((self.query, "query_cell"), (self.image, "image_cell")):
+            sums = np.zeros(picture.grid)
+            np.add.at(sums.reshape(-1), [getattr(pair, side) for pair in self.pairs], [pair.share for pair in self])
+            found.append(sums)
+        return found[0], found[1]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the explanation for a JSON document.
+
+        Returns
+        -------
+        dict
+            Of numbers, strings, lists and dicts alone.
+        """
+        return {
+            "query": self.query.as_json(),
+            "image": self.image.as_json(),
+            "score": self.score,
+            "pairs": [pair.as_json() for pair in self.pairs],
+            "unmatched": {"query": list(self.unmatched_query), "image": list(self.unmatched_image)},
+        }
+
+
+def explain(collection: Collection, seen: Seen, image: ImageLike, id_: int, options: SearchOptions) -> Explanation:
+    """Explain the score of one picture of an index.
+
+    Parameters
+    ----------
+    collection : Collection
+    seen : Seen
+        The query with its features, cut to its region.
+    image : path, EncodedImage, PIL image or ndarray
+        The query as it came.
+    id_ : int
+        Of the picture.
+    options : SearchOptions
+        How the two are compared.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ArgumentError
+        If the score is no sum over patches; if there is no picture of this id.
+    IndexCorruptError
+        If what is read is damaged.
+    """
+    # The score of the query's patches is linear in maps that have been changed for it.
+    kernel = "linear" if options.scores_query else options.kernel
+    compared = _compared(collection, seen, id_, options)
+    shares = share_out(*compared, kernel=kernel, invariance=options.invariance, solver=options.solver)
+    query, other = _query_picture(collection, seen, image), _indexed_picture(collection, id_)
+    cells = np.arange(len(shares.partners)) if seen.region is None else seen.region.cells
+    matched = np.flatnonzero(shares.partners >= 0)
+    order = matched[np.argsort(-shares.shares[matched], kind="stable")]
+    taken = np.isin(np.arange(other.grid[0] * other.grid[1]), shares.partners)
+    return Explanation(
+        query=query,
+        image=other,
+        score=shares.score,
+        pairs=tuple(_pair(query, other, int(cells[row]), shares, row) for row in order.tolist()),
+        unmatched_query=tuple(cells[shares.partners < 0].tolist()),
+        unmatched_image=tuple(np.flatnonzero(~taken).tolist()),
+        exact=shares.exact,
+        region=seen.region,
+    )
+
+
+def _pair(query: ExplainedPicture, image: ExplainedPicture, cell: int, shares: Shares, row: int) -> Pair:
+    partner = int(shares.partners[row])
+    return Pair(
+        query_cell=cell,
+        image_cell=partner,
+        query_box=query.box_of(cell),
+        image_box=image.box_of(partner),
+        share=float(shares.shares[row]),
+    )
+
+
+def _compared(collection: Collection, seen: Seen, id_: int, options: SearchOptions) -> tuple[AnyMaps, AnyMaps]:
+    """Return query and candidate as a search compares them, see `semret.retrieval.search.rerank`."""
+    features, query = collection.features, seen.tokens
+    if options.center == "none" and isinstance(query, IntegerTokens):
+        query = _single(features.uncentred(query))
+    center: Center = features.center(options.center)
+    candidate = collection.source([id_], options.center).read(np.zeros(1, dtype=np.intp))
+    middle = center.tokens
+    if options.scores_query:
+        own = middle
+        if own is not None and own.ndim == 2 and seen.region is not None:
+            own = own[seen.region.cells]
+        query, candidate, middle = weigh_query(query, own), level_maps(candidate, middle), None
+    # A query of floats is one map, of integers one image of several.
+    query = query if isinstance(query, IntegerTokens) else query[None]
+    return _prepared(query, middle, "the query's tokens"), _prepared(candidate, middle, "the candidates' tokens")
+
+
+def _single(tokens: FloatArray | IntegerTokens) -> FloatArray | IntegerTokens:
+    return tokens if isinstance(tokens, IntegerTokens) else tokens[0]
+
+
+def _prepared(tokens: FloatArray | IntegerTokens, middle: FloatArray | None, name: str) -> AnyMaps:
+    compared = as_compared(tokens, middle)
+    if isinstance(compared, IntegerTokens):
+        return prepare_integers(compared, name)
+    return prepare(compared, middle, name)
+
+
+def _query_picture(collection: Collection, seen: Seen, image: ImageLike) -> ExplainedPicture:
+    if isinstance(image, StoredImage):
+        return _indexed_picture(collection, image.id)
+    identity = collection.manifest.identity
+    placement = place(seen.size, identity.preprocessing, identity.grid)
+    source = image if seen.path is None or isinstance(image, EncodedImage) else absolute(seen.path)
+    return ExplainedPicture(name=seen.name, placement=placement, source=source, sha256=seen.content)
+
+
+def _indexed_picture(collection: Collection, id_: int) -> ExplainedPicture:
+    identity = collection.manifest.identity
+    (path,), (sha256,) = collection.paths([id_]), collection.hashes([id_])
+    placement = place(collection.size(id_), identity.preprocessing, identity.grid)
+    return ExplainedPicture(name=path, placement=placement, source=absolute(path), sha256=sha256, id=id_)

@@ -1,0 +1,110 @@
+"""A picture that is explained: its patches, and how it is opened when it is to be shown."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from semret.errors import ImageDecodeError
+from semret.index.backbones.placement import Box, Placement
+from semret.retrieval.search.query_pictures import EncodedImage, PictureLike
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainedPicture:
+    """One of the two pictures of an explanation.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    placement : Placement
+        Where its patches lie.
+    source : path, EncodedImage, PIL image or ndarray
+        Where its pixels are.
+    sha256 : str or None
+        Of its file when it was compared, hexadecimal; None for pixels.
+    id : int or None
+        In the index; None for a query.
+    """
+
+    name: str
+    placement: Placement = field(repr=False)
+    source: PictureLike = field(repr=False, compare=False)
+    sha256: str | None = field(default=None, repr=False)
+    id: int | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels of the upright picture."""
+        return self.placement.picture
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        return self.placement.grid
+
+    def box_of(self, cell: int) -> Box | None:
+        """Return where a patch lies.
+
+        Parameters
+        ----------
+        cell : int
+            Counted row by row.
+
+        Returns
+        -------
+        (float, float, float, float) or None
+            x, y, width and height in pixels; None for a patch of nothing but padding.
+        """
+        return self.placement.box_of(cell)
+
+    def load(self, edge: int) -> Image.Image:
+        """Open the picture as it was compared.
+
+        Parameters
+        ----------
+        edge : int
+            A larger picture may come at a fraction of its size, with both sides at least twice as long as this.
+
+        Returns
+        -------
+        PIL.Image.Image
+            Upright RGB.
+
+        Raises
+        ------
+        ImageDecodeError
+            If it cannot be read, or the file has another content now. The message is the reason alone.
+        """
+        # Here to keep start-up light: pixels are wanted for drawing alone.
+        from semret.index.pictures.decode import as_rgb, decode_image
+        from semret.index.pictures.files import read_file, reason_of
+
+        if isinstance(self.source, EncodedImage):
+            return decode_image(self.source.data, reduce_to=(edge, edge))
+        if not isinstance(self.source, (str, os.PathLike)):
+            return as_rgb(self.source, reduce_to=(edge, edge))
+        try:
+            content = read_file(self.source)
+        except ImageDecodeError as error:
+            raise ImageDecodeError(reason_of(error, self.source)) from error
+        if content.sha256 != self.sha256:
+            raise ImageDecodeError("has changed since it was compared")
+        return decode_image(content.data, reduce_to=(edge, edge))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the picture for a JSON document.
+
+        Returns
+        -------
+        dict
+            Its id, if it is in the index; its path, or the name of what came from no file; size and grid.
+        """
+        known = {} if self.id is None else {"id": self.id}
+        key = "path" if isinstance(self.source, (str, os.PathLike)) else "name"
+        return {**known, key: self.name, "size": list(self.size), "grid": list(self.grid)}
