@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import numpy as np
+from pydantic import Field
 
 from semret.arrays import IdVector
 from semret.errors import ArgumentError, SemretError
@@ -20,8 +22,15 @@ from semret.retrieval.search.engine import SearchEngine
 
 _log = logging.getLogger(__name__)
 
+WholeId = Annotated[int, Field(ge=0, lt=2**63)]
+"""An id, as a request has it."""
+
 WATCH_SECONDS = 1.0
 """How often the index is looked at: two calls of the system."""
+
+
+State: TypeAlias = tuple[tuple[int, int, int], ...]
+"""What the system says of the catalog's files."""
 
 
 @dataclass(frozen=True)
@@ -99,19 +108,46 @@ class Served:
 
     Parameters
     ----------
-    open_engine : callable
-        Opens the index.
-    path : Path
-        Its directory.
+    engine : SearchEngine
+
+    Attributes
+    ----------
+    view : View
+        The newest state.
+    trouble : str or None
+    on_change : callable
+        Called when a new state is served.
     """
 
-    def __init__(self, open_engine: Callable[[], SearchEngine], path: Path) -> None:
-        # Looked at before it is opened: what changes in between is seen as a change.
-        self._seen = _state_of(path)
-        self._path = path
-        self.view = View(open_engine())
+    def __init__(self, engine: SearchEngine) -> None:
+        self._path = engine.collection.path
+        self._seen: State | None = None
+        self.view = View(engine)
         self.trouble: str | None = None
         self.on_change: Callable[[], None] = lambda: None
+
+    @classmethod
+    def open(cls, open_engine: Callable[[], SearchEngine]) -> Served:
+        """Open an index to be served.
+
+        Parameters
+        ----------
+        open_engine : callable
+            Opens it.
+
+        Returns
+        -------
+        Served
+
+        Raises
+        ------
+        IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
+            See `semret.retrieval.search.engine.open_index`.
+        """
+        engine = open_engine()
+        _warm(engine)
+        # Its files are first looked at by `refresh`, which finds the state that was opened unless it has changed.
+        return cls(engine)
 
     def refresh(self) -> bool:
         """Open the index again if it has changed.
@@ -156,7 +192,7 @@ def _warm(engine: SearchEngine) -> None:
     _ = engine.collection.vectors
 
 
-def _state_of(path: Path) -> tuple[tuple[int, int, int], ...]:
+def _state_of(path: Path) -> State:
     """Return what changes with every commit: the status of the catalog's files, which are not opened.
 
     Closing a file of SQLite's would drop the locks that the process has on it.
