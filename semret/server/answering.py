@@ -50,12 +50,12 @@ def as_json(result: SearchResult) -> dict[str, Any]:
     Returns
     -------
     dict
-        What ``semret query --format json`` prints, ``notes``, and for each hit ``shown``: its path with what is
-        invisible or no text written out.
+        What ``semret query --format json`` prints, ``notes``, and for each hit ``shown`` and ``shown_copies``: its
+        paths with what is invisible or no text written out.
     """
     found = {**result.as_json(), "notes": result.notes}
     for hit in found["hits"]:
-        hit["shown"] = escaped(hit["path"])
+        hit["shown"], *hit["shown_copies"] = map(escaped, hit["paths"])
     return found
 
 
@@ -81,6 +81,8 @@ def explain(view: View, picture: ImageLike, id_: int, matching: Matching) -> dic
         See `SearchEngine.explain`.
     """
     found = view.engine.explain(picture, id_, **matching.names()).as_json()
+    for side in ("query", "image"):
+        found[side]["shown"] = escaped(found[side].get("path", found[side].get("name", "")))
     return {"generation": view.generation, **found}
 
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from semret._version import __version__
 from semret.errors import SemretError
 from semret.server import answering
-from semret.server.asks import Matching, Options, Queries
+from semret.server.asks import Matching, Options, Queries, Why
 from semret.server.asks import Query as Question
 from semret.server.assets import Asset, read_assets
 from semret.server.gate import OPEN_PATHS, Gate, cookie_of, is_token
@@ -68,12 +68,11 @@ def create_app(served: Served, settings: Settings) -> ASGIApp:
 @contextlib.asynccontextmanager
 async def _living(served: Served, service: Service) -> AsyncIterator[None]:
     watcher = asyncio.create_task(served.watch())
-    warming = asyncio.create_task(asyncio.to_thread(service.warm))
+    service.warm()
     try:
         yield
     finally:
         watcher.cancel()
-        warming.cancel()
         service.close()
 
 
@@ -94,9 +93,9 @@ def _add_searches(app: FastAPI, service: Service) -> None:
         return Json(await service.search(request))
 
     @app.get("/api/explain", summary="Explain", responses=_PROBLEMS)
-    async def explain(request: Request, query: WholeId, id: WholeId, matching: Annotated[Matching, Query()]) -> Json:
+    async def explain(request: Request, asked: Annotated[Why, Query()]) -> Json:
         """Tell which patches of the image `query` met which of the image `id`, and what each pair adds to the score."""
-        return Json(await service.explain_stored(request, query, id, matching))
+        return Json(await service.explain_stored(request, asked))
 
     @app.post("/api/explain", summary="Explain an upload", openapi_extra=_explaining(), responses=_PROBLEMS)
     async def explain_upload(request: Request) -> Json:

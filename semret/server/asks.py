@@ -53,6 +53,13 @@ class Matching(BaseModel):
         return {name: getattr(self, name) for name in Matching.model_fields}
 
 
+class Why(Matching):
+    """Two images of the index that are to be compared."""
+
+    query: WholeId = Field(description="the image that was searched with")
+    id: WholeId = Field(description="the image that was found")
+
+
 class Options(Matching):
     """How one query is answered."""
 

@@ -132,6 +132,16 @@ class Desk:
             left.set()
             self._free_after(place.running)
 
+    def first(self, work: Callable[[], object]) -> None:
+        """Have something done that no request waits for, before what comes from now on.
+
+        Parameters
+        ----------
+        work : callable
+            Runs in a thread.
+        """
+        self._workers.submit(work)
+
     def close(self) -> None:
         """Let what works end, and begin nothing more."""
         self._workers.shutdown(wait=False, cancel_futures=True)

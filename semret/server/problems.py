@@ -38,6 +38,12 @@ _STATUS: dict[type[SemretError], int] = {
 }
 
 
+_COMMON = {
+    404: "there is nothing at this address; /docs lists what there is",
+    405: "this address is asked in another way; /docs says how",
+}
+
+
 class RefusedError(SemretError):
     """A request that is answered with a status of its own; the message is the answer.
 
@@ -122,7 +128,7 @@ def status_and_line(error: Exception) -> tuple[int, str]:
         status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
         return status, " ".join(str(error).split())
     if isinstance(error, HTTPException):
-        return error.status_code, error.detail[:1].lower() + error.detail[1:]
+        return error.status_code, _COMMON.get(error.status_code) or error.detail[:1].lower() + error.detail[1:]
     if isinstance(error, (RequestValidationError, ValidationError)):
         return 400, _first_mistake(error)
     if isinstance(error, ClientDisconnect):
@@ -138,7 +144,8 @@ def status_and_line(error: Exception) -> tuple[int, str]:
 def _first_mistake(error: RequestValidationError | ValidationError) -> str:
     """Return what is wrong with the first wrong field, without quoting what came."""
     found = error.errors()[0]
-    places = [str(part) for part in found["loc"] if part not in ("body", "query", "path")]
+    came_by = found["loc"][:1] if isinstance(error, RequestValidationError) else ()
+    places = [str(part) for part in found["loc"][len(came_by) :]]
     name = ".".join(places) or "the request"
     if found["type"] == "extra_forbidden":
         return f"{name} is no option; /docs lists what there is"

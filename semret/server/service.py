@@ -14,7 +14,7 @@ from semret.index.pictures.decode import thumbnail
 from semret.names import escaped
 from semret.retrieval.search.query_pictures import EncodedImage, StoredImage
 from semret.server import answering
-from semret.server.asks import Ask, Matching, encoded, read_asks, read_form
+from semret.server.asks import Ask, Matching, Why, encoded, read_asks, read_form
 from semret.server.assets import cached
 from semret.server.desk import Desk, Place
 from semret.server.metrics import Metrics
@@ -58,11 +58,8 @@ class Service:
         self._reads.close()
 
     def warm(self) -> None:
-        """Load the network while nobody waits for it yet; what hinders that is told to whoever needs it."""
-        try:
-            self.served.view.engine.backbone()
-        except SemretError as error:
-            _log.warning("new pictures cannot be searched with: %s", " ".join(str(error).split()))
+        """Load the network and the solvers while nobody waits for them yet; a search that comes waits for that."""
+        self._searches.first(partial(_warm, self.served.view))
 
     async def search(self, request: Request) -> dict[str, Any]:
         """Answer a call of ``/api/search``.
@@ -105,14 +102,13 @@ class Service:
             status, line = status_and_line(error)
             return {"error": line, "status": status}
 
-    async def explain_stored(self, request: Request, query: int, id_: int, matching: Matching) -> dict[str, Any]:
+    async def explain_stored(self, request: Request, asked: Why) -> dict[str, Any]:
         """Tell why an image is like another one of the index.
 
         Parameters
         ----------
         request : Request
-        query, id_ : int
-        matching : Matching
+        asked : Why
 
         Returns
         -------
@@ -124,10 +120,10 @@ class Service:
             See `answering.explain`; 404 for an unknown image.
         """
         view = self.served.view
-        for one in (query, id_):
+        for one in (asked.query, asked.id):
             hash_of(view, one)
         async with self._searches.place(request) as place:
-            return await place.run(partial(answering.explain, view, StoredImage(query), id_, matching))
+            return await place.run(partial(answering.explain, view, StoredImage(asked.query), asked.id, asked))
 
     async def explain_upload(self, request: Request) -> dict[str, Any]:
         """Tell why an image is like an uploaded picture.
@@ -231,6 +227,16 @@ class Service:
         async with self._reads.place(request) as place:
             _, data = await place.run(work)
         return Response(data, media_type="image/jpeg")
+
+
+def _warm(view: View) -> None:
+    try:
+        if len(view.collection):
+            view.engine.query(StoredImage(int(view.collection.ids[0])), k=1)
+        view.engine.backbone()
+    except SemretError as error:
+        # Told again to whoever needs what is missing.
+        _log.warning("not everything can be searched with: %s", " ".join(str(error).split()))
 
 
 def _whole(text: str) -> int:
