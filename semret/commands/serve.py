@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from typing import Annotated
 
 import typer
@@ -88,6 +87,8 @@ def serve(
             if settings.token is not None:
                 say("semret: the page asks for the token")
             if open_:
+                import webbrowser
+
                 webbrowser.open(address)
 
         library(served, settings, ready)

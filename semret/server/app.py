@@ -27,7 +27,7 @@ from semret.server.service import Service
 from semret.server.settings import Settings
 
 _DESCRIPTION = """Find pictures by what is in them, wherever it is in the picture. What fails is answered with
-`{"error": "one line"}` and a status that says whose turn it is; 503 comes with `Retry-After`."""
+`{"error": "one line"}` and a status that says on which side the fault is; 503 comes with `Retry-After`."""
 
 
 def create_app(served: Served, settings: Settings) -> ASGIApp:

@@ -74,7 +74,7 @@ function section(method, path, operation) {
     "section",
     {},
     make("h2", {}, make("span", { className: "method", textContent: method.toUpperCase() }), ` ${path}`),
-    make("p", { textContent: operation.description ?? operation.summary ?? "" }),
+    make("p", { textContent: (operation.description ?? operation.summary ?? "").replaceAll("`", "") }),
   );
   if (operation.parameters?.length) made.append(make("h3", { textContent: "Parameters" }), table(operation.parameters));
   if (operation.requestBody) made.append(...bodies(operation.requestBody.content));

@@ -31,6 +31,11 @@ const list = new HitList(find("hits"), find("full"), {
 function start(next, { push = true, box = null } = {}) {
   query = next;
   if (push) remember();
+  if (next.kind === "id" && push) {
+    // The hit that was clicked on is gone in a moment.
+    scrollTo({ top: 0 });
+    find("answer").focus({ preventScroll: true });
+  }
   showQuery();
   region.set(box, { tell: false });
   showRegion();

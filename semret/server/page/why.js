@@ -60,6 +60,7 @@ export class Why {
     image.height = height;
     const layer = drawn("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
     const cells = new Map();
+    let outline = `M0 0H${width}V${height}H0Z`;
     this.explanation.pairs.forEach((pair, place) => {
       const box = pair[`${side}_box`];
       if (!box || cells.has(pair[`${side}_cell`])) return;
@@ -68,7 +69,11 @@ export class Why {
       rect.dataset.pair = place;
       cells.set(pair[`${side}_cell`], rect);
       layer.append(rect);
+      outline += `M${x} ${y}h${w}v${h}h${-w}Z`;
     });
+    // Where no patch met another one, nothing was added.
+    this[`${side}Rest`] = drawn("path", { d: outline, "fill-rule": "evenodd" });
+    layer.prepend(this[`${side}Rest`]);
     layer.addEventListener("pointerover", (event) => this.choose(event.target.dataset?.pair));
     layer.addEventListener("click", (event) => this.choose(event.target.dataset?.pair));
     layer.addEventListener("pointerleave", () => this.choose(null));
@@ -90,6 +95,7 @@ export class Why {
         sums[side].set(cell, (sums[side].get(cell) ?? 0) + pair.share);
       }
     for (const side of ["query", "image"]) {
+      this[`${side}Rest`].style.fillOpacity = this.shade.checked ? DARKEST : 0;
       const most = Math.max(...sums[side].values(), 1e-12);
       for (const [cell, rect] of this[side]) {
         const bright = Math.min(Math.max(sums[side].get(cell) / most, 0), 1);
