@@ -104,7 +104,7 @@ class Served:
     """Holds the newest state of an index that somebody else may be writing to.
 
     A new state is opened beside the old one, which answers until the new one is ready. If that fails, because the
-    index was removed or is being repaired, the old one stays, and `trouble` says why.
+    catalog is damaged or being repaired, the old one stays, and `trouble` says why.
 
     Parameters
     ----------
@@ -159,6 +159,7 @@ class Served:
         """
         state = _state_of(self._path)
         if state == self._seen:
+            self.trouble = None
             return False
         try:
             engine = self.view.engine.reopened()
