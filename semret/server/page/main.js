@@ -6,6 +6,7 @@ import { RegionBox } from "./region.js";
 import { Why } from "./why.js";
 
 const LOOK_SECONDS = 4;
+const MOST_REMEMBERED = 50;
 const find = (id) => document.getElementById(id);
 const many = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
@@ -15,7 +16,9 @@ let answered = null; // the generation that the hits are of
 let running = null;
 let address = null; // of the picture that is shown, if the page made it
 
-const region = new RegionBox(find("frame"), find("box"), () => {
+const region = new RegionBox(find("frame"), find("box"), (box) => {
+  const kept = past.get(history.state?.key);
+  if (kept) kept.box = box;
   showRegion();
   later();
 });
@@ -42,12 +45,34 @@ function start(next, { push = true, box = null } = {}) {
   search();
 }
 
+// Browsers keep no files in their history, so this page keeps them as long as it is open.
+const past = new Map();
+
 function remember() {
-  try {
-    history.pushState({ query }, "", query.kind === "id" ? `?id=${query.id}` : location.pathname);
-  } catch {
-    history.pushState(null, "", location.pathname); // A picture too large to be remembered.
-  }
+  const key = `${Date.now()}-${past.size}`;
+  past.set(key, { query, box: null });
+  if (past.size > MOST_REMEMBERED) past.delete(past.keys().next().value);
+  const lasting = query.kind === "file" ? null : query;
+  history.pushState({ key, query: lasting }, "", query.kind === "id" ? `?id=${query.id}` : location.pathname);
+}
+
+function recall(state) {
+  const kept = past.get(state?.key) ?? { query: state?.query ?? null, box: null };
+  if (kept.query) start(kept.query, { push: false, box: kept.box });
+  else if (query) forget();
+}
+
+function forget() {
+  running?.abort();
+  query = answered = null;
+  region.set(null, { tell: false });
+  showRegion();
+  for (const id of ["query", "region", "error", "news"]) find(id).hidden = true;
+  find("hint").hidden = false;
+  find("choose").textContent = "Choose a picture";
+  find("status").classList.remove("busy");
+  find("status").textContent = "";
+  list.show([]);
 }
 
 function showQuery() {
@@ -294,12 +319,10 @@ document.addEventListener("keydown", (event) => {
   const isTyping = event.target.closest("input:not([type=checkbox]), dialog") !== null;
   if (event.key === "r" && !isTyping && !event.ctrlKey && !event.metaKey) toggleRegion();
 });
-addEventListener("popstate", (event) => {
-  if (event.state?.query) start(event.state.query, { push: false });
-});
+addEventListener("popstate", (event) => recall(event.state));
 
 await look();
 const wanted = new URLSearchParams(location.search).get("id");
-if (history.state?.query) start(history.state.query, { push: false });
+if (history.state?.query) recall(history.state);
 else if (/^\d{1,15}$/.test(wanted ?? "")) start({ kind: "id", id: Number(wanted), name: `image ${wanted}` }, { push: false });
 watch();
