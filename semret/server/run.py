@@ -63,12 +63,15 @@ def listen(settings: Settings) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             settings.host.removeprefix("[").removesuffix("]"), settings.port, type=socket.SOCK_STREAM
         )[0]
-        return socket.create_server(address[:2], family=family)
+        listener = socket.create_server(address[:2], family=family)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ArgumentError(
             f"cannot listen on {settings.host}, port {settings.port}: {reason}; choose another --port or --host"
         ) from error
+    # Connections inherit it. asyncio leaves it out for sockets that it did not make, and each answer waits 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> None:
