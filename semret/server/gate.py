@@ -80,6 +80,10 @@ class Gate:
                 # Also what the application has told the log and raised again.
                 if not answer.begun:
                     await problem(error)(scope, receive, answer.send)
+            except asyncio.CancelledError:
+                # The server was told to stop, and this has taken too long; the task ends here either way.
+                if not answer.begun:
+                    await problem(BusyError("the server is being stopped"))(scope, receive, answer.send)
             finally:
                 self._receiving -= body.received
 

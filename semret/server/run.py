@@ -88,6 +88,8 @@ def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> N
     ------
     ArgumentError
         See `listen`.
+    KeyboardInterrupt
+        If it was told a second time, while requests were being answered.
     """
     with listen(settings) as listener:
         settings = replace(settings, port=listener.getsockname()[1])
@@ -105,7 +107,10 @@ def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> N
         )
         ready(_address(settings))
         # The socket listens already: whoever comes before the server runs waits a moment.
-        asyncio.run(_Server(config).serve(sockets=[listener]))
+        server = _Server(config)
+        asyncio.run(server.serve(sockets=[listener]))
+    if server.force_exit:
+        raise KeyboardInterrupt
 
 
 def _address(settings: Settings) -> str:

@@ -139,6 +139,17 @@ def test_a_folder_holds_all_hits_and_the_best_of_them(server, engine, place, opt
     assert all(set(hit["ids"]) <= inside for hit in found)
 
 
+def test_a_sentence_is_answered_by_the_pooled_embedding(place, engine):
+    with running(place / ".semret", SEMRET_TESTS_TEXT="1") as server:
+        everywhere = server.search(text="a mug", k=10)["hits"]
+        assert [hit["score"] for hit in everywhere] == sorted((hit["score"] for hit in everywhere), reverse=True)
+        inside = server.search(text="a mug", k=10, folder="photos/a/deep")["hits"]
+        ids = {hit["id"] for hit in inside}
+        assert ids == {id_of(engine, "a/deep/copy.png"), id_of(engine, f"a/deep/{STRANGE}")}
+        assert {hit["score"] for hit in inside} <= {hit["score"] for hit in everywhere}
+        assert server.client.post("/api/search", json={"text": "a", "region": "0,0,9,9"}).status_code == 400
+
+
 def test_folders_are_listed(server):
     assert server.client.get("/api/info").json()["folders"] == ["photos", "photos/a", "photos/a/deep"]
 
@@ -189,30 +200,29 @@ def test_a_thumbnail_is_small(server, engine):
     assert server.client.get(answer.url, headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
 
 
-@pytest.mark.parametrize("how", ["changed", "gone", "link", "pipe"])
-def test_what_is_not_what_was_indexed_is_not_shown(tmp_path, how):
+def test_what_is_not_what_was_indexed_is_not_shown(tmp_path):
     (tmp_path / "photos").mkdir()
-    picture = tmp_path / "photos" / "0.png"
-    draw(0).save(picture)
+    pictures = {how: tmp_path / "photos" / f"{how}.png" for how in ("changed", "gone", "link", "pipe", "other")}
+    for seed, picture in enumerate(pictures.values()):
+        draw(seed).save(picture)
     sync(tmp_path / ".semret", [tmp_path / "photos"], TinyBackbone)
-    picture.unlink()
-    secret = tmp_path / "secret.txt"
-    secret.write_text("secret")
-    if how == "changed":
-        draw(1).save(picture)
-    elif how == "link":
-        picture.symlink_to(secret)
-    elif how == "pipe":
-        os.mkfifo(picture)
+    (tmp_path / "secret.txt").write_text("secret\n")
+    for picture in pictures.values():
+        picture.unlink()
+    draw(9).save(pictures["changed"])
+    pictures["link"].symlink_to(tmp_path / "secret.txt")
+    os.mkfifo(pictures["pipe"])
+    # A picture of the index, but another one.
+    draw(0).save(pictures["other"])
     with running(tmp_path / ".semret") as server:
-        (id_,) = open_index(tmp_path / ".semret").collection.ids.tolist()
-        for path in (f"/api/images/{id_}", f"/api/images/{id_}/thumbnail"):
-            answer = server.client.get(path)
-            assert answer.status_code == 410
-            assert b"secret\n" not in answer.content
-            assert "\n" not in answer.json()["error"]
-        # Searching needs no file.
-        assert len(server.search(id=id_)["hits"]) == 1
+        for id_ in open_index(tmp_path / ".semret").collection.ids.tolist():
+            for path in (f"/api/images/{id_}", f"/api/images/{id_}/thumbnail"):
+                answer = server.client.get(path)
+                assert answer.status_code == 410
+                assert b"secret\n" not in answer.content
+                assert "\n" not in answer.json()["error"]
+            # Searching needs no file.
+            assert len(server.search(id=id_, k=5)["hits"]) == 5
 
 
 # Refusals.
