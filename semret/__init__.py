@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from semret.index.sync.build import build as build
     from semret.retrieval.search.engine import SearchEngine as SearchEngine
     from semret.retrieval.search.engine import open_index as open_index
+    from semret.retrieval.search.explain import Explanation as Explanation
     from semret.retrieval.search.results import Hit as Hit
     from semret.retrieval.search.results import SearchResult as SearchResult
     from semret.retrieval.similarity.cka import cka as cka
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     open = open_index
 
 _EXPORTS = {
+    "Explanation": ("semret.retrieval.search.explain", "Explanation"),
     "Hit": ("semret.retrieval.search.results", "Hit"),
     "SearchEngine": ("semret.retrieval.search.engine", "SearchEngine"),
     "SearchResult": ("semret.retrieval.search.results", "SearchResult"),
@@ -48,6 +50,7 @@ _EXPORTS = {
 
 # Written out, for type checkers read it and run nothing.
 __all__ = [
+    "Explanation",
     "Hit",
     "SearchEngine",
     "SearchResult",

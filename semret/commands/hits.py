@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from semret.commands.output import (
     Format,
     printable,
+    progress_bar,
     say,
     write_csv,
     write_json,
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from semret.retrieval.search.results import Hit, SearchResult
 
 _WIDTH = 79
+_MANY_DRAWINGS = 10
+"""Drawings from which a page takes long enough for a bar."""
+
 _COLUMNS = ("query", "rank", "id", "path", "score", "pooled_score", "in_shortlist")
 
 
@@ -36,15 +41,28 @@ class HitOptions:
         bool, typer.Option("--print0", help="With --format paths: end each path with a zero byte, unescaped.")
     ] = False
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")] = None
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Tell why each picture is a hit: which patches met, where they lie, and what each pair adds to the "
+            "score. In --format json and jsonl as numbers, on the page of --html as drawings.",
+        ),
+    ] = False
 
     def check(self) -> None:
-        """Refuse --print0 where it would do nothing.
+        """Refuse --print0 and --explain where they would do nothing.
 
         Raises
         ------
         typer.BadParameter
-            If hits are not printed as paths.
+            If hits are not printed as paths, or in no form that has room for explanations.
         """
+        if self.explain and self.format_ not in (Format.json, Format.jsonl) and self.html is None:
+            raise typer.BadParameter(
+                f"--format {self.format_.value} has no room for explanations; add --html FILE, or --format json",
+                param_hint="--explain",
+            )
         if self.print0 and self.format_ is not Format.paths:
             raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
 
@@ -144,7 +162,10 @@ def _write_notes(results: list[SearchResult], *, missed: bool) -> None:
 def _write_page(results: list[SearchResult], file: Path, settings: str) -> None:
     from semret.retrieval.search.page import render_page
 
+    drawings = sum(len(result.explanations) for result in results)
+    with progress_bar("drawing") if drawings >= _MANY_DRAWINGS else nullcontext() as progress:
+        page = render_page([result.as_section(progress=progress) for result in results], settings=settings)
     try:
-        file.write_text(render_page([result.as_section() for result in results], settings=settings), encoding="utf-8")
+        file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error

@@ -223,6 +223,7 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
             "segments",
             f"{summary.segments} with {amount(summary.rows, 'image')}, {summary.dead_rows} not wanted any more",
         ),
+        ("shortlist", summary.shortlist_note),
         ("root", summary.root),
         ("created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"),
     ]

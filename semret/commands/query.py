@@ -126,6 +126,8 @@ def query(
         raise typer.BadParameter("a sentence is in no index; give an IMAGE too", param_hint="--exclude-self")
     if region is not None and not images:
         raise typer.BadParameter("a sentence has no regions; give an IMAGE too", param_hint="--region")
+    if output.explain and not images:
+        raise typer.BadParameter("a sentence has no patches to explain; give an IMAGE too", param_hint="--explain")
     if (images or []).count("-") > 1:
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
     output.check()
@@ -140,6 +142,7 @@ def query(
             exhaustive=exhaustive,
             exclude_self=exclude_self,
             region=region,
+            explain=output.explain,
         )
         options.check(max(len(engine), 1))
         if output.html is not None:
@@ -198,7 +201,8 @@ def rerank(
             require_distinct(output.html, [*_files([query]), candidates])
             _require_no_source(output.html, engine)
         chosen = _choose(engine, candidates)
-        wanted = {**matching.names(), "exclude_self": exclude_self, "region": region, **({} if k is None else {"k": k})}
+        wanted = {**matching.names(), "exclude_self": exclude_self, "region": region, "explain": output.explain}
+        wanted |= {} if k is None else {"k": k}
         with _bar(shown=len(chosen) > _MANY) as progress:
             result = engine.rerank(_picture(query), chosen, progress=progress, **wanted)
         settings = f"{len(chosen)} given candidates · {matching.describe(region)}"

@@ -33,12 +33,10 @@ def draw_table(header: list[str], rows: list[list[str]], right: frozenset[int]) 
     if widths is None:
         draw_fields([list(zip(header, row, strict=True)) for row in rows])
         return
-    table = Table.grid(padding=(0, GAP, 0, 0))
-    for column, width in enumerate(widths):
-        table.add_column(width=width, justify="right" if column in right else "left", no_wrap=True)
-    table.add_row(*(Text(name, style="bold") for name in header))
+    table = _grid(widths, right)
+    _add_row(table, [Text(name, style="bold") for name in header])
     for row in rows:
-        table.add_row(*(_folded(cell, width) for cell, width in zip(row, widths, strict=True)))
+        _add_row(table, [_folded(cell, width) for cell, width in zip(row, widths, strict=True)])
     console.print(table)
 
 
@@ -83,11 +81,9 @@ def draw_fields(records: Sequence[Sequence[tuple[str, str]]]) -> None:
     widest = max((cell_len(name) for record in records for name, _ in record), default=0)
     room = max(console.width - widest - GAP, 1)
     for position, record in enumerate(records):
-        table = Table.grid(padding=(0, GAP, 0, 0))
-        table.add_column(width=widest, no_wrap=True)
-        table.add_column(width=room, no_wrap=True)
+        table = _grid([widest, room])
         for name, value in record:
-            table.add_row(Text(name, style="bold"), _folded(value, room))
+            _add_row(table, [Text(name, style="bold"), _folded(value, room)])
         if position:
             console.print()
         console.print(table)
@@ -95,6 +91,24 @@ def draw_fields(records: Sequence[Sequence[tuple[str, str]]]) -> None:
 
 def _console() -> Console:
     return Console(highlight=False)
+
+
+def _grid(widths: Sequence[int], right: frozenset[int] = frozenset()) -> Table:
+    """Return a table of columns of these widths, with a narrow empty one for each gap between two of them.
+
+    Releases of rich differ in whether a column's padding counts to its width, and cut what then is too wide.
+    """
+    table = Table.grid()
+    for column, width in enumerate(widths):
+        if column:
+            table.add_column(width=GAP)
+        table.add_column(width=width, justify="right" if column in right else "left", no_wrap=True)
+    return table
+
+
+def _add_row(table: Table, cells: Sequence[Text]) -> None:
+    first, *others = cells
+    table.add_row(first, *(part for cell in others for part in (Text(), cell)))
 
 
 def _folded(cell: str, width: int) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
+from semret.arrays import Float32Array, Float64Array, FloatArray, IndexVector
 from semret.centers import CENTERINGS, Center
 from semret.errors import UnknownNameError
-from semret.index.codec.codec import Codec
+from semret.index.codec.codec import Codec, decode_scaled
+from semret.index.feature_rows import FeatureRows
 from semret.index.store.codec_file import read_codec
 from semret.index.store.layout import Column, Segment, columns, mean_units
 from semret.index.store.manifest import Manifest
@@ -35,7 +36,7 @@ class Features:
     index : Path
         Index directory.
     manifest : Manifest
-    segments : dict of int to Segment
+    segments : mapping of int to Segment
         The segments by number.
     numbers, rows : ndarray of shape (N,), integer
         Segment and row in it of each image. Images of one content have the same.
@@ -45,7 +46,7 @@ class Features:
         self,
         index: Path,
         manifest: Manifest,
-        segments: dict[int, Segment],
+        segments: Mapping[int, Segment],
         numbers: NDArray[np.int64],
         rows: IndexVector,
     ) -> None:
@@ -55,6 +56,21 @@ class Features:
         self._numbers = numbers
         self._rows = rows
         self._readers: dict[int, SegmentReader] = {}
+        self._known: dict[str, Float64Array] = {}
+
+    def know(self, pooled: Float64Array | None, channel: Float64Array | None) -> None:
+        """Take means over the images as they were found before, so that the segments need not be read for them.
+
+        Parameters
+        ----------
+        pooled : ndarray of shape (D,), float64, or None
+            Mean pooled embedding; None if it is to be computed.
+        channel : ndarray of shape (C,), float64, or None
+            Mean token; the same.
+        """
+        for name, mean in (("pooled_sum", pooled), ("channel_sum", channel)):
+            if mean is not None and mean.shape == self.column(name).shape:
+                self._known[name] = mean
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -76,6 +92,12 @@ class Features:
         """
         entry = self._manifest.codec_file
         return None if entry is None else read_codec(self._index, entry)
+
+    @property
+    def _required_codec(self) -> Codec:
+        if self.codec is None:
+            raise ValueError("tokens are stored without a codec")
+        return self.codec
 
     def column(self, name: str) -> Column:
         """Return dtype and shape of one row of a dataset, or of a dataset without rows.
@@ -131,10 +153,13 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        found = self.read("tokens", rows)
-        if self.codec is None:
+        found, entry = self.read("tokens", rows), self._manifest.codec_file
+        if entry is None:
             return found
-        return self.codec.decode(found, self.read("scales", rows) if "scales" in self._manifest.token_columns else None)
+        if "scales" in self._manifest.token_columns:
+            # The codec's file need not be read for these.
+            return decode_scaled(entry.spec, entry.dimension, found, self.read("scales", rows))
+        return self._required_codec.decode(found, None)
 
     def read_means(self, rows: IndexVector) -> Float32Array:
         """Read mean tokens of some images.
@@ -363,12 +388,19 @@ class Features:
             return np.zeros(self._manifest.pooled_length)
         return self._mean("pooled_sum", "pooled")
 
+    @cached_property
+    def channel_mean(self) -> Float64Array:
+        """Mean token, (C,) float64; zeros where there are no images."""
+        return self._mean(*_MEANS["channel"])
+
     def _mean(self, total: str, rows: str) -> Float64Array:
         """Return the mean over all images of a feature, from the segments' sums and the rows that these miscount.
 
         A segment's sum counts each row once. A row must count as often as there are images of it: not at all where
         they were removed, several times where there are copies.
         """
+        if total in self._known:
+            return self._known[total]
         mean = np.zeros(self.column(total).shape)
         for number in sorted(set(self._numbers.tolist())):
             reader = self._reader(number)
@@ -403,151 +435,3 @@ class Features:
             rows = order[start : start + _BLOCK]
             vectors[rows] = normalise(self.read("pooled", rows), mean)
         return vectors
-
-
-class FeatureRows:
-    """A two-dimensional array whose rows stay on disk: indexing reads them, ``numpy.asarray`` reads them all.
-
-    Parameters
-    ----------
-    read : callable
-        Takes positions (n,) and returns the rows (n, D).
-    shape : (int, int)
-        ``(N, D)``.
-    dtype : str
-        Of the rows.
-    """
-
-    def __init__(self, read: Callable[[IndexVector], NDArray[Any]], shape: tuple[int, int], dtype: str) -> None:
-        self._read = read
-        self.shape = shape
-        self.dtype = np.dtype(dtype)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> NDArray[Any]:
-        """Return rows by anything that indexes the first axis of an array."""
-        chosen = np.arange(len(self))[rows]
-        found = self._read(np.atleast_1d(chosen))
-        return found[0] if chosen.ndim == 0 else found
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("rows on disk cannot become an array without being copied")
-        found = self._read(np.arange(len(self)))
-        return found if dtype is None else found.astype(dtype, copy=False)
-
-
-class StoredTokens:
-    """Candidates of a rerank: small features at once, tokens when they are read.
-
-    Parameters
-    ----------
-    features : Features
-        Of all images.
-    ids : ndarray of shape (K,), int64
-        Of the candidates.
-    rows : ndarray of shape (K,), integer
-        Their positions among all images.
-
-    Attributes
-    ----------
-    ids : ndarray of shape (K,), int64
-    shape : (int, int)
-        ``(S, C)``.
-    """
-
-    def __init__(self, features: Features, ids: IdVector, rows: IndexVector) -> None:
-        self._features = features
-        self._rows = rows
-        self.ids = ids
-        self.shape = features.shape
-
-    @cached_property
-    def norms(self) -> Float64Array:
-        """Frobenius norms, (K,) float64."""
-        return self._features.read_norms(self._rows)
-
-    @cached_property
-    def means(self) -> Float32Array:
-        """Mean tokens, (K, C) float32."""
-        return self._features.read_means(self._rows)
-
-    @cached_property
-    def pooled(self) -> FloatArray:
-        """Pooled embeddings as stored, (K, D)."""
-        return self._features.read("pooled", self._rows)
-
-    def read(self, rows: IndexVector) -> FloatArray | IntegerTokens:
-        """Read tokens of candidates.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n,), integer
-            Which of the candidates, from 0 to K - 1.
-
-        Returns
-        -------
-        ndarray of shape (n, S, C), or IntegerTokens
-            In the stored dtype; integers with a codec.
-
-        Raises
-        ------
-        IndexCorruptError
-            If what is read is damaged.
-        """
-        return self._features.read_tokens(self._rows[rows])
-
-
-class UncentredTokens(StoredTokens):
-    """Candidates stored with a codec, with the mean that it subtracted: see `semret.index.codec.Codec.with_mean`.
-
-    Parameters
-    ----------
-    features : Features
-        Of all images; with a codec.
-    codec : Codec
-        The features'.
-    ids, rows
-        As for `StoredTokens`.
-    """
-
-    def __init__(self, features: Features, codec: Codec, ids: IdVector, rows: IndexVector) -> None:
-        super().__init__(features, ids, rows)
-        self._codec = codec
-        self.shape = (features.shape[0], features.shape[1] + 1)
-
-    @cached_property
-    def norms(self) -> Float64Array:
-        """Frobenius norms, (K,) float64, within the rounding of the stored means."""
-        origin, positions = self._codec.origin.astype(np.float64), self.shape[0]
-        norms, means = self._features.read_norms(self._rows), self._features.read_means(self._rows)
-        squared = norms**2 + positions * float(origin @ origin)
-        return np.sqrt(np.maximum(squared + 2 * positions * (means @ origin[:-1]), 0.0))
-
-    @cached_property
-    def means(self) -> Float32Array:
-        """Mean tokens, (K, C) float32."""
-        inside = self._features.read_means(self._rows) + self._codec.origin[:-1]
-        return np.column_stack([inside, np.full(len(inside), self._codec.origin[-1])]).astype(np.float32)
-
-    def read(self, rows: IndexVector) -> FloatArray:
-        """Read tokens of candidates.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n,), integer
-            Which of the candidates, from 0 to K - 1.
-
-        Returns
-        -------
-        ndarray of shape (n, S, C), float32
-
-        Raises
-        ------
-        IndexCorruptError
-            If what is read is damaged.
-        """
-        found = super().read(rows)
-        return self._codec.with_mean(found) if isinstance(found, IntegerTokens) else found

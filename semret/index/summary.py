@@ -46,6 +46,12 @@ class Summary:
     refit_pays : bool
         Whether the images differ so much from those of the fit that a new index would be better.
     bytes, bytes_per_image : int, float
+    shortlist : str
+        How the images nearest by pooled embedding are found: ``flat``, by comparing with all, or ``lists``.
+    lists, lists_searched : int
+        Inverted lists, and those of them that a query looks at; 0 without any.
+    shortlist_recall : float
+        Share of the 100 nearest images that were found, as measured when the lists were fitted; 1 without any.
     """
 
     index: str
@@ -71,6 +77,10 @@ class Summary:
     semret: str
     bytes: int
     bytes_per_image: float
+    shortlist: str
+    lists: int
+    lists_searched: int
+    shortlist_recall: float
     codec: str
     retained_at_fit: float | None
     retained: float | None
@@ -84,6 +94,16 @@ class Summary:
             return self.codec + (waits if self.codec != NO_CODEC else "")
         note = f"{self.codec}, keeps {self.retained:.1%} of the tokens' energy, {self.retained_at_fit:.1%} when fitted"
         return note + ("; indexing into a new directory would fit it anew" if self.refit_pays else "")
+
+    @property
+    def shortlist_note(self) -> str:
+        """How the nearest images are found, in a few words."""
+        if not self.lists:
+            return "all pooled embeddings are compared"
+        return (
+            f"{self.lists_searched} of {self.lists} lists are searched; "
+            f"{self.shortlist_recall:.1%} of the 100 nearest were found when they were fitted"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name, as plain lists, strings and numbers.
@@ -114,9 +134,11 @@ def summarise(collection: Collection) -> Summary:
     """
     manifest, identity = collection.manifest, collection.manifest.identity
     described = describe_codec(collection)
-    contents = len(np.unique(collection.places, axis=0)) if len(collection) else 0
-    rows = sum(segment.rows for segment in collection.segments.values())
+    everyone = np.arange(len(collection))
+    contents = int(np.count_nonzero(collection.firsts(everyone) == everyone))
+    rows = collection.segments.row_count
     size = directory_bytes(collection.path)
+    lists = None if collection.lists is None else collection.lists.lists
     return Summary(
         index=str(collection.path),
         model=identity.backbone,
@@ -125,7 +147,7 @@ def summarise(collection: Collection) -> Summary:
         root=str(collection.root.folder),
         images=len(collection),
         contents=contents,
-        skipped=len(collection.skipped),
+        skipped=collection.skipped_count,
         segments=len(collection.segments),
         rows=rows,
         dead_rows=rows - contents,
@@ -141,6 +163,10 @@ def summarise(collection: Collection) -> Summary:
         semret=manifest.semret,
         bytes=size,
         bytes_per_image=size / len(collection) if len(collection) else 0.0,
+        shortlist="flat" if lists is None else "lists",
+        lists=0 if lists is None else lists.lists,
+        lists_searched=0 if lists is None else lists.probed,
+        shortlist_recall=1.0 if lists is None else lists.recall,
         codec=manifest.codec,
         retained_at_fit=None if described is None else described.energy_fit,
         retained=None if described is None else described.energy_now,

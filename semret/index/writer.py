@@ -9,6 +9,7 @@ from pathlib import Path
 
 from semret.errors import IndexCorruptError, IndexNotFoundError
 from semret.index.collection import open_collection
+from semret.index.refresh import refresh
 from semret.index.store import durable
 from semret.index.store.agreement import FORMER_NAME, agreed_manifest, replace_manifest
 from semret.index.store.catalog import Catalog
@@ -20,7 +21,6 @@ from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from semret.index.store.members import REPAIR, require_folder
 from semret.index.store.root import Root
 from semret.index.store.segments import write_segment
-from semret.index.store.shortlist_file import SHORTLIST_NAME, read_shortlist, write_shortlist
 
 _GRACE = 24 * 3600.0
 
@@ -199,7 +199,7 @@ class IndexWriter:
                 durable.discard(path)
 
     def refresh_shortlist(self) -> None:
-        """Write ``shortlist.faiss`` anew unless it belongs to the present state.
+        """Write what is derived for readers anew unless it belongs to the present state: directory and shortlist.
 
         Raises
         ------
@@ -208,11 +208,8 @@ class IndexWriter:
         StorageError
             If the disk is full, read-only, or refuses access.
         """
-        path = self.index / SHORTLIST_NAME
         with open_collection(self.index) as collection:
-            shape = (len(collection), self.manifest.pooled_length)
-            if read_shortlist(path, shape, collection.mark) is None:
-                write_shortlist(path, collection.features.unit_pooled(), collection.mark)
+            refresh(collection)
 
 
 def require_index(index: Path) -> None:

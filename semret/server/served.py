@@ -14,11 +14,12 @@ from typing import Annotated, TypeAlias
 import numpy as np
 from pydantic import Field
 
-from semret.arrays import IdVector
+from semret.arrays import IdVector, IndexVector
 from semret.errors import ArgumentError, SemretError
 from semret.index.collection import Collection
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
 from semret.retrieval.search.engine import SearchEngine
+from semret.retrieval.search.query_pictures import StoredImage
 
 _log = logging.getLogger(__name__)
 
@@ -51,23 +52,25 @@ class View:
         return self.collection.generation
 
     @cached_property
-    def _places(self) -> list[str]:
-        """The folder of each image from the root of the index, with a slash at its end; empty for the root itself."""
+    def _places(self) -> tuple[list[str], IndexVector]:
+        """All folders that hold images, from the root of the index, with a slash at the end; and each image's."""
         root = str(self.collection.root.folder)
-        folders: list[str] = []
-        for path, _, _ in self.collection.files():
-            place = os.path.relpath(os.path.dirname(path), root)  # noqa: PTH120 - keeps undecodable names
-            folders.append("" if place == "." else place.replace(os.sep, "/") + "/")
-        return folders
+        numbers: dict[str, int] = {}
+        of_each = np.fromiter(
+            (numbers.setdefault(os.path.dirname(path), len(numbers)) for path, _, _ in self.collection.files()),  # noqa: PTH120
+            dtype=np.intp,
+            count=len(self.collection),
+        )
+        return [os.path.relpath(folder, root).replace(os.sep, "/") + "/" for folder in numbers], of_each
 
     @cached_property
     def folders(self) -> list[str]:
         """All folders that hold images or folders with images, from the root of the index, sorted."""
         found: set[str] = set()
-        for place in set(self._places):
+        for place in self._places[0]:
             parts = place.split("/")[:-1]
             found.update("/".join(parts[: count + 1]) for count in range(len(parts)))
-        return sorted(found)
+        return sorted(found - {"."})
 
     def within(self, folder: str | None) -> IdVector | None:
         """Find the images in a folder and those below it.
@@ -91,12 +94,14 @@ class View:
         if not name:
             return None
         if name not in self._chosen:
-            rows = [row for row, place in enumerate(self._places) if place.startswith(name + "/")]
-            if not rows:
+            names, of_each = self._places
+            inside = np.array([place.startswith(name + "/") for place in names], dtype=bool)
+            rows = np.flatnonzero(inside[of_each])
+            if not len(rows):
                 raise ArgumentError(f"there is no image in a folder {folder}; /api/info lists the folders")
             if len(self._chosen) > 100:
                 self._chosen.clear()
-            self._chosen[name] = self.collection.ids[np.array(rows, dtype=np.intp)]
+            self._chosen[name] = np.asarray(self.collection.ids[rows])
         return self._chosen[name]
 
 
@@ -145,7 +150,6 @@ class Served:
             See `semret.retrieval.search.engine.open_index`.
         """
         engine = open_engine()
-        _warm(engine)
         # Its files are first looked at by `refresh`, which finds the state that was opened unless it has changed.
         return cls(engine)
 
@@ -170,9 +174,13 @@ class Served:
             self.trouble = line
             return False
         self._seen, self.trouble = state, None
-        if engine.collection.generation == self.view.generation and engine.collection.mark == self.view.collection.mark:
+        if _is_same(engine.collection, self.view.collection):
             return False
-        _warm(engine)
+        try:
+            _warm(engine)
+        except SemretError:
+            # Whoever searches is told; what else there is of the new state is served.
+            _log.warning("the index has changed, and its features cannot be read")
         self.view = View(engine)
         self.on_change()
         return True
@@ -188,9 +196,17 @@ class Served:
                 _log.exception("looking at the index failed")
 
 
+def _is_same(one: Collection, other: Collection) -> bool:
+    """Tell whether two open indexes are one state; format 1 gives states no names of their own."""
+    if one.generation != other.generation or one.state != other.state:
+        return False
+    return one.state is not None or one.mark == other.mark
+
+
 def _warm(engine: SearchEngine) -> None:
     """Read what every search needs, before anybody waits for it."""
-    _ = engine.collection.vectors
+    if len(engine):
+        engine.query(StoredImage(int(engine.collection.ids[0])), k=1, invariance="pooled")
 
 
 def _state_of(path: Path) -> State:

@@ -69,8 +69,9 @@ def test_interrupt_while_the_network_loads(terminal, photos, tmp_path):
     run.interrupt()
     assert run.end() == 130
     # The network is not waited for, and nothing was embedded that could be kept.
-    assert "stopped before the first picture was embedded; there is no index yet, run the same command again" in shown(
-        run
+    assert (
+        "stopped before the first pictures were in the index; there is no index yet, run the same command again"
+        in shown(run)
     )
     assert "^C" not in run.screen
 

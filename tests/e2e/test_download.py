@@ -127,7 +127,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def semret(hub: Hub, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    clean = {name: os.environ[name] for name in os.environ if not name.lower().endswith(("_proxy", "_offline"))}
     settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-m", "semret", *arguments]
     return subprocess.run(

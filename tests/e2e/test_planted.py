@@ -253,11 +253,13 @@ PLACES = (
     "catalog.sha256",
     "lock",
     "shortlist.faiss",
+    "directory.bin",
     "segments",
     "segments/000001.h5",
     "segments/000002.h5.tmp",
     "catalog.sha256.tmp",
     "shortlist.faiss.tmp",
+    "directory.bin.tmp",
     "repair",
 )
 HUGE = 20 * 2**30

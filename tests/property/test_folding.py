@@ -20,7 +20,6 @@ class Kept:
 
     def __init__(self, tokens: np.ndarray, content: np.ndarray, ids: np.ndarray) -> None:
         self._tokens, self._content, self.ids = tokens, content, ids
-        self.places = np.stack([content % 2, content // 2], axis=1).astype(np.int64)
         self.pooled = tokens.astype(np.float32).mean(axis=1)[content]
         self._mean = self.pooled.mean(axis=0, dtype=np.float64)
         self.vectors = VectorIndex(ids, normalise(self.pooled, self._mean))
@@ -60,7 +59,14 @@ class Kept:
     def all_tokens(self):
         return self._tokens[self._content]
 
-    def source(self, ids):
+    def firsts(self, rows):
+        return np.array([np.flatnonzero(self._content == self._content[row])[0] for row in rows], dtype=np.intp)
+
+    def copies(self, id_):
+        return self.ids[self._content == self._content[self.rows([id_])[0]]]
+
+    def source(self, ids, center):
+        assert center != "none"
         rows = self.rows(ids)
         return InMemoryTokens(self.all_tokens[rows], ids=ids, pooled=self.pooled[rows])
 

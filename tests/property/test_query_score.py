@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from semret.centers import Center
-from semret.retrieval.search import best_k, rerank
+from semret.retrieval.search import float_side, rerank
 from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.search.query_scored import rerank_by_query
@@ -71,8 +71,8 @@ MODES = st.sampled_from(["none", "channel", "position"])
 def test_pruning_changes_nothing_on_rectangles_and_ties(search, mode, maps_at_once):
     stored, query, cells, k = search
     small = 4 * stored.shape[0] * max(stored.shape[1], len(cells)) * (maps_at_once or 10**6)
-    limits = rerank.CHUNK_BYTES, best_k.AFFINITY_BYTES
-    rerank.CHUNK_BYTES = best_k.AFFINITY_BYTES = small
+    limits = rerank.CHUNK_BYTES, float_side.AFFINITY_BYTES
+    rerank.CHUNK_BYTES = float_side.AFFINITY_BYTES = small
     try:
         pruned, full = (
             rerank_by_query(
@@ -81,7 +81,7 @@ def test_pruning_changes_nothing_on_rectangles_and_ties(search, mode, maps_at_on
             for prune in (True, False)
         )
     finally:
-        rerank.CHUNK_BYTES, best_k.AFFINITY_BYTES = limits
+        rerank.CHUNK_BYTES, float_side.AFFINITY_BYTES = limits
     assert pruned.rows.tolist() == full.rows.tolist()
     assert pruned.scores.tolist() == full.scores.tolist()
     assert pruned.exact

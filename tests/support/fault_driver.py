@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py  # noqa: F401 - imported before forking, not in each fork
 
 from semret.errors import SemretError
+from semret.index import collection, refresh
 from semret.index.care.maintain import compact, remove
 from semret.index.convert import convert
 from semret.index.store import durable
@@ -63,6 +64,9 @@ def set_trap(job, trace):
 
 def run(job):
     index = Path(job["index"])
+    if job.get("least_listed") is not None:
+        collection.LEAST_LISTED = refresh.LEAST_LISTED = job["least_listed"]
+        refresh.LONGEST_TAIL = 1
     if job["do"] == "sync":
         options = SyncOptions(
             commit_rows=job.get("commit_rows", 2),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from semret.arrays import Float64Array
+from semret.colours import BLUE
 from semret.eval.report.drawing import Draw
-from semret.eval.report.palette import BLUE, LEGEND, assign_styles, figure_of, grid_of, label_outside, name_panel
+from semret.eval.report.palette import LEGEND, assign_styles, figure_of, grid_of, label_outside, name_panel
 
 
 def histograms(

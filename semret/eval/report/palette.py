@@ -11,12 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from semret.colours import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY
 from semret.eval.report.drawing import load_matplotlib
-
-BLUE, ORANGE, GREEN, PINK, RED, SKY, YELLOW, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#000000",
-)  # fmt: skip
-"""The palette of Okabe and Ito, which colour-blind readers can tell apart."""
 
 MARKERS = "osD^vPX*<>"
 _OTHERS = (BLUE, ORANGE, GREEN, PINK, RED, SKY, BLACK)

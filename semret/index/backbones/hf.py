@@ -135,6 +135,10 @@ def _configuration(directory: Path) -> Any:
     known = isinstance(kind, str) and kind in transformers.CONFIG_MAPPING
     if not known:
         raise BackboneError(f"{directory} holds no model that transformers knows: its model_type is {str(kind)[:60]!r}")
+    named = settings.get("architectures")
+    if not (isinstance(named, list) and all(isinstance(name, str) for name in named)):
+        # It only ever chooses between a classifier and the base; some releases refuse the whole file for it.
+        settings.pop("architectures", None)
     with quiet():
         try:
             config = transformers.CONFIG_MAPPING[kind].from_dict(settings)

@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
-from semret.errors import ArgumentError, UnknownNameError
+from semret.errors import ArgumentError, BackboneError, UnknownNameError
 from semret.forked import settle_torch
 from semret.index.backbones.libraries import load_adapter
+from semret.index.backbones.memory import is_out_of_memory
 from semret.index.backbones.spec import AUTOCASTS, Backbone, BackboneSpec, Family, Geometry, LoadOptions
 from semret.index.backbones.table import BACKBONES
 
@@ -149,7 +150,7 @@ def create_backbone(
     WeightsNotFoundError
         If the weights are neither on this machine nor reachable.
     BackboneError
-        If weights, size or layer do not fit the network.
+        If weights, size or layer do not fit the network, or the network does not fit into memory.
     ArgumentError
         If an option has no such value.
     """
@@ -167,4 +168,11 @@ def create_backbone(
     )
     settle_torch()
     adapter = cast(Adapter, load_adapter(_ADAPTERS[spec.family]))
-    return adapter.load(spec, options)
+    try:
+        return adapter.load(spec, options)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise BackboneError(
+            f"{name} runs out of memory while it is loaded; choose a smaller model, or --device cpu"
+        ) from error

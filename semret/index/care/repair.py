@@ -25,7 +25,9 @@ from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_digest import read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
 from semret.index.store.codec_file import codec_name, readable_codec
+from semret.index.store.directory_file import DIRECTORY_NAME
 from semret.index.store.layout import Rows, Segment, segment_path
+from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.store.reading import SegmentReader
@@ -216,9 +218,13 @@ def _read_sound(writer: IndexWriter, segment: Segment, wanted: dict[int, bytes])
         return None
 
 
+_DERIVED = {"shortlist": SHORTLIST_NAME, "directory": DIRECTORY_NAME, "lists": LISTS_NAME}
+"""Files that are made anew where one is damaged, by the kind of the defect."""
+
+
 def _repair_shortlist(writer: IndexWriter, report: Report, actions: list[str]) -> None:
-    damaged = any(defect.kind == "shortlist" for defect in report.defects)
-    if damaged:
-        durable.discard(writer.index / SHORTLIST_NAME)
-        actions.append(f"rebuilt {SHORTLIST_NAME}")
+    for kind, name in _DERIVED.items():
+        if any(defect.kind == kind for defect in report.defects):
+            durable.discard(writer.index / name)
+            actions.append(f"rebuilt {name}")
     writer.refresh_shortlist()

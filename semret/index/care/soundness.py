@@ -30,7 +30,7 @@ class Defect:
 
     Attributes
     ----------
-    kind : {"manifest", "codec", "catalog", "segment", "shortlist", "file"}
+    kind : {"manifest", "codec", "catalog", "segment", "shortlist", "directory", "lists", "file"}
         What it concerns; ``file`` is a picture that is not as the catalog has it.
     object : str
         Path of the file.

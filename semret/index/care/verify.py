@@ -22,6 +22,7 @@ from semret.errors import (
     StorageError,
 )
 from semret.foreign import UnfitFileError
+from semret.index.care.derived import check_directory, check_lists
 from semret.index.care.soundness import BY_INDEX, Defect, check_segment, finding
 from semret.index.codec.codec import Codec
 from semret.index.collection import Collection
@@ -157,6 +158,7 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
                 progress(done, total)
         if not defects:
             defects += _check_shortlist(index, content.next_id)
+            defects += [*check_directory(index), *check_lists(index)]
     if files:
         defects += _check_files(content, len(content.segments), progress)
     return Report(index=str(index), images=len(content.images), segments=len(content.segments), defects=tuple(defects))
@@ -286,7 +288,7 @@ def _check_shortlist(index: Path, most: int) -> list[Defect]:
     path = index / SHORTLIST_NAME
     if not os.path.lexists(path):
         return []
-    with Collection(index) as collection:
+    with Collection(index, derived=False) as collection:
         dimension = collection.manifest.pooled_length
         try:
             state = examine_shortlist(path, dimension, most)

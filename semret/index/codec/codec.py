@@ -249,8 +249,7 @@ class Codec:
         if scales is None:
             same = np.broadcast_to(np.float32(self._centroids.scale), codes.shape[:2])
             return IntegerTokens(integers=self._centroids.decode(codes), scales=same)
-        integers = codes if self.spec.kind == "int8" else unpack_pairs(codes, self.dimension)
-        return IntegerTokens(integers=integers, scales=scales)
+        return decode_scaled(self.spec, self.dimension, codes, scales)
 
     def tokens_of(self, tokens: FloatArray) -> IntegerTokens:
         """Return tokens as they will be read from an index: encoded and decoded.
@@ -327,6 +326,32 @@ class Codec:
         found[..., :-1] = tokens.scales[:, :, None] * tokens.integers + self.origin[:-1]
         found[..., -1] = self.origin[-1]
         return found
+
+
+def decode_scaled(spec: CodecSpec, dimension: int, codes: NDArray[Any], scales: FloatArray) -> IntegerTokens:
+    """Return tokens that were stored with scales: for these the name of the codec is enough.
+
+    Parameters
+    ----------
+    spec : CodecSpec
+        Of a codec of the kind ``int8`` or ``int4``.
+    dimension : int
+        The directions d that are really kept.
+    codes : ndarray of shape (n, S, d), int8, or (n, S, ceil(d / 2)), uint8
+    scales : ndarray of shape (n, S), float32
+
+    Returns
+    -------
+    IntegerTokens
+        (n, S, d); the codes themselves for int8.
+
+    Raises
+    ------
+    NonFiniteError
+        If a scale is NaN or infinite.
+    """
+    integers = codes if spec.kind == "int8" else unpack_pairs(codes, dimension)
+    return IntegerTokens(integers=integers, scales=scales)
 
 
 def code_columns(spec: CodecSpec, dimension: int, positions: int) -> dict[str, tuple[str, tuple[int, ...]]]:

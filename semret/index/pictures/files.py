@@ -212,4 +212,6 @@ def system_reason(error: OSError | ValueError) -> str:
         Beginning with a lower-case letter.
     """
     text = getattr(error, "strerror", None) or str(error)
+    if "embedded null" in text:
+        return "embedded null byte"  # Python 3.13 has other words for it, and a function's name
     return text[:1].lower() + text[1:]

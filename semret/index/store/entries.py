@@ -5,6 +5,7 @@ Every entry is checked when a catalog is opened, so that the code that uses them
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any
@@ -67,9 +68,10 @@ def read_segment(row: tuple[Any, ...]) -> Segment:
     if not re.fullmatch(r"[0-9a-f]{0,64}", sha256):
         raise ValueError("a digest is not hexadecimal")
     maps = [_read_numbers(text) for text in (offsets, sums)]
-    return Segment(number=number, rows=rows, bytes=size, sha256=sha256, offsets=maps[0], sums=maps[1])
+    return Segment(number=number, rows=rows, bytes=size, sha256=sha256, offsets=dict(maps[0]), sums=dict(maps[1]))
 
 
+@functools.lru_cache(maxsize=1024)
 def _read_numbers(text: str) -> dict[str, int]:
     found = json.loads(text)
     if not all(type(value) is int and 0 <= value < 2**64 for value in found.values()):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ SEGMENT_BYTES = 2**27
 
 FULL_SEGMENT = 4096
 """Most images in a segment that is written from other segments, which a kill cannot cost."""
+
+Shape: TypeAlias = tuple[int, ...]
 
 FOLDER = "segments"
 _SEGMENT_FILE = re.compile(r"\d{6,18}\.h5")
@@ -49,7 +52,7 @@ class Column:
     shape: tuple[int, ...]
     check: int | None = None
 
-    @property
+    @functools.cached_property
     def bytes(self) -> int:
         """Size of the dataset."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
@@ -79,12 +82,21 @@ def columns(manifest: Manifest, rows: int) -> dict[str, Column]:
     -------
     dict of str to Column
     """
-    positions, channels = manifest.map_shape
-    dimension, plain = manifest.pooled_length, manifest.codec_file is None
-    checked = [(name, dtype, shape) for name, (dtype, shape) in manifest.token_columns.items()]
+    plain = manifest.codec_file is None
+    return dict(
+        _columns(rows, manifest.map_shape, manifest.pooled_length, plain, tuple(manifest.token_columns.items()))
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _columns(
+    rows: int, shape: tuple[int, int], dimension: int, plain: bool, tokens: tuple[tuple[str, tuple[str, Shape]], ...]
+) -> dict[str, Column]:
+    positions, channels = shape
+    checked = [(name, dtype, inner) for name, (dtype, inner) in tokens]
     checked.insert(1, ("pooled", "<f4" if plain else "<f2", (dimension,)))
     checked.insert(2, ("means", "<f4" if plain else "<f2", (channels,)))
-    found = {name: Column(dtype, (rows, *shape), check) for check, (name, dtype, shape) in enumerate(checked)}
+    found = {name: Column(dtype, (rows, *inner), check) for check, (name, dtype, inner) in enumerate(checked)}
     found["norms"] = Column("<f8", (rows,))
     if not plain:
         found["full_norms"] = Column("<f4", (rows,))

@@ -6,9 +6,7 @@ than by mapping turns a truncated file into an error instead of a bus error, and
 
 from __future__ import annotations
 
-import io
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from semret.index.store.layout import (
 )
 from semret.index.store.manifest import Manifest
 from semret.index.store.members import REPAIR, damaged, open_member, require_folder
+from semret.index.store.open_files import OpenFile, kept_open, let_go
 
 _CHUNK = 2**20
 
@@ -54,6 +53,7 @@ class SegmentReader:
         self.segment = segment
         self._columns = columns(manifest, segment.rows)
         self._kept: dict[str, NDArray[Any]] = {}
+        let_go(self)
         for name, column in self._columns.items():
             offset = segment.offsets.get(name, -1)
             if offset < 0 or offset + column.bytes > segment.bytes:
@@ -79,10 +79,10 @@ class SegmentReader:
         """
         if name not in self._kept:
             column = self._columns[name]
-            with self._open() as stream:
-                # Only now is it sure that the file is as large as the catalog says.
-                values = np.empty(column.shape, dtype=column.dtype)
-                self._fill(stream, self.segment.offsets[name], values)
+            file = self._open()
+            # Only now is it sure that the file is as large as the catalog says.
+            values = np.empty(column.shape, dtype=column.dtype)
+            self._fill(file, self.segment.offsets[name], values)
             if checksum(values) != self.segment.sums.get(name):
                 raise damaged(self.path, f"{name} does not have its checksum")
             self._kept[name] = values
@@ -104,15 +104,15 @@ class SegmentReader:
         IndexCorruptError
             If there is no such row, a row does not have its checksum, or the file is missing or cut.
         """
-        outside = rows[(rows < 0) | (rows >= self.segment.rows)]
-        if outside.size:
+        if len(rows) and not (rows.min() >= 0 and rows.max() < self.segment.rows):
+            outside = rows[(rows < 0) | (rows >= self.segment.rows)]
             raise damaged(self.path, f"the catalog names row {int(outside[0])}, it has {self.segment.rows}")
         column = self._columns[name]
         stride = Column(column.dtype, column.shape[1:]).bytes
         expected = self.whole("checksums")[rows, column.check]
-        with self._open() as stream:
-            for start, stop in _runs(rows):
-                self._fill(stream, self.segment.offsets[name] + int(rows[start]) * stride, out[start:stop])
+        file = self._open()
+        for start, stop in _runs(rows):
+            self._fill(file, self.segment.offsets[name] + int(rows[start]) * stride, out[start:stop])
         wrong = np.flatnonzero(row_checksums(out) != expected)
         if wrong.size:
             raise damaged(self.path, f"row {int(rows[wrong[0]])} of {name} does not have its checksum")
@@ -178,36 +178,36 @@ class SegmentReader:
         IndexCorruptError
             If the file is missing, or does not have its size.
         """
-        with self._open() as stream:
-            piece = np.empty(_CHUNK, dtype=np.uint8)
-            for start in range(0, self.segment.bytes, _CHUNK):
-                part = piece[: min(_CHUNK, self.segment.bytes - start)]
-                self._fill(stream, start, part)
-                yield part.tobytes()
+        file = self._open()
+        piece = np.empty(_CHUNK, dtype=np.uint8)
+        for start in range(0, self.segment.bytes, _CHUNK):
+            part = piece[: min(_CHUNK, self.segment.bytes - start)]
+            self._fill(file, start, part)
+            yield part.tobytes()
 
-    def _open(self) -> io.FileIO:
+    def _open(self) -> OpenFile:
+        file = kept_open(self, self._opened)
+        if (size := file.size()) != self.segment.bytes:
+            raise damaged(self.path, f"it has {size} bytes instead of {self.segment.bytes}")
+        return file
+
+    def _opened(self) -> OpenFile:
         try:
             require_folder(self.path.parent)
-            stream = open_member(self.path)
+            return OpenFile(open_member(self.path))
         except FileNotFoundError as error:
             raise damaged(self.path, "the file is missing") from error
         except OSError as error:
             raise IndexCorruptError(
                 f"{self.path} cannot be read: {error.strerror}; check access, or {REPAIR}"
             ) from error
-        size = os.fstat(stream.fileno()).st_size
-        if size != self.segment.bytes:
-            stream.close()
-            raise damaged(self.path, f"it has {size} bytes instead of {self.segment.bytes}")
-        return stream
 
-    def _fill(self, stream: io.FileIO, offset: int, out: NDArray[Any]) -> None:
+    def _fill(self, file: OpenFile, offset: int, out: NDArray[Any]) -> None:
         view = memoryview(out.reshape(-1).view(np.uint8).data)
         try:
-            stream.seek(offset)
             done = 0
             while done < len(view):
-                count = stream.readinto(view[done:])
+                count = file.read_into(view[done:], offset + done)
                 if not count:
                     raise damaged(self.path, "it ends too early")
                 done += count
@@ -217,6 +217,8 @@ class SegmentReader:
 
 def _runs(rows: NDArray[np.intp]) -> list[tuple[int, int]]:
     """Split rows into runs of neighbours, which one read takes together."""
+    if len(rows) == 1:
+        return [(0, 1)]
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
     edges = [0, *breaks.tolist(), len(rows)]
     return [(start, stop) for start, stop in itertools.pairwise(edges) if stop > start]

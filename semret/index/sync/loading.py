@@ -193,15 +193,18 @@ class _Clock:
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
         self._since = time.monotonic()
+        self._was_held_up = False
 
     def start(self) -> None:
         """Begin to wait for another file."""
         self._since = time.monotonic()
 
     def waited(self) -> float:
-        """Return the seconds waited; 0 while the network is being loaded."""
-        if self._loader.is_held_up:
+        """Return the seconds waited; 0 while the network is being loaded, or was at the look before."""
+        is_held_up = self._loader.is_held_up
+        if is_held_up or self._was_held_up:
             self.start()
+        self._was_held_up = is_held_up
         return time.monotonic() - self._since
 
     def without(self, given: Loaded | None) -> Iterator[Loaded | None]:

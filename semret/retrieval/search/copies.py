@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import NamedTuple
-
 import numpy as np
 
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
@@ -14,16 +11,8 @@ NOBODY: IdVector = np.zeros(0, dtype=np.int64)
 """No ids."""
 
 
-class _Groups(NamedTuple):
-    """Images by content: sorted by it, the number of each one's content, and where each begins in the order."""
-
-    order: IndexVector
-    numbers: IndexVector
-    starts: IndexVector
-
-
 class Copies:
-    """The copies in a collection: images that share their place in the segments, and so every feature.
+    """The copies in a collection: images of the same content, which share every feature.
 
     Parameters
     ----------
@@ -32,17 +21,6 @@ class Copies:
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
-
-    @cached_property
-    def _groups(self) -> _Groups:
-        places = self._collection.places
-        # A stable sort: within a content, images keep the order of their ids.
-        order = np.lexsort((places[:, 1], places[:, 0]))
-        new = np.ones(len(order), dtype=bool)
-        new[1:] = np.any(np.diff(places[order], axis=0) != 0, axis=1)
-        numbers = np.empty(len(order), dtype=np.intp)
-        numbers[order] = np.cumsum(new) - 1
-        return _Groups(order, numbers, np.append(np.flatnonzero(new), len(order)))
 
     def first_of_each(self, ids: IdVector) -> IndexVector:
         """Find one image for each content.
@@ -61,8 +39,8 @@ class Copies:
         ArgumentError
             If an id is not in the collection.
         """
-        numbers = self._groups.numbers[self._collection.rows(ids)]
-        return np.sort(np.unique(numbers, return_index=True)[1])
+        firsts = self._collection.firsts(self._collection.rows(ids))
+        return np.sort(np.unique(firsts, return_index=True)[1])
 
     def of(self, id_: int) -> IdVector:
         """Find all images with the content of one.
@@ -81,9 +59,7 @@ class Copies:
         ArgumentError
             If it is not in the collection.
         """
-        groups = self._groups
-        number = groups.numbers[self._collection.rows([id_])[0]]
-        return self._collection.ids[groups.order[groups.starts[number] : groups.starts[number + 1]]]
+        return self._collection.copies(id_)
 
     def nearest(self, pooled: FloatArray, length: int, excluded: IdVector = NOBODY) -> tuple[IdVector, Float64Array]:
         """Find the contents nearest to a pooled embedding, each by its lowest id that is not excluded.

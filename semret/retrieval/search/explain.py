@@ -2,61 +2,39 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from semret.arrays import Float64Array, FloatArray
 from semret.centers import Center
-from semret.index.backbones.placement import Box, place
+from semret.errors import ArgumentError, StorageError
+from semret.index.backbones.placement import place
 from semret.index.collection import Collection
 from semret.integer_tokens import IntegerTokens
-from semret.paths import absolute
+from semret.outputs import require_distinct
+from semret.paths import PathLike, absolute
 from semret.retrieval.search.best_k import as_compared
-from semret.retrieval.search.explained_picture import ExplainedPicture
+from semret.retrieval.search.explained_picture import ExplainedPicture, Pair
 from semret.retrieval.search.options import SearchOptions
-from semret.retrieval.search.query_pictures import EncodedImage, ImageLike, Seen, StoredImage
+from semret.retrieval.search.page import render_drawing
+from semret.retrieval.search.query_pictures import ImageLike, Seen, StoredImage
 from semret.retrieval.search.regions import SearchedRegion
 from semret.retrieval.similarity.integer_maps import prepare_integers
 from semret.retrieval.similarity.maps import prepare
 from semret.retrieval.similarity.query_score import level_maps, weigh_query
 from semret.retrieval.similarity.shares import AnyMaps, Shares, share_out
 
+if TYPE_CHECKING:
+    from PIL import Image
 
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A patch of the query and the patch of the other picture that it was compared with.
-
-    Attributes
-    ----------
-    query_cell, image_cell : int
-        Counted row by row.
-    query_box, image_box : (float, float, float, float) or None
-        x, y, width and height in pixels of the upright pictures; None for a patch of nothing but padding.
-    share : float
-        What the pair adds to the score; it can be negative.
-    """
-
-    query_cell: int
-    image_cell: int
-    query_box: Box | None
-    image_box: Box | None
-    share: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the pair for a JSON document.
-
-        Returns
-        -------
-        dict
-        """
-        boxes = {
-            name: None if box is None else list(box)
-            for name, box in (("query_box", self.query_box), ("image_box", self.image_box))
-        }
-        return {"query_cell": self.query_cell, "image_cell": self.image_cell, **boxes, "share": self.share}
+_KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""Formats of drawings by the end of a name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +87,89 @@ class Explanation:
             np.add.at(sums.reshape(-1), [getattr(pair, side) for pair in self.pairs], [pair.share for pair in self])
             found.append(sums)
         return found[0], found[1]
+
+    def draw(self, *, pairs: int = 8, width: int = 1000, names: bool = True) -> Image.Image:
+        """Draw both pictures with the strongest pairs joined, and a map of how much each place contributes.
+
+        Parameters
+        ----------
+        pairs, width, names
+            See `semret.retrieval.search.explained_drawing.draw_explanation`.
+
+        Returns
+        -------
+        PIL.Image.Image
+            Mode RGB. A picture whose file is gone or changed is an empty frame that says so.
+
+        Raises
+        ------
+        ArgumentError
+            If a number is out of range.
+        """
+        # Here to keep start-up light: explanations are mostly read as numbers.
+        from semret.retrieval.search.explained_drawing import draw_explanation
+
+        return draw_explanation(self, pairs=pairs, width=width, names=names)
+
+    def save(self, path: PathLike, *, pairs: int = 8, width: int = 1000, names: bool = True) -> None:
+        """Write the drawing to a file.
+
+        Parameters
+        ----------
+        path : path
+            Ending in ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``.
+        pairs, width, names
+            See `draw`.
+
+        Raises
+        ------
+        ArgumentError
+            If the name ends otherwise, the file is one of the two pictures, or a number is out of range.
+        StorageError
+            If the file cannot be written.
+        """
+        kind = _KINDS.get(Path(path).suffix.lower())
+        if kind is None:
+            raise ArgumentError(f"cannot write {os.fspath(path)}: name a file that ends in {', '.join(_KINDS)}")
+        sources = [picture.source for picture in (self.query, self.image)]
+        require_distinct(path, [source for source in sources if isinstance(source, (str, os.PathLike))])
+        data = self._encoded(kind, pairs=pairs, width=width, names=names)
+        try:
+            Path(path).write_bytes(data)
+        except OSError as error:
+            raise StorageError(f"cannot write {os.fspath(path)}: {error.strerror}; name another file") from error
+
+    def jpeg(self, *, pairs: int = 8, width: int = 1000, names: bool = True) -> bytes:
+        """Return the drawing as a JPEG file, for pages.
+
+        Parameters
+        ----------
+        pairs, width, names
+            See `draw`.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ArgumentError
+            If a number is out of range.
+        """
+        return self._encoded("JPEG", pairs=pairs, width=width, names=names)
+
+    def _encoded(self, kind: str, **options: Any) -> bytes:
+        stream = io.BytesIO()
+        self.draw(**options).save(stream, kind, quality=82)
+        return stream.getvalue()
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the drawing, below the names of the pictures."""
+        return render_drawing(self.jpeg(names=False), [self.query.label, self.image.label])
+
+    def _repr_png_(self) -> bytes:
+        """Return what other viewers show: the drawing."""
+        return self._encoded("PNG")
 
     def as_json(self) -> dict[str, Any]:
         """Return the explanation for a JSON document.
@@ -219,7 +280,7 @@ def _query_picture(collection: Collection, seen: Seen, image: ImageLike) -> Expl
         return _indexed_picture(collection, image.id)
     identity = collection.manifest.identity
     placement = place(seen.size, identity.preprocessing, identity.grid)
-    source = image if seen.path is None or isinstance(image, EncodedImage) else absolute(seen.path)
+    source = image if seen.path is None else absolute(seen.path)
     return ExplainedPicture(name=seen.name, placement=placement, source=source, sha256=seen.content)
 
 

@@ -1,4 +1,4 @@
-"""A picture that is explained: its patches, and how it is opened when it is to be shown."""
+"""What an explanation is of: its two pictures, how they are opened when they are to be shown, and pairs of patches."""
 
 from __future__ import annotations
 
@@ -37,6 +37,11 @@ class ExplainedPicture:
     source: PictureLike = field(repr=False, compare=False)
     sha256: str | None = field(default=None, repr=False)
     id: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is, and what it is called."""
+        return f"query: {self.name}" if self.id is None else f"id {self.id}: {self.name}"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,7 +99,7 @@ class ExplainedPicture:
         except ImageDecodeError as error:
             raise ImageDecodeError(reason_of(error, self.source)) from error
         if content.sha256 != self.sha256:
-            raise ImageDecodeError("has changed since it was compared")
+            raise ImageDecodeError("the file has changed since it was compared")
         return decode_image(content.data, reduce_to=(edge, edge))
 
     def as_json(self) -> dict[str, Any]:
@@ -108,3 +113,37 @@ class ExplainedPicture:
         known = {} if self.id is None else {"id": self.id}
         key = "path" if isinstance(self.source, (str, os.PathLike)) else "name"
         return {**known, key: self.name, "size": list(self.size), "grid": list(self.grid)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A patch of the query and the patch of the other picture that it was compared with.
+
+    Attributes
+    ----------
+    query_cell, image_cell : int
+        Counted row by row.
+    query_box, image_box : (float, float, float, float) or None
+        x, y, width and height in pixels of the upright pictures; None for a patch of nothing but padding.
+    share : float
+        What the pair adds to the score; it can be negative.
+    """
+
+    query_cell: int
+    image_cell: int
+    query_box: Box | None
+    image_box: Box | None
+    share: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the pair for a JSON document.
+
+        Returns
+        -------
+        dict
+        """
+        boxes = {
+            name: None if box is None else list(box)
+            for name, box in (("query_box", self.query_box), ("image_box", self.image_box))
+        }
+        return {"query_cell": self.query_cell, "image_cell": self.image_cell, **boxes, "share": self.share}

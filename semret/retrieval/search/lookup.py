@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -101,20 +100,10 @@ class Lookup:
         if path.isascii():
             return None
         for place in self._places(path):
-            found = self._composed.get(_compose(os.path.abspath(place)))  # noqa: PTH100 - links stay as they are
+            found = self._collection.find_composed(os.path.abspath(place))  # noqa: PTH100 - links stay as they are
             if found is not None:
                 return found
         return None
-
-    @cached_property
-    def _composed(self) -> dict[str, int]:
-        """Ids by composed path, of the names that are not ASCII; the lowest where two become the same."""
-        pairs = zip(self._collection.files(), self._collection.ids.tolist(), strict=True)
-        found: dict[str, int] = {}
-        for (path, _, _), id_ in pairs:
-            if not path.isascii():
-                found.setdefault(_compose(path), id_)
-        return found
 
 
 def _spellings(path: str) -> Iterator[str]:
@@ -125,7 +114,3 @@ def _spellings(path: str) -> Iterator[str]:
             other = unicodedata.normalize(form, text)
             if other != text:
                 yield other
-
-
-def _compose(path: str) -> str:
-    return unicodedata.normalize("NFC", path)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 QUERY_EDGE = 360
 HIT_EDGE = 240
+DRAWING_WIDTH = 840
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b7dd8; --muted: #8a8a8a; }
@@ -38,6 +39,9 @@ img, .missing { width: 100%; border-radius: 6px; display: block; }
   color: var(--muted); }
 ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
+ol.explained { grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); gap: 1.6rem; }
+.drawing { max-width: 60rem; }
+ol.explained img { border: 1px solid var(--line); box-sizing: border-box; }
 .path { overflow-wrap: anywhere; unicode-bidi: isolate; }
 .missed { color: #c2410c; }
 .score { display: flex; justify-content: space-between; font-variant-numeric: tabular-nums; margin-top: .3rem; }
@@ -61,6 +65,8 @@ class ShownHit:
         Files of the same content.
     missed : bool
         Whether the shortlist did not hold it.
+    drawing : bytes
+        Of its explanation, a JPEG file, which is then shown in place of the picture; empty if there is none.
     """
 
     rank: int
@@ -68,6 +74,7 @@ class ShownHit:
     path: str
     copies: tuple[str, ...] = ()
     missed: bool = False
+    drawing: bytes = b""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +140,25 @@ def render_fragment(section: Section) -> str:
     return fragment.render(drawn=_drawn(section), style=_STYLE.replace(":root", "&")).strip()
 
 
+def render_drawing(jpeg: bytes, names: Sequence[str]) -> str:
+    """Return the drawing of an explanation as HTML to be put into another page.
+
+    Parameters
+    ----------
+    jpeg : bytes
+        A JPEG file.
+    names : sequence of str
+        Of the pictures in it, from left to right.
+
+    Returns
+    -------
+    str
+        A ``div``, its style included and confined to it.
+    """
+    fragment = _environment().get_template("explanation.html")
+    return fragment.render(drawing=_base64(jpeg), names=names, style=_STYLE.replace(":root", "&")).strip()
+
+
 @cache
 def _environment() -> Environment:
     # Here to keep start-up light: results can show themselves as HTML, and mostly are not asked to.
@@ -155,6 +181,11 @@ class _Drawn:
     widths: list[float]
 
     @property
+    def explained(self) -> bool:
+        """Whether hits are shown by their explanations, which are wider."""
+        return any(hit.drawing for hit in self.section.hits)
+
+    @property
     def box(self) -> str | None:
         """Where the region lies on the picture, as CSS; None without either."""
         if self.section.region is None or self.query is None:
@@ -168,7 +199,7 @@ def _drawn(section: Section) -> _Drawn:
     return _Drawn(
         section=section,
         query=_thumbnail(section.picture, QUERY_EDGE),
-        pictures=[_thumbnail(hit.path, HIT_EDGE) for hit in section.hits],
+        pictures=[_base64(hit.drawing) if hit.drawing else _thumbnail(hit.path, HIT_EDGE) for hit in section.hits],
         widths=[100 * min(max(hit.score / best, 0.0), 1.0) if best > 0 else 0.0 for hit in section.hits],
     )
 
@@ -178,6 +209,10 @@ def _thumbnail(source: str | bytes, edge: int) -> str | None:
     from semret.index.pictures.decode import thumbnail
 
     try:
-        return base64.b64encode(thumbnail(source, edge)).decode("ascii")
+        return _base64(thumbnail(source, edge))
     except ImageDecodeError:
         return None
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

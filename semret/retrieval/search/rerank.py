@@ -52,7 +52,7 @@ def rerank(
         RBF bandwidth; by default that of `semret.retrieval.similarity.kernels.median_bandwidth`, of the squared
         distances' means over all matchings. The order does not depend on it.
     progress : callable or None
-        Called with the number of candidates visited and their total.
+        Called with the number of candidates visited and their total, first with 0.
 
     Returns
     -------

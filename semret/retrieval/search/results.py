@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, SupportsIndex, overload
 
 from semret.names import amount
+from semret.progress import Progress
 from semret.retrieval.search.explain import Explanation
-from semret.retrieval.search.page import Section, ShownHit, render_fragment
+from semret.retrieval.search.page import DRAWING_WIDTH, Section, ShownHit, render_fragment
 from semret.retrieval.search.regions import SearchedRegion
 
 
@@ -179,18 +180,29 @@ class SearchResult:
         """Return what a notebook shows: the query beside its hits."""
         return render_fragment(self.as_section())
 
-    def as_section(self) -> Section:
+    def as_section(self, *, progress: Progress | None = None) -> Section:
         """Return what an HTML page shows of this answer.
+
+        Parameters
+        ----------
+        progress : callable or None
+            Called with the number of explanations drawn and their total.
 
         Returns
         -------
         Section
         """
+        drawings = self._drawings(progress)
         shown = [
             ShownHit(
-                rank=hit.rank, score=hit.score, path=hit.path, copies=hit.paths[1:], missed=hit.in_shortlist is False
+                rank=hit.rank,
+                score=hit.score,
+                path=hit.path,
+                copies=hit.paths[1:],
+                missed=hit.in_shortlist is False,
+                drawing=drawing,
             )
-            for hit in self.hits
+            for hit, drawing in zip(self.hits, drawings, strict=True)
         ]
         region = self.region
         remarks = [
@@ -202,6 +214,17 @@ class SearchResult:
         picture = self.query if self.picture is None else self.picture
         box = None if region is None else region.shares
         return Section(query=self.query, picture=picture, remarks=remarks, hits=shown, region=box)
+
+    def _drawings(self, progress: Progress | None) -> list[bytes]:
+        """Return the drawing of each hit's explanation; empty where none was asked for."""
+        if not self.explanations:
+            return [b""] * len(self)
+        drawn: list[bytes] = []
+        for explanation in self.explanations:
+            if progress is not None:
+                progress(len(drawn), len(self))
+            drawn.append(explanation.jpeg(width=DRAWING_WIDTH, names=False))
+        return drawn
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON object of ``semret query --format json``.

@@ -174,7 +174,9 @@ def _save(stream: IO[bytes], suffix: str, matrices: Mapping[str, NDArray[Any]]) 
         (matrix,) = matrices.values()
         np.save(stream, matrix, allow_pickle=False)
     else:
-        np.savez(stream, allow_pickle=False, **dict(matrices))
+        # Without allow_pickle, which numpy before 2.1 takes for an array's name; numbers are never pickled.
+        arrays: dict[str, Any] = dict(matrices)
+        np.savez(stream, **arrays)
 
 
 def _umask() -> int:

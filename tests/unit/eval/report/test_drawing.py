@@ -31,10 +31,13 @@ def report(**figures):
 
 
 def draw_elsewhere(folder, environment=(), code=DRAW):
-    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "MPLCONFIGDIR", "MPLBACKEND")}
+    left = ("HOME", "MPLCONFIGDIR", "MPLBACKEND", "PYTHONWARNINGS")
+    kept = {name: value for name, value in os.environ.items() if name not in left}
     found = with_root(kept) | {"HOME": str(folder / "no-home"), **dict(environment)}
+    # Every warning is an error, except for those that PYTHONWARNINGS lets pass here (see .ci/lower_bounds).
+    warned = ["-W", "error", *(f"-W{option}" for option in sys.warnoptions)]
     return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=folder, env=found, capture_output=True, text=True, timeout=120,
+        [sys.executable, *warned, "-c", code], cwd=folder, env=found, capture_output=True, text=True, timeout=120,
         check=False,
     )  # fmt: skip
 

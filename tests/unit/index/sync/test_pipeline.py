@@ -296,6 +296,18 @@ def test_nobody_is_slow_while_the_network_is_loaded():
     assert [next_path(loading) for _ in range(6)] == [f"{number}" for number in range(6)]
 
 
+def test_no_file_is_charged_with_the_time_the_network_took_to_load():
+    shelf = Shelf(0)
+    shelf.is_held_up = True
+    loading = load_files(shelf, found(*range(3)), workers=1, ahead=3, patience=0.2)
+    assert next(loading) is None
+    shelf.is_held_up = False
+    assert next(loading) is None  # the file has as much time as any other, from now on
+    assert next_path(loading) == "1"
+    shelf.held["0"].set()
+    assert sorted([next_path(loading), next_path(loading)]) == ["0", "2"]
+
+
 def test_who_stops_does_not_wait_for_a_slow_file():
     shelf = Shelf(0)
     loading = load_files(shelf, found(*range(20)), workers=1, ahead=3, patience=0.02)

@@ -1,0 +1,157 @@
+"""Whether the files that are derived from the catalog and the segments are what these give."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from semret.errors import IndexCorruptError, StorageError
+from semret.foreign import UnfitFileError
+from semret.index.care.soundness import Defect, finding
+from semret.index.collection import Collection
+from semret.index.shortlist.lists import InvertedLists, mark_of, missing_in, open_any_lists, open_lists
+from semret.index.store.catalog import Catalog
+from semret.index.store.catalog_table import CatalogTable
+from semret.index.store.directory_file import DIRECTORY_NAME, directory_columns, lists_of, open_directory, state_of
+from semret.index.store.lists_file import LISTS_NAME
+from semret.index.store.members import REPAIR, damaged
+from semret.index.store.paged_file import PagedFile
+
+_MEANS = ("pooled_mean", "channel_mean")
+_ELSEWHERE = ("tail", *_MEANS)
+_TOLERANCE = 1e-9
+_BLOCK = 8192
+_ROUNDING = 1e-6
+
+
+def check_directory(index: Path) -> list[Defect]:
+    """Check the directory: intact of whatever state, and for the present state what the catalog gives.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory, whose catalog and segments are sound.
+
+    Returns
+    -------
+    list of Defect
+        One at most.
+
+    Raises
+    ------
+    StorageError
+        If it may not be read.
+    """
+    path = index / DIRECTORY_NAME
+    if not os.path.lexists(path):
+        return []
+    with Collection(index, derived=False) as collection, Catalog(index) as catalog, catalog.reading():
+        identity = collection.manifest.identity
+        try:
+            file = open_directory(path, catalog.size, max(identity.pooled_dim, identity.channels))
+            file.require_sound()
+        except UnfitFileError as error:
+            return [Defect("directory", str(path), f"it {error.strerror}", REPAIR)]
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
+        except IndexCorruptError as error:
+            return [Defect("directory", str(path), finding(error).removeprefix(f"{path} is damaged: "), REPAIR)]
+        if state_of(file) != catalog.state or catalog.state != collection.state:
+            return []
+        wrong = [
+            *_differences(file, CatalogTable(catalog)),
+            *_wrong_means(file, collection),
+            *_wrong_tail(file, collection),
+        ]
+    what = f"its {', '.join(wrong)} are not those of the catalog and the segments"
+    return [Defect("directory", str(path), what, REPAIR)] if wrong else []
+
+
+def _differences(file: PagedFile, table: CatalogTable) -> Iterator[str]:
+    """Give the names of the arrays that are not what the catalog gives."""
+    for name in directory_columns(file.counts):
+        if name not in _ELSEWHERE and not np.array_equal(file.whole(name), table.whole(name)):
+            yield name
+
+
+def _wrong_means(file: PagedFile, collection: Collection) -> Iterator[str]:
+    """Give the names of the means that are not those of the images, but for the order of summation."""
+    if collection.manifest.codec_file is not None:
+        return
+    means = (collection.features.pooled_mean, collection.features.channel_mean)
+    for name, mean in zip(_MEANS, means, strict=True):
+        found = file.whole(name)
+        scale = float(np.abs(mean).max(initial=0.0))
+        if found.shape != mean.shape or not (np.abs(found - mean) <= _TOLERANCE * scale).all():
+            yield name
+
+
+def _wrong_tail(file: PagedFile, collection: Collection) -> Iterator[str]:
+    """Give the name of the tail if it is not what the inverted lists lack."""
+    manifest, ids = collection.manifest, collection.ids
+    lists = open_lists(collection.path / LISTS_NAME, manifest, manifest.pooled_length, ids)
+    if lists is None or lists.token != lists_of(file):
+        return
+    try:
+        missing = missing_in(lists, ids)
+    except IndexCorruptError:
+        # That is said of the lists themselves.
+        return
+    if not np.array_equal(file.whole("tail"), missing):
+        yield "tail"
+
+
+def check_lists(index: Path) -> list[Defect]:
+    """Check the inverted lists: intact, and where they are of this index, made of its pooled embeddings.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory, whose catalog and segments are sound.
+
+    Returns
+    -------
+    list of Defect
+        One at most.
+
+    Raises
+    ------
+    StorageError
+        If they may not be read.
+    """
+    path = index / LISTS_NAME
+    if not os.path.lexists(path):
+        return []
+    with Collection(index, derived=False) as collection:
+        try:
+            file = open_any_lists(path, collection.ids)
+            file.require_sound()
+            if file.mark == mark_of(collection.manifest):
+                _require_right(InvertedLists(file, collection.manifest.pooled_length), collection)
+        except UnfitFileError as error:
+            return [Defect("lists", str(path), f"it {error.strerror}", REPAIR)]
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
+        except IndexCorruptError as error:
+            return [Defect("lists", str(path), finding(error).removeprefix(f"{path} is damaged: "), REPAIR)]
+    return []
+
+
+def _require_right(lists: InvertedLists, collection: Collection) -> None:
+    """Refuse lists that have an image twice, or whose vectors are further from the stored ones than they say."""
+    records = lists.records()
+    if len(np.unique(records["id"])) != len(records):
+        raise damaged(lists.file.path, "an image is in it twice")
+    order = np.argsort(records["id"])
+    rows = np.minimum(np.searchsorted(collection.ids, records["id"][order]), len(collection) - 1)
+    there = collection.ids[rows] == records["id"][order]
+    rows, order = rows[there], order[there]
+    for start in range(0, len(rows), _BLOCK):
+        part = records[order[start : start + _BLOCK]]
+        rounded = part["codes"].astype(np.float64) * part["unit"][:, None].astype(np.float64)
+        lost = collection.unit_vectors(rows[start : start + _BLOCK]) - rounded
+        if not (np.sqrt(np.einsum("nd,nd->n", lost, lost)) <= part["error"] + _ROUNDING).all():
+            raise damaged(lists.file.path, "it is not made of the pooled embeddings in the segments")

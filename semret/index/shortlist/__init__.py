@@ -1,0 +1,1 @@
+"""Inverted lists: a shortlist of a large collection that looks at a part of it."""
