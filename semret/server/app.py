@@ -30,21 +30,21 @@ _DESCRIPTION = """Find pictures by what is in them, wherever it is in the pictur
 `{"error": "one line"}` and a status that says on which side the fault is; 503 comes with `Retry-After`."""
 
 
-def create_app(served: Served, settings: Settings) -> ASGIApp:
+def create_app(service: Service, settings: Settings, metrics: Metrics) -> ASGIApp:
     """Make the application of one index.
 
     Parameters
     ----------
-    served : Served
+    service : Service
+        At work.
     settings : Settings
         With the port that is listened on.
+    metrics : Metrics
 
     Returns
     -------
     ASGI application
     """
-    metrics = Metrics()
-    service = Service(served, settings, metrics)
     assets = read_assets()
     app = FastAPI(
         title="semret",
@@ -53,27 +53,24 @@ def create_app(served: Served, settings: Settings) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         default_response_class=Json,
-        lifespan=lambda _: _living(served, service),
     )
     for kind in (SemretError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _answer_problem)
     _add_searches(app, service)
     _add_pictures(app, service)
-    _add_rest(app, served, settings, metrics)
+    _add_rest(app, service.served, settings, metrics)
     for path, asset in assets.items():
         app.add_api_route(path, _shower(asset), include_in_schema=False)
     return Gate(app, settings, metrics, OPEN_PATHS | assets.keys())
 
 
 @contextlib.asynccontextmanager
-async def _living(served: Served, service: Service) -> AsyncIterator[None]:
-    watcher = asyncio.create_task(served.watch())
-    service.warm()
+async def _let_go(request: Request) -> AsyncIterator[None]:
+    """Take uploads off the disk as soon as they are answered."""
     try:
         yield
     finally:
-        watcher.cancel()
-        service.close()
+        await request.close()
 
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
@@ -90,7 +87,8 @@ def _add_searches(app: FastAPI, service: Service) -> None:
         fields. The answer holds `generation` and `results`, in the order of the questions. Of several questions, one
         that fails is `{"error", "status"}`.
         """
-        return Json(await service.search(request))
+        async with _let_go(request):
+            return Json(await service.search(request))
 
     @app.get("/api/explain", summary="Explain", responses=_PROBLEMS)
     async def explain(request: Request, asked: Annotated[Why, Query()]) -> Json:
@@ -100,7 +98,8 @@ def _add_searches(app: FastAPI, service: Service) -> None:
     @app.post("/api/explain", summary="Explain an upload", openapi_extra=_explaining(), responses=_PROBLEMS)
     async def explain_upload(request: Request) -> Json:
         """Do the same for an uploaded picture."""
-        return Json(await service.explain_upload(request))
+        async with _let_go(request):
+            return Json(await service.explain_upload(request))
 
 
 def _add_pictures(app: FastAPI, service: Service) -> None:
@@ -117,7 +116,8 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
     @app.post("/api/preview", summary="A small copy of an upload", response_class=Response, openapi_extra=_one_image())
     async def preview(request: Request) -> Response:
         """Return an uploaded picture as a small JPEG: browsers cannot show every format that is searched with."""
-        return await service.preview(request)
+        async with _let_go(request):
+            return await service.preview(request)
 
 
 def _add_rest(app: FastAPI, served: Served, settings: Settings, metrics: Metrics) -> None:

@@ -14,7 +14,9 @@ import uvicorn
 
 from semret.errors import ArgumentError
 from semret.server.app import create_app
+from semret.server.metrics import Metrics
 from semret.server.served import Served
+from semret.server.service import Service
 from semret.server.settings import Settings
 
 FINISH_SECONDS = 30
@@ -93,24 +95,31 @@ def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> N
     """
     with listen(settings) as listener:
         settings = replace(settings, port=listener.getsockname()[1])
+        metrics = Metrics()
+        service = Service(served, settings, metrics)
         config = uvicorn.Config(
-            create_app(served, settings),
+            create_app(service, settings, metrics),
             log_config=None,
             access_log=False,
             server_header=False,
             date_header=False,
             proxy_headers=False,
             ws="none",
-            lifespan="on",
+            lifespan="off",
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=FINISH_SECONDS,
         )
         ready(_address(settings))
         # The socket listens already: whoever comes before the server runs waits a moment.
         server = _Server(config)
-        asyncio.run(server.serve(sockets=[listener]))
+        asyncio.run(_work(service, server, listener))
     if server.force_exit:
         raise KeyboardInterrupt
+
+
+async def _work(service: Service, server: _Server, listener: socket.socket) -> None:
+    async with service.working():
+        await server.serve(sockets=[listener])
 
 
 def _address(settings: Settings) -> str:

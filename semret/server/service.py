@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -52,14 +55,22 @@ class Service:
         )
         served.on_change = metrics.reopened
 
-    def close(self) -> None:
-        """Begin no more work."""
-        self._searches.close()
-        self._reads.close()
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """Follow the index, and load what searches need, while a block lasts; a search that comes waits for the latter.
 
-    def warm(self) -> None:
-        """Load the network and the solvers while nobody waits for them yet; a search that comes waits for that."""
+        Yields
+        ------
+        None
+        """
+        watcher = asyncio.create_task(self.served.watch())
         self._searches.first(partial(_warm, self.served.view))
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            self._searches.close()
+            self._reads.close()
 
     async def search(self, request: Request) -> dict[str, Any]:
         """Answer a call of ``/api/search``.

@@ -1,6 +1,8 @@
 """``semret serve``: what it refuses before it listens. The server itself is tested in tests/e2e."""
 
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -43,3 +45,11 @@ def test_an_index_that_is_missing_is_told(tmp_path):
 def test_without_the_extra_there_is_one_line(tiny_index, monkeypatch):
     monkeypatch.setattr("semret.server.settings._NEEDED", {"no_such_module_at_all": "fastapi"})
     assert "pip install 'semret[server]'" in error_of(invoke(app, "serve", "--index", tiny_index))
+
+
+def test_the_other_commands_need_no_extra():
+    code = (
+        "import sys, semret.cli; from semret.commands import serve;"
+        "print([name for name in ('fastapi', 'uvicorn', 'pydantic', 'prometheus_client') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -531,6 +531,16 @@ def test_a_server_that_is_stopped_finishes_what_runs(place, number):
         assert len(server.log) == 1, server.log
 
 
+def test_a_server_that_is_told_twice_waits_for_nothing(place):
+    with running(place / ".semret", embed=20.0) as server, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(server.upload, place / "new.png")
+        wait_for(lambda: "semret_searches_waiting 1.0" in server.client.get("/metrics").text)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert server.stop(signal.SIGINT) == 130
+        assert future.exception() is not None or future.result().status_code == 503
+
+
 # The index changes.
 
 

@@ -212,7 +212,7 @@ function show(result, seconds) {
   const { stats } = result;
   const parts = [
     `${many(result.hits.length, "hit")} in ${seconds.toFixed(seconds < 10 ? 2 : 0)} s`,
-    result.region ? "where the region is" : null,
+    result.region ? "searched with the region" : null,
     `${many(stats.database, "image")} searched`,
     stats.solved || stats.pruned ? `${stats.solved} matched, ${stats.pruned} ruled out` : null,
     ...result.notes,

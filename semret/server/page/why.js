@@ -1,7 +1,7 @@
 // Draws an explanation: two pictures, their patches, and lines between partners.
 
 const SVG = "http://www.w3.org/2000/svg";
-const DARKEST = 0.78;
+const DARKEST = 0.7;
 
 const drawn = (name, attributes) => {
   const made = document.createElementNS(SVG, name);
@@ -109,10 +109,12 @@ export class Why {
     const spot = (side, cell) => `row ${Math.floor(cell / columns[side]) + 1}, column ${(cell % columns[side]) + 1}`;
     this.describe = (pair) =>
       `${per(pair.share / this.explanation.score)} of the score: ${spot("query", pair.query_cell)} met ${spot("image", pair.image_cell)}`;
+    const short = (pair) =>
+      `${per(pair.share / this.explanation.score)}: ${spot("query", pair.query_cell)} ↔ ${spot("image", pair.image_cell)}`;
     const items = this.explanation.pairs.slice(0, 20).map((pair, place) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.textContent = this.describe(pair);
+      button.textContent = short(pair);
       for (const name of ["focus", "pointerenter"]) button.addEventListener(name, () => this.choose(place));
       const item = document.createElement("li");
       item.append(button);
