@@ -22,6 +22,8 @@ from semret._version import __version__  # noqa: E402
 
 if TYPE_CHECKING:
     from semret.errors import SemretError as SemretError
+    from semret.index.embed import Embeddings as Embeddings
+    from semret.index.embed import embed as embed
     from semret.index.sync.build import build as build
     from semret.retrieval.search.engine import SearchEngine as SearchEngine
     from semret.retrieval.search.engine import open_index as open_index
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     open = open_index
 
 _EXPORTS = {
+    "Embeddings": ("semret.index.embed", "Embeddings"),
     "Explanation": ("semret.retrieval.search.explain", "Explanation"),
     "Hit": ("semret.retrieval.search.results", "Hit"),
     "SearchEngine": ("semret.retrieval.search.engine", "SearchEngine"),
@@ -42,6 +45,7 @@ _EXPORTS = {
     "SemretError": ("semret.errors", "SemretError"),
     "build": ("semret.index.sync.build", "build"),
     "cka": ("semret.retrieval.similarity.cka", "cka"),
+    "embed": ("semret.index.embed", "embed"),
     "matched_similarity": ("semret.retrieval.similarity.pairs", "matched_similarity"),
     "open": ("semret.retrieval.search.engine", "open_index"),
     "open_index": ("semret.retrieval.search.engine", "open_index"),
@@ -50,6 +54,7 @@ _EXPORTS = {
 
 # Written out, for type checkers read it and run nothing.
 __all__ = [
+    "Embeddings",
     "Explanation",
     "Hit",
     "SearchEngine",
@@ -58,6 +63,7 @@ __all__ = [
     "__version__",
     "build",
     "cka",
+    "embed",
     "matched_similarity",
     "open_index",
     "rsm",

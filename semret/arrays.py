@@ -104,12 +104,13 @@ def _memory() -> float:
 def as_array(values: Any, name: str) -> NDArray[Any]:
     """Return numbers of any library as an array of one of the dtypes of NumPy itself.
 
-    Tensors of torch are detached and brought to the processor; bfloat16, torch's or another library's, becomes
-    float32, which holds all of its values. Lists and tuples may hold tensors. What is an array already is not copied.
+    Tensors of torch are detached and brought to the processor; bfloat16 and floats of 8 bits, which NumPy itself has
+    not, become float32, which holds all of their values. Lists and tuples may hold tensors. What is an array already
+    is not copied.
 
     Parameters
     ----------
-    values : array_like or tensor
+    values : array_like, tensor or IntegerTokens
     name : str
         Names the array in messages.
 
@@ -123,19 +124,43 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
     ArgumentError
         If entries are masked: neither a mask nor what lies under it can be compared.
     ShapeError
-        If the rows of a list differ in length, or the values are not numbers.
+        If the rows of a list differ in length, or the values are not numbers but pictures, paths, or a set of maps.
     """
     if _is_foreign(values):
         return _converted(values, name)
+    if (as_floats := getattr(values, "as_floats", None)) is not None:
+        values = as_floats()
+    _refuse_pictures(values, name)
     plain = _plain(values, name)
     try:
         array = np.asarray(plain)
     except (ValueError, TypeError, RuntimeError) as error:
         raise ShapeError(f"{name} is no array of numbers, expected rows of one length: {cut_text(error)}") from error
-    if array.dtype.name == "bfloat16":
+    if array.dtype.name.startswith(_NARROW):
         return array.astype(np.float32)
     # As this processor holds numbers: dtypes of the other byte order compare as unequal to float32 and float64.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+_NARROW = ("bfloat16", "float8_", "float6_", "float4_")
+"""Floats that NumPy knows by other libraries only."""
+
+
+def _refuse_pictures(values: Any, name: str) -> None:
+    """Refuse what people take for token maps: pictures, their paths, and whatever holds maps; name the way to maps."""
+    if hasattr(values, "representations"):
+        raise ShapeError(
+            f"{name} is a set of maps ({type(values).__name__}), expected an array of numbers: "
+            "semret.rsm compares sets, its tokens are such arrays"
+        )
+    first = values[0] if isinstance(values, (list, tuple)) and values else values
+    pillow = sys.modules.get("PIL.Image")
+    if isinstance(first, (str, bytes, os.PathLike)) or (pillow is not None and isinstance(first, pillow.Image)):
+        what = "a picture" if not isinstance(first, (str, os.PathLike)) else cut_text(repr(os.fspath(first)), 60)
+        raise ShapeError(
+            f"{name} is {what}, expected an array of a numeric dtype: semret.embed(pictures).tokens are the token "
+            "maps of pictures, engine.tokens(paths) those in an index"
+        )
 
 
 def _is_foreign(values: Any) -> bool:
@@ -167,7 +192,8 @@ def _converted(values: Any, name: str) -> NDArray[Any]:
         return np.asarray(values.data)
     try:
         tensor = values.detach().cpu()
-        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor.resolve_conj().resolve_neg()
+        narrow = str(tensor.dtype).removeprefix("torch.").startswith(_NARROW)
+        tensor = tensor.float() if narrow else tensor.resolve_conj().resolve_neg()
         return np.asarray(tensor.numpy())
     except (RuntimeError, TypeError, ValueError) as error:
         raise ShapeError(
@@ -180,8 +206,9 @@ def as_tokens(tokens: ArrayLike, name: str = "tokens") -> FloatArray:
 
     Parameters
     ----------
-    tokens : array_like
-        float16, float32 and float64 keep their dtype; integers, booleans and bfloat16 become float32.
+    tokens : array_like or tensor
+        float16, float32 and float64 keep their dtype; integers, booleans and bfloat16 become float32. Tensors may carry
+        a gradient and lie on another device.
     name : str
         Names the array in messages.
 
@@ -199,6 +226,11 @@ def as_tokens(tokens: ArrayLike, name: str = "tokens") -> FloatArray:
         If a value is NaN or infinite.
     """
     array = as_array(tokens, name)
+    if array.ndim > 2:
+        raise ShapeError(
+            f"{name} has shape {array.shape}, expected one map (S, C): maps[0] is one of several (N, S, C), "
+            "grid.reshape(-1, C) the map of a grid (H, W, C)"
+        )
     require_ndim(array, 2, name, "(S, C)")
     if 0 in array.shape:
         raise ShapeError(f"{name} is empty: shape {array.shape}, expected at least one position and one channel")

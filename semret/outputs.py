@@ -1,10 +1,13 @@
-"""Check that a file about to be written is not one that is read."""
+"""Files that are written: not over one that is read, and whole or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from semret.errors import ArgumentError
 from semret.paths import PathLike
@@ -33,6 +36,44 @@ def require_distinct(output: PathLike, inputs: Iterable[PathLike]) -> None:
             raise ArgumentError(f"cannot write {output}: it is {given}, which is read; name another file")
         if Path(given).is_dir() and any(_same(folder, given) for folder in _folders(output)):
             raise ArgumentError(f"cannot write {output}: it lies in {given}, which is read; name another place")
+
+
+@contextlib.contextmanager
+def replaced(path: PathLike) -> Iterator[IO[bytes]]:
+    """Write a file in a ``with`` block; it takes its place at the end, and an error leaves what was there before.
+
+    Parameters
+    ----------
+    path : path
+
+    Yields
+    ------
+    binary file
+        Of another name in the same folder; at the end it has the permissions of a new file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    file = Path(path)
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as temporary:
+        try:
+            yield temporary
+            temporary.flush()
+            os.fsync(temporary.fileno())
+            temporary.close()
+            Path(temporary.name).chmod(0o666 & ~_umask())
+            Path(temporary.name).replace(file)
+        except BaseException:
+            Path(temporary.name).unlink(missing_ok=True)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _folders(path: PathLike) -> Iterable[Path]:

@@ -51,6 +51,38 @@ def waiting_for(what: str, progress: Progress | Display | None) -> Iterator[None
         tell(None)
 
 
+@contextlib.contextmanager
+def told(progress: Progress | bool | None, label: str) -> Iterator[Progress | None]:
+    """Give what is to be called with progress, in a ``with`` block; for True that is a bar on stderr.
+
+    Parameters
+    ----------
+    progress : callable, bool or None
+        False and None tell nobody.
+    label : str
+        Of the bar.
+
+    Yields
+    ------
+    callable or None
+    """
+    if not isinstance(progress, bool):
+        yield progress
+    elif not progress:
+        yield None
+    else:
+        # Here to keep start-up light: few ask for a bar.
+        from tqdm import tqdm  # type: ignore[import-untyped]
+
+        with tqdm(desc=label) as bar:
+
+            def tell(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            yield tell
+
+
 Drawer = Callable[[str], "AbstractContextManager[Display | None]"]
 """Draws a bar of a label while a ``with`` block lasts; gives None where it draws none."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,9 @@ from semret.commands.output import (
 from semret.commands.process import stopped_by_interrupt
 from semret.errors import SemretError
 from semret.names import amount
+
+if TYPE_CHECKING:
+    from semret.index.summary import Summary
 
 
 class Storage(StrEnum):
@@ -214,7 +217,7 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
     stored = summary.dtype if summary.retained is None else summary.codec
     fields = [
         ("index", summary.index),
-        ("model", f"{summary.model}, input {summary.input_size[0]}x{summary.input_size[1]}"),
+        ("model", _model(summary)),
         ("images", f"{summary.images} ({summary.contents} different), {amount(summary.skipped, 'file')} skipped"),
         ("stored", f"{positions}, {stored}; pooled {summary.pooled_dim}"),
         ("codec", summary.codec_note),
@@ -228,3 +231,11 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
         ("created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"),
     ]
     write_fields(fields)
+
+
+def _model(summary: Summary) -> str:
+    from semret.index.backbones.spec import OWN_FEATURES
+
+    if summary.model == OWN_FEATURES:
+        return f"{summary.model}: given, by no network that is known here"
+    return f"{summary.model}, input {summary.input_size[0]}x{summary.input_size[1]}"

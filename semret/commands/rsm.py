@@ -27,6 +27,7 @@ class Layout(StrEnum):
 
     NSC = "NSC"
     NCHW = "NCHW"
+    NHWC = "NHWC"
     NTD = "NTD"
 
 
@@ -71,7 +72,7 @@ def rsm(
         Centering, typer.Option("--center", help="Mean to subtract: that of --against, or of FEATURES without it.")
     ] = Centering.none,
     layout: Annotated[
-        Layout, typer.Option("--layout", help="Axes: NSC positions then channels, NCHW a grid, NTD tokens.")
+        Layout, typer.Option("--layout", help="Axes: NSC positions then channels, NCHW and NHWC grids, NTD tokens.")
     ] = Layout.NSC,
     prefix_tokens: Annotated[
         int, typer.Option("--prefix-tokens", min=0, help="Class and register tokens to leave out (layout NTD).")

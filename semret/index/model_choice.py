@@ -8,7 +8,7 @@ from pathlib import Path
 
 from semret.errors import IncompatibleIndexError, UnknownNameError, WeightsNotFoundError
 from semret.index.backbones import registry
-from semret.index.backbones.spec import Backbone
+from semret.index.backbones.spec import OWN_FEATURES, Backbone
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from semret.paths import PathLike
 
@@ -95,6 +95,11 @@ class ModelChoice:
         manifest = read_manifest(index) if (index / MANIFEST_NAME).exists() else None
         if manifest is None:
             return self._loader_for_new()
+        if manifest.identity.family == OWN_FEATURES:
+            raise IncompatibleIndexError(
+                f"{index} holds features that were given to it, and knows no network to make others with; search it by "
+                "id, by a picture that is in it, or by features: engine.query(tokens=...)"
+            )
         self._compare(manifest, index)
         return self._loader_for(manifest)
 

@@ -65,7 +65,7 @@ def explain(view: View, picture: ImageLike, id_: int, matching: Matching) -> dic
     Parameters
     ----------
     view : View
-    picture : EncodedImage or StoredImage
+    picture : EncodedImage or int
     id_ : int
         Of the image.
     matching : Matching

@@ -10,7 +10,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
 from semret.retrieval.search.options import SearchOptions
-from semret.retrieval.search.query_pictures import EncodedImage, ImageLike, StoredImage
+from semret.retrieval.search.query_pictures import EncodedImage, ImageLike
 from semret.server.problems import RefusedError
 from semret.server.served import View, WholeId
 
@@ -144,7 +144,8 @@ class Ask:
 
         Returns
         -------
-        EncodedImage or StoredImage
+        EncodedImage, or int
+            An upload, or the id of an image of the index.
 
         Raises
         ------
@@ -155,7 +156,7 @@ class Ask:
             return encoded(self._upload)
         if self._id is None or view.engine.find(self._id) is None:
             raise RefusedError(404, f"the index has no image {self._id}")
-        return StoredImage(self._id)
+        return self._id
 
 
 def encoded(upload: UploadFile) -> EncodedImage:

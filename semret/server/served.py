@@ -19,7 +19,6 @@ from semret.errors import ArgumentError, SemretError
 from semret.index.collection import Collection
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
 from semret.retrieval.search.engine import SearchEngine
-from semret.retrieval.search.query_pictures import StoredImage
 
 _log = logging.getLogger(__name__)
 
@@ -206,7 +205,7 @@ def _is_same(one: Collection, other: Collection) -> bool:
 def _warm(engine: SearchEngine) -> None:
     """Read what every search needs, before anybody waits for it."""
     if len(engine):
-        engine.query(StoredImage(int(engine.collection.ids[0])), k=1, invariance="pooled")
+        engine.query(int(engine.collection.ids[0]), k=1, invariance="pooled")
 
 
 def _state_of(path: Path) -> State:

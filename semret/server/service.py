@@ -15,7 +15,7 @@ from starlette.responses import Response
 from semret.errors import SemretError
 from semret.index.pictures.decode import thumbnail
 from semret.names import escaped
-from semret.retrieval.search.query_pictures import EncodedImage, StoredImage
+from semret.retrieval.search.query_pictures import EncodedImage
 from semret.server import answering
 from semret.server.asks import Ask, Matching, Why, encoded, read_asks, read_form
 from semret.server.assets import cached
@@ -134,7 +134,7 @@ class Service:
         for one in (asked.query, asked.id):
             hash_of(view, one)
         async with self._searches.place(request) as place:
-            return await place.run(partial(answering.explain, view, StoredImage(asked.query), asked.id, asked))
+            return await place.run(partial(answering.explain, view, asked.query, asked.id, asked))
 
     async def explain_upload(self, request: Request) -> dict[str, Any]:
         """Tell why an image is like an uploaded picture.
@@ -243,7 +243,7 @@ class Service:
 def _warm(view: View) -> None:
     try:
         if len(view.collection):
-            view.engine.query(StoredImage(int(view.collection.ids[0])), k=1)
+            view.engine.query(int(view.collection.ids[0]), k=1)
         view.engine.backbone()
     except SemretError as error:
         # Told again to whoever needs what is missing.

@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 
 import h5py  # noqa: F401 - imported before forking, not in each fork
+import numpy as np
 
 from semret.errors import SemretError
 from semret.index import collection, refresh
 from semret.index.care.maintain import compact, remove
 from semret.index.convert import convert
 from semret.index.store import durable
+from semret.index.sync.given_features import check_features
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
+from semret.index.sync.sync_features import sync_features
 from semret.index.writer import IndexWriter
 from tests.support.networks import TinyBackbone
 from tests.support.processes import Driver, fork, serve, status_of
@@ -32,7 +35,7 @@ class Faults(Driver):
         super().__init__("fault_driver")
 
     def __call__(self, do: str, index: Path, paths: list[Path] | None = None, **job: object) -> dict:
-        """Run ``sync``, ``remove``, ``compact`` or ``convert``; return status, passed checkpoints, error."""
+        """Do ``sync``, ``features``, ``remove``, ``compact`` or ``convert``; return status, checkpoints, error."""
         return super().__call__({"do": do, "index": str(index), "paths": [str(path) for path in paths or []], **job})
 
 
@@ -76,6 +79,9 @@ def run(job):
             fit_from=job.get("fit_from", 64),
         )
         sync(index, job["paths"], TinyBackbone, options=options)
+    elif job["do"] == "features":
+        tokens = np.random.default_rng(0).standard_normal((job["images"], 4, 8)).astype(np.float32)
+        sync_features(index, check_features(tokens, None, None, job.get("ids")), codec=job.get("codec"), commit_rows=4)
     elif job["do"] == "remove":
         remove(index, job["paths"])
     elif job["do"] == "compact":

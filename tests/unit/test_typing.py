@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import semret
+from semret.integer_tokens import IntegerTokens
 from semret import Hit, SearchEngine, SearchResult, build, cka, matched_similarity, open, open_index, rsm
 
 
@@ -31,6 +32,21 @@ def search(picture: str) -> list[str]:
     assert_type(result[:2], tuple[Hit, ...])
     assert_type(result[-1].score, float)
     return [hit.path for hit in result[:2]] + [hit.path for hit in result]
+
+
+def embed(pictures: list[str]) -> NDArray[np.float32]:
+    found = semret.embed(pictures, model="efficientnet-lite0", progress=True)
+    assert_type(found, semret.Embeddings)
+    assert_type(found.grid, tuple[int, int])
+    semret.build(features=found, ids=[3, 4])
+    with semret.open_index() as engine:
+        assert_type(engine, SearchEngine)
+        assert_type(rsm(found, engine), NDArray[np.float64])
+        assert_type(engine.query(3).scores, NDArray[np.float64])
+        assert_type(engine.query(tokens=found.tokens[0], pooled=found.pooled[0]).paths, list[str])
+        assert_type(engine.tokens(["a.jpg", 3], integers=True), IntegerTokens)
+        engine.rerank(b"...", engine.query(np.zeros((3, 4, 3), np.uint8)))
+        return rsm(engine.tokens(engine.query("a.jpg")[0])).astype(np.float32)
 
 
 def compare(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:

@@ -188,7 +188,8 @@ def place(picture: tuple[int, int], preprocessing: Preprocessing, grid: tuple[in
     ----------
     picture : (int, int)
         Width and height in pixels of the upright picture. Large pictures are decoded at a whole fraction of their
-        size, which moves edges by less than a pixel of the input.
+        size, which moves edges by less than a pixel of the input. With zeros, for what is no picture, no cell shows
+        anything.
     preprocessing : Preprocessing
     grid : (int, int)
         Rows and columns.
@@ -208,6 +209,8 @@ def place(picture: tuple[int, int], preprocessing: Preprocessing, grid: tuple[in
     >>> found.cells_in((160, 0, 200, 120)).tolist(), found.box_of(3)
     ([1], (200.0, 100.0, 100.0, 100.0))
     """
+    if 0 in picture:
+        return Placement(picture=picture, grid=grid, corner=(0, 0), cell=(0, 0), visible=(0, 0, 0, 0))
     planned = plan(*picture, preprocessing)
     left, top, right, bottom = planned.cut or (0, 0, *picture)
     # Pixels of the picture that one of the input takes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from semret.arrays import Float32Array, require_ndim
+from semret.arrays import Float32Array, as_array, require_ndim
 from semret.errors import ArgumentError, ShapeError
 
 POOLINGS = ("mean", "gem")
@@ -51,7 +51,7 @@ def pool(tokens: ArrayLike, how: str = "mean") -> Float32Array:
     >>> pool([[[2.0, 0.0], [0.0, 2.0]]], "gem").round(3)  # 2 / 2 ** (1 / 3)
     array([[1.587, 1.587]], dtype=float32)
     """
-    array = np.asarray(tokens)
+    array = as_array(tokens, "tokens")
     require_ndim(array, 3, "tokens", "(N, S, C)")
     if array.shape[1] == 0 or array.shape[2] == 0:
         raise ShapeError(f"tokens have shape {array.shape}; a mean needs at least one position and one channel")

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Family = Literal["embedded", "hf", "onnx", "open_clip", "timm"]
 Geometry = Literal["squash", "crop", "letterbox", "corner"]
 GEOMETRIES: tuple[Geometry, ...] = ("squash", "crop", "letterbox", "corner")
+OWN_FEATURES = "features"
+"""Stands for the backbone of an index of features that the caller had: there is no network."""
+
 AUTOCASTS = ("float32", "bfloat16", "float16")
 
 

@@ -317,6 +317,9 @@ def _check_files(content: Content, done: int, progress: Progress | None) -> Iter
 
 
 def _file_problem(path: str, size: int, mtime_ns: int, sha256: bytes) -> str | None:
+    if size < 0:
+        # It never had a file: its features were given.
+        return None
     try:
         found = Path(path).stat()
         if (found.st_size, found.st_mtime_ns) == (size, mtime_ns):

@@ -12,15 +12,14 @@ import os
 from collections.abc import Iterator
 from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
-from semret.errors import ImageDecodeError, ShapeError, cut_text
+from semret.errors import ImageDecodeError, cut_text
 from semret.index.pictures.containers import cut_down
 from semret.index.pictures.convert import SIDEWAYS, TURNS, find_transparent, to_rgb, upright_turn
 from semret.index.pictures.files import read_file, unreadable
 from semret.index.pictures.formats import FORMATS, open_plain, read_orientation
+from semret.index.pictures.given import PictureLike, plain_form
 from semret.index.pictures.jpeg import count_scans
 from semret.index.pictures.limits import Budget, PillowSilence
 
@@ -73,15 +72,13 @@ def decode_image(source: Source, *, reduce_to: tuple[int, int] | None = None) ->
         raise unreadable(source, str(error)) from error
 
 
-def as_rgb(
-    image: str | os.PathLike[str] | Image.Image | NDArray[np.uint8], *, reduce_to: tuple[int, int] | None = None
-) -> Image.Image:
+def as_rgb(image: PictureLike, *, reduce_to: tuple[int, int] | None = None) -> Image.Image:
     """Return a picture given in any form as upright RGB.
 
     Parameters
     ----------
-    image : path, PIL image, or ndarray of shape (H, W), (H, W, 3) or (H, W, 4), uint8
-        Grey, RGB, or RGB and alpha for arrays.
+    image : path, bytes, file object, PIL image, or array or tensor of uint8
+        Arrays as in `semret.index.pictures.given.pixels_of`.
     reduce_to : (int, int) or None
         As in `decode_image`.
 
@@ -95,12 +92,13 @@ def as_rgb(
     ------
     ImageDecodeError
         If a file or a PIL image that is loaded lazily cannot be decoded.
-    ShapeError
-        If an array has another shape or dtype.
+    ShapeError, ArgumentError
+        If an array has another shape or dtype, or it is something else.
     """
-    if isinstance(image, (str, os.PathLike)):
-        return decode_image(image, reduce_to=reduce_to)
-    picture = image if isinstance(image, Image.Image) else _from_array(image)
+    plain = plain_form(image)
+    if isinstance(plain, (str, os.PathLike, bytes)):
+        return decode_image(plain, reduce_to=reduce_to)
+    picture = plain if isinstance(plain, Image.Image) else Image.fromarray(plain)
     if 0 in picture.size:
         raise ImageDecodeError(f"the picture has no pixels: {picture.width} x {picture.height}")
     with _guarded(), _DECODING(picture.width * picture.height):
@@ -209,17 +207,6 @@ def _reduced(image: Image.Image, reduce_to: tuple[int, int] | None) -> Image.Ima
         return image
     factor = min(image.width, image.height) // (OVERSAMPLING * max(reduce_to))
     return image.reduce(factor) if factor > 1 else image
-
-
-def _from_array(array: NDArray[np.uint8]) -> Image.Image:
-    pixels = np.asarray(array)
-    planes = pixels.shape[2] if pixels.ndim == 3 else 1 if pixels.ndim == 2 else 0
-    if pixels.dtype != np.uint8 or planes not in (1, 3, 4) or pixels.size == 0:
-        raise ShapeError(
-            f"the picture is an array of shape {pixels.shape} and dtype {pixels.dtype}, "
-            "expected uint8 of shape (H, W), (H, W, 3) or (H, W, 4)"
-        )
-    return Image.fromarray(np.ascontiguousarray(pixels if planes > 1 else pixels.reshape(pixels.shape[:2])))
 
 
 @contextlib.contextmanager

@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from semret.errors import ArgumentError
 from semret.index.location import default_index_path
 from semret.index.model_choice import ModelChoice
+from semret.index.sync.given_features import check_features
 from semret.index.sync.report import SyncOptions, SyncReport
 from semret.index.sync.sync import sync
+from semret.index.sync.sync_features import sync_features
 from semret.paths import PathLike
-from semret.progress import Progress
+from semret.progress import Progress, told
 
 
 def build(
-    paths: PathLike | Sequence[PathLike],
+    paths: PathLike | Sequence[PathLike] | None = None,
     *,
+    features: Any = None,
+    pooled: Any = None,
+    ids: Sequence[int] | None = None,
+    codec: str | None = None,
     index: PathLike | None = None,
     model: str | None = None,
     weights: PathLike | None = None,
@@ -29,14 +37,29 @@ def build(
     device: str | None = None,
     workers: int | None = None,
     prune: bool = False,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> SyncReport:
     """Make an index of folders of pictures, or bring it up to date; what ``semret index`` does.
+
+    With `features`, make an index of token maps that you have, of any network, or add to one: `SearchEngine.query` then
+    takes an id, one of the files, or ``tokens=``. It is committed in portions as any other, and the same call again
+    goes on where it was stopped.
 
     Parameters
     ----------
     paths : path or sequence of path
-        Pictures, and folders that are walked.
+        Pictures, and folders that are walked. With `features`, N names, one for each map, which are best the paths of
+        the pictures: a file's content is then known by its hash, and hits can be shown. None calls images by their ids.
+    features : array_like or tensor of shape (N, S, C) or (N, H, W, C), optional
+        Arrays, memory maps and HDF5 datasets are read by slices. What `semret.embed` returns brings its pooled
+        embeddings, grid and paths along.
+    pooled : array_like of shape (N, D), optional
+        With `features`: what the shortlist is drawn by; by default the mean tokens.
+    ids : sequence of int, optional
+        With `features`: N distinct numbers from 1 that no image of the index has; by default they are counted on.
+    codec : str or None
+        What tokens are stored with, see `semret.index.codec.table.parse`. None keeps what the index has; for a new one
+        it takes what suits the network, and ``none`` for `features`.
     index : path or None
         Index directory; None stands for ``SEMRET_INDEX``, an index found from the current directory upward, or a new
         ``.semret`` in the current directory.
@@ -44,7 +67,8 @@ def build(
         See `semret.index.backbones.registry.create_backbone`. None keeps what the index was made with, and takes the
         default for a new one.
     dtype : {"float16", "float32"} or None
-        How tokens are stored; None keeps what the index has, and takes float16 for a new one.
+        How tokens are stored that no codec encodes; None keeps what the index has, and takes float16 for a new one,
+        float32 for `features` that are not float16.
     precision : {"float32", "bfloat16", "float16"} or None
         Of the network's matrix products: the `dtype` of `create_backbone`. None as for `model`.
     batch_size : int
@@ -56,8 +80,9 @@ def build(
     prune : bool
         Whether images of folders that are missing or empty as a whole are removed, too. Otherwise they are kept and
         counted, for a drive may not be connected.
-    progress : callable or None
-        Called with the number of files dealt with and their total, first with 0 once they are counted.
+    progress : callable, bool or None
+        Called with the number of files dealt with and their total, first with 0 once they are counted; True draws a
+        bar.
 
     Returns
     -------
@@ -70,7 +95,20 @@ def build(
         If a path does not exist, or holds no usable picture.
     IncompatibleIndexError, IndexLockedError, StorageError, WeightsNotFoundError
         If the index was made otherwise, is being written to, cannot be written, or there is no network.
+    ArgumentError, ShapeError, NonFiniteError
+        If features, names and ids do not fit each other or the index; if there are neither paths nor features, or an
+        option has no meaning beside features.
     """
+    directory = default_index_path(index)
+    if features is not None:
+        network = {"model": model, "weights": weights, "size": size, "geometry": geometry, "layer": layer}
+        _refuse({**network, "precision": precision, "device": device, "workers": workers, "prune": prune or None})
+        names = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        given_features = check_features(features, pooled, names, ids)
+        with told(progress, "storing") as tell:
+            return sync_features(directory, given_features, codec=codec, dtype=dtype, progress=tell)
+    if paths is None or pooled is not None or ids is not None:
+        raise ArgumentError("expected paths of pictures, or features (with or without pooled, ids and paths)")
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     choice = ModelChoice(
         model=model,
@@ -81,6 +119,13 @@ def build(
         device=device,
         autocast=precision,
     )
-    options = SyncOptions(dtype=dtype, batch_size=batch_size, workers=workers, prune=prune)
-    directory = default_index_path(index)
-    return sync(directory, given, choice.loader(directory), options=options, progress=progress)
+    options = SyncOptions(dtype=dtype, codec=codec, batch_size=batch_size, workers=workers, prune=prune)
+    with told(progress, "indexing") as tell:
+        return sync(directory, given, choice.loader(directory), options=options, progress=tell)
+
+
+def _refuse(options: dict[str, Any]) -> None:
+    """Refuse options of a network where features are given."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ArgumentError(f"{', '.join(given)}: features need no network, so leave this out")

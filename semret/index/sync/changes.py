@@ -27,7 +27,7 @@ _PLACE = (
 _LOSE = "UPDATE images SET path = NULL WHERE id = ?"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stored:
     """An image as the catalog has it."""
 
@@ -166,13 +166,15 @@ class Changes:
         self._lose(key)
         self.skipped[key] = (size, stamp_ns, reason)
 
-    def place(self, loaded: Loaded) -> None:
+    def place(self, loaded: Loaded, wanted: int | None = None) -> None:
         """Put a file whose content `is_known` into the index, under the id it had, if it had one.
 
         Parameters
         ----------
         loaded : Loaded
             The file, as it was read.
+        wanted : int or None
+            Id of a file that is new to the index, which no image may have; None chooses one.
 
         Raises
         ------
@@ -190,6 +192,11 @@ class Changes:
         if before is not None:
             self._lose(key, replaced=True)
             self.counts.updated += 1
+        if wanted is not None and before is None:
+            self.counts.added += 1
+            self._next_id = max(self._next_id, wanted + 1)
+            self._put(wanted, key, loaded, sha)
+            return
         id_ = self._id_from_elsewhere(sha, key)
         if before is None:
             self.counts.added += id_ is None

@@ -11,6 +11,7 @@ from semret.index.collection import Collection
 from semret.retrieval.search.candidates import Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.options import SearchOptions
+from semret.retrieval.search.originals import original_of
 from semret.retrieval.search.query_pictures import Seen
 from semret.retrieval.search.results import Hit, SearchResult, Stats
 
@@ -97,4 +98,5 @@ def _hit(collection: Collection, copies: Copies, compared: Compared, rank: int, 
     # The product of two float32 vectors of length 1 may exceed 1 in the last digits.
     pooled = float(np.clip(compared.pooled_scores[row], -1.0, 1.0))
     found = None if compared.shortlist is None else bool(np.isin(id_, compared.shortlist))
-    return Hit(rank, id_, paths[0], score, pooled, tuple(ids.tolist()), tuple(paths), found)
+    original = original_of(paths, collection.hashes([id_])[0])
+    return Hit(rank, id_, paths[0], score, pooled, tuple(ids.tolist()), tuple(paths), found, original)

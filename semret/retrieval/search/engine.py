@@ -4,38 +4,50 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from semret.arrays import Float64Array, FloatArray, IdVector
+from semret.arrays import Float64Array, FloatArray, IdVector, as_array, as_tokens
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import find_index
 from semret.index.store.manifest import check_compatible
 from semret.integer_tokens import IntegerTokens
 from semret.paths import PathLike
-from semret.progress import Progress
+from semret.progress import Progress, told
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.explain import Explanation, explain
-from semret.retrieval.search.lookup import Candidate, Lookup
+from semret.retrieval.search.lookup import Candidate
 from semret.retrieval.search.options import SearchOptions
-from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, StoredImage, identify, pixels
+from semret.retrieval.search.query_pictures import (
+    UNSEEN,
+    EncodedImage,
+    ImageLike,
+    OwnFeatures,
+    Seen,
+    identify,
+    pixels,
+    unwrap,
+)
 from semret.retrieval.search.query_scored import rerank_by_query
+from semret.retrieval.search.reader import IndexReader
 from semret.retrieval.search.regions import Region, RegionLike, cut_tokens, find_region
 from semret.retrieval.search.rerank import rerank
 from semret.retrieval.search.results import SearchResult
+from semret.retrieval.search.stored import own_features, single, stored_picture
 
 if TYPE_CHECKING:
     from semret.index.backbones.spec import Backbone
 
 
-class SearchEngine:
+class SearchEngine(IndexReader):
     """Answer queries from one generation of an index.
 
     A network is loaded only when a picture comes that is not stored, and then kept.
@@ -54,9 +66,8 @@ class SearchEngine:
     def __init__(
         self, collection: Collection, *, weights: str | os.PathLike[str] | None = None, device: str | None = None
     ) -> None:
-        self.collection = collection
+        super().__init__(collection)
         self._copies = Copies(collection)
-        self._lookup = Lookup(collection)
         self._weights = weights
         self._device = device
         self._backbone: Backbone | None = None
@@ -71,8 +82,10 @@ class SearchEngine:
 
     def query(
         self,
-        image: ImageLike,
+        image: ImageLike | None = None,
         *,
+        tokens: ArrayLike | None = None,
+        pooled: ArrayLike | None = None,
         k: int = 5,
         shortlist: int | None = None,
         kernel: str = "cosine",
@@ -84,18 +97,29 @@ class SearchEngine:
         region: RegionLike | None = None,
         score: str | None = None,
         explain: bool = False,
+        progress: Progress | bool | None = None,
     ) -> SearchResult:
         """Find the `k` images most similar to a picture.
 
-        Images of the same content, copies, are one hit that lists all their paths.
+        Images of the same content, copies, are one hit that lists all their paths. Scores here are those of tokens less
+        the channel mean of the index (`center`), while `semret.rsm` and `semret.matched_similarity` subtract nothing
+        unless told to: for equal numbers give both the same centre.
 
         Parameters
         ----------
-        image : path, EncodedImage, StoredImage, PIL image, or ndarray of shape (H, W, 3), uint8
-            A file whose content is in the index is answered from the index, without loading a network. So is a
-            `StoredImage`, whose file is not looked at.
+        image : path, id, bytes, file object, PIL image, or array or tensor of uint8
+            One picture; several are several calls. An int is the id of an image of the index. Arrays are (H, W),
+            (H, W, 3) or (H, W, 4), or have their planes first. A file whose content is in the index is answered from
+            the index, without loading a network.
+        tokens : array_like of shape (S, C), optional
+            In place of a picture, its token map, as `semret.embed` or the network that made the index gives it.
+        pooled : array_like of shape (D,), optional
+            The pooled embedding that goes with `tokens`; by default it is computed from them, where the index's is a
+            mean of tokens.
         k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score, explain
             See `SearchOptions`.
+        progress : callable, bool or None
+            Called with the number of candidates compared and their total; True draws a bar.
 
         Returns
         -------
@@ -110,9 +134,12 @@ class SearchEngine:
             If the index holds no picture.
         ImageDecodeError
             If the picture cannot be read.
+        ShapeError, NonFiniteError
+            If an array is no picture, or tokens are not such as are in the index.
         IncompatibleIndexError, WeightsNotFoundError
             If the network that made the index cannot be had.
         """
+        question = _question(image, tokens, pooled)
         options = SearchOptions(
             k=k,
             shortlist=shortlist,
@@ -126,7 +153,7 @@ class SearchEngine:
             score=score,
             explain=explain,
         )
-        return self.search(image, options)
+        return self.search(question, options, progress=progress)
 
     def search(
         self,
@@ -134,7 +161,7 @@ class SearchEngine:
         options: SearchOptions,
         *,
         among: IdVector | None = None,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
     ) -> SearchResult:
         """Do what `query` does, with the options as one value.
 
@@ -144,8 +171,8 @@ class SearchEngine:
         options : SearchOptions
         among : ndarray of shape (n,), int64, or None
             The only ids that may be candidates and hits, ascending; None allows all. No hits for an empty one.
-        progress : callable or None
-            Called with the number of candidates compared and their total.
+        progress : callable, bool or None
+            Called with the number of candidates compared and their total; True draws a bar.
 
         Returns
         -------
@@ -156,7 +183,19 @@ class SearchEngine:
         ArgumentError, IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
             See `query`.
         """
+        image = unwrap(image)
         length = self._check(options, image)
+        with told(progress, "matching") as tell:
+            return self._search(image, options, length, among, tell)
+
+    def _search(
+        self,
+        image: ImageLike,
+        options: SearchOptions,
+        length: int,
+        among: IdVector | None,
+        progress: Progress | None,
+    ) -> SearchResult:
         clock = _Clock()
         with clock("embed"):
             seen = self._in_region(self._represent(image), options.box)
@@ -192,7 +231,7 @@ class SearchEngine:
         Parameters
         ----------
         image : see `query`
-        candidate : int or path
+        candidate : int, path or Hit
             The picture of the index, see `rerank`.
         kernel, invariance, solver, center, region, score
             See `SearchOptions`. Kernel rbf and invariance pooled are no sums over patches and are refused.
@@ -219,8 +258,9 @@ class SearchEngine:
             score=score,
             explain=True,
         )
+        image = unwrap(image)
         self._check(options, image)
-        id_ = int(self._lookup.resolve([candidate])[0])
+        id_ = int(self._lookup.each(candidate)[0])
         seen = self._in_region(self._represent(image), options.box)
         return explain(self.collection, seen, image, id_, options)
 
@@ -268,9 +308,9 @@ class SearchEngine:
     def rerank(
         self,
         image: ImageLike,
-        candidates: Sequence[Candidate],
+        candidates: Iterable[Candidate],
         *,
-        progress: Progress | None = None,
+        progress: Progress | bool | None = None,
         **options: Any,
     ) -> SearchResult:
         """Order candidates of your own first stage by similarity to a picture.
@@ -278,11 +318,12 @@ class SearchEngine:
         Parameters
         ----------
         image : see `query`
-        candidates : sequence of int or path
+        candidates : SearchResult, or sequence of int, path or Hit
             Ids of the index, or paths of indexed files, relative to the current directory or to the root of the index,
-            or absolute; repeats and copies count once. A hit lists the copies that are candidates.
-        progress : callable or None
-            Called with the number of candidates compared and their total.
+            or absolute; repeats and copies count once. A hit lists the copies that are candidates. Hits, of this index
+            or another, stand for their paths.
+        progress : callable, bool or None
+            Called with the number of candidates compared and their total; True draws a bar.
         **options
             `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`,
             `region`, `score`, `explain`.
@@ -300,6 +341,7 @@ class SearchEngine:
             If the index holds no picture.
         """
         self.require_images()
+        image = unwrap(image)
         given = self._lookup.resolve(candidates)
         settings = replace(SearchOptions(**{"k": len(given), **options}), shortlist=None, exhaustive=False)
         self._check(settings, image)
@@ -312,7 +354,9 @@ class SearchEngine:
             ids = allowed[self._copies.first_of_each(allowed)]
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
         compared = Compared(ids, pooled_scores, "given", among=allowed, counted="k" in options)
-        result = self._answer(seen, compared, self._rerank(seen, ids, settings, progress), settings, clock)
+        with told(progress, "matching") as tell:
+            ranked = self._rerank(seen, ids, settings, tell)
+        result = self._answer(seen, compared, ranked, settings, clock)
         return self._explained(result, seen, image, settings)
 
     def find(self, candidate: Candidate) -> int | None:
@@ -396,7 +440,7 @@ class SearchEngine:
     def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
         """Refuse what cannot be answered before anything is done; return the length of the shortlist."""
         length = options.check(max(len(self), 1))
-        if options.exclude_self is True and not isinstance(image, (str, os.PathLike, EncodedImage, StoredImage)):
+        if options.exclude_self is True and not isinstance(image, (int, str, os.PathLike, EncodedImage)):
             raise ArgumentError(
                 "exclude_self is True, but the query is pixels, which no file can be told by; "
                 "give the path of its file, or the id to leave out"
@@ -420,13 +464,17 @@ class SearchEngine:
         return same if there is None else np.union1d(same, np.array([there], dtype=np.int64))
 
     def _represent(self, image: ImageLike) -> Seen:
-        if isinstance(image, StoredImage):
-            (content,), (path,) = self.collection.hashes([image.id]), self.collection.paths([image.id])
-            return self._stored(Seen(UNSEEN, UNSEEN, path, content=content), image.id)
-        seen = identify(image)
+        if isinstance(image, OwnFeatures):
+            return own_features(self.collection, image)
+        seen = stored_picture(self.collection, self._lookup, image) if isinstance(image, int) else identify(image)
         stored = None if seen.content is None else self.collection.find_hash(seen.content)
         if stored is not None:
-            return self._stored(seen, stored)
+            row = self.collection.rows([stored])[0]
+            return seen._replace(
+                tokens=single(self.collection.tokens([stored])),
+                pooled=np.asarray(self.collection.features.pooled[row]),
+                size=self.collection.size(stored),
+            )
         # Large photos are decoded at a reduced size, as they are when indexed.
         picture = pixels(image, self.collection.manifest.identity.preprocessing.size)
         backbone = self.backbone()
@@ -434,31 +482,27 @@ class SearchEngine:
         # As they are stored, so that an image scores the same whether it comes from a file or the index.
         stored_as = self.collection.features
         return seen._replace(
-            tokens=_single(stored_as.as_stored(features.tokens)),
+            tokens=single(stored_as.as_stored(features.tokens)),
             pooled=stored_as.as_pooled(features.pooled)[0],
             size=picture.info["original_size"],
-        )
-
-    def _stored(self, seen: Seen, id_: int) -> Seen:
-        """Take the features of an image of the index."""
-        row = self.collection.rows([id_])[0]
-        return seen._replace(
-            tokens=_single(self.collection.tokens([id_])),
-            pooled=np.asarray(self.collection.features.pooled[row]),
-            size=self.collection.size(id_),
         )
 
     def _in_region(self, seen: Seen, region: Region | None) -> Seen:
         """Keep the tokens of a region; all for None."""
         if region is None:
             return seen
+        if 0 in seen.size:
+            raise ArgumentError(
+                f"region {region} is a part of a picture, and {seen.name} is known by its features alone; "
+                "query with the tokens that lie in it"
+            )
         found = find_region(region, seen.size, self.collection.manifest.identity)
         return seen._replace(tokens=cut_tokens(seen.tokens, found.cells), region=found)
 
     def _rerank(self, seen: Seen, ids: IdVector, options: SearchOptions, progress: Progress | None = None) -> Reranked:
         features, tokens = self.collection.features, seen.tokens
         if options.center == "none" and isinstance(tokens, IntegerTokens):
-            tokens = _single(features.uncentred(tokens))
+            tokens = single(features.uncentred(tokens))
         query = Query(tokens=tokens, pooled=seen.pooled)
         center, source = features.center(options.center), self.collection.source(ids, options.center)
         if options.scores_query:
@@ -480,9 +524,13 @@ class SearchEngine:
         return replace(result, explanations=found)
 
 
-def _single(tokens: FloatArray | IntegerTokens) -> FloatArray | IntegerTokens:
-    """Return the tokens of the only image of several, as a query has them."""
-    return tokens if isinstance(tokens, IntegerTokens) else tokens[0]
+def _question(image: ImageLike | None, tokens: ArrayLike | None, pooled: ArrayLike | None) -> ImageLike:
+    """Return what is asked for: a picture, or features in its place."""
+    if image is not None and tokens is None and pooled is None:
+        return image
+    if image is not None or tokens is None:
+        raise ArgumentError("expected either a picture, or tokens (with or without pooled) in its place")
+    return OwnFeatures(as_tokens(tokens, "tokens"), None if pooled is None else as_array(pooled, "pooled"))
 
 
 class _Clock:

@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from semret.retrieval.search.best_k import as_compared
 from semret.retrieval.search.explained_picture import ExplainedPicture, Pair
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.page import render_drawing
-from semret.retrieval.search.query_pictures import ImageLike, Seen, StoredImage
+from semret.retrieval.search.query_pictures import ImageLike, Seen
 from semret.retrieval.search.regions import SearchedRegion
 from semret.retrieval.similarity.integer_maps import prepare_integers
 from semret.retrieval.similarity.maps import prepare
@@ -88,6 +89,11 @@ class Explanation:
             found.append(sums)
         return found[0], found[1]
 
+    @property
+    def can_be_drawn(self) -> bool:
+        """Whether both are pictures: what is known by its features alone has no places to draw."""
+        return 0 not in (*self.query.size, *self.image.size)
+
     def draw(self, *, pairs: int = 8, width: int = 1000, names: bool = True) -> Image.Image:
         """Draw both pictures with the strongest pairs joined, and a map of how much each place contributes.
 
@@ -104,8 +110,13 @@ class Explanation:
         Raises
         ------
         ArgumentError
-            If a number is out of range.
+            If a number is out of range, or one of the two is known by its features alone.
         """
+        if not self.can_be_drawn:
+            unknown = self.query if 0 in self.query.size else self.image
+            raise ArgumentError(
+                f"{unknown.name} is known by its features alone, so there is nothing to draw; see pairs"
+            )
         # Here to keep start-up light: explanations are mostly read as numbers.
         from semret.retrieval.search.explained_drawing import draw_explanation
 
@@ -165,11 +176,13 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the drawing, below the names of the pictures."""
+        if not self.can_be_drawn:
+            return f"<pre>{escape(repr(self))}</pre>"
         return render_drawing(self.jpeg(names=False), [self.query.label, self.image.label])
 
-    def _repr_png_(self) -> bytes:
+    def _repr_png_(self) -> bytes | None:
         """Return what other viewers show: the drawing."""
-        return self._encoded("PNG")
+        return self._encoded("PNG") if self.can_be_drawn else None
 
     def as_json(self) -> dict[str, Any]:
         """Return the explanation for a JSON document.
@@ -276,8 +289,6 @@ def _prepared(tokens: FloatArray | IntegerTokens, middle: FloatArray | None, nam
 
 
 def _query_picture(collection: Collection, seen: Seen, image: ImageLike) -> ExplainedPicture:
-    if isinstance(image, StoredImage):
-        return _indexed_picture(collection, image.id)
     identity = collection.manifest.identity
     placement = place(seen.size, identity.preprocessing, identity.grid)
     source = image if seen.path is None else absolute(seen.path)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semret.errors import ImageDecodeError
 from semret.index.backbones.placement import Box, Placement
-from semret.retrieval.search.query_pictures import EncodedImage, PictureLike
+from semret.retrieval.search.query_pictures import EncodedImage, ImageLike, OwnFeatures
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,7 +34,7 @@ class ExplainedPicture:
 
     name: str
     placement: Placement = field(repr=False)
-    source: PictureLike = field(repr=False, compare=False)
+    source: ImageLike = field(repr=False, compare=False)
     sha256: str | None = field(default=None, repr=False)
     id: int | None = None
 
@@ -92,6 +92,8 @@ class ExplainedPicture:
 
         if isinstance(self.source, EncodedImage):
             return decode_image(self.source.data, reduce_to=(edge, edge))
+        if isinstance(self.source, (OwnFeatures, int)):
+            raise ImageDecodeError("has no pixels: it was given as features")
         if not isinstance(self.source, (str, os.PathLike)):
             return as_rgb(self.source, reduce_to=(edge, edge))
         try:

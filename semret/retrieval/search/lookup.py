@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import Protocol, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 
@@ -14,7 +15,19 @@ from semret.errors import ArgumentError
 from semret.index.collection import Collection
 from semret.names import unescaped
 
-Candidate: TypeAlias = "int | str | os.PathLike[str]"
+
+class Found(Protocol):
+    """A hit: it stands for its files."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the picture and its copies."""
+
+
+Candidate: TypeAlias = "SupportsIndex | str | os.PathLike[str] | Found"
+"""Ids are whole numbers of any library."""
+
+Images: TypeAlias = "Candidate | Iterable[Candidate]"
 
 
 class Lookup:
@@ -36,15 +49,18 @@ class Lookup:
 
         Parameters
         ----------
-        candidate : int or path
+        candidate : int, path, or hit
+            Of a hit, whose id another index may have given, the first of its paths that is here.
 
         Returns
         -------
         int or None
             Its id; None if it is not in the collection.
         """
-        if isinstance(candidate, (int, np.integer)):
-            return self._find_id(int(candidate))
+        if isinstance(candidate, SupportsIndex):
+            return self._find_id(operator.index(candidate))
+        if not isinstance(candidate, (str, os.PathLike)):
+            return next((id_ for path in _paths_of(candidate) if (id_ := self.find(path)) is not None), None)
         path = os.fsdecode(candidate)
         spellings = list(_spellings(path))
         for spelling in spellings:
@@ -55,12 +71,13 @@ class Lookup:
         # Names may be composed in part only: all are then compared in composed form.
         return next((id_ for path in spellings if (id_ := self._find_composed(path)) is not None), None)
 
-    def resolve(self, candidates: Sequence[Candidate]) -> IdVector:
+    def resolve(self, candidates: Iterable[Candidate]) -> IdVector:
         """Find all images that are meant.
 
         Parameters
         ----------
-        candidates : sequence of int or path
+        candidates : sequence of int, path or hit
+            A hit stands for all of its paths that are here.
 
         Returns
         -------
@@ -74,15 +91,41 @@ class Lookup:
         """
         ids: set[int] = set()
         for candidate in candidates:
-            found = self.find(candidate)
-            if found is None:
-                raise ArgumentError(
-                    f"candidate {candidate} is not in the index {self._collection.path}; index it first or leave it out"
-                )
-            ids.add(found)
+            ids.add(self._one(candidate, "candidate"))
+            ids.update(id_ for path in getattr(candidate, "paths", ()) if (id_ := self.find(path)) is not None)
         if not ids:
             raise ArgumentError("there are no candidates; give at least one id or path")
         return np.array(sorted(ids), dtype=np.int64)
+
+    def each(self, images: Images) -> IdVector:
+        """Find one image or several, in the order given.
+
+        Parameters
+        ----------
+        images : int, path or hit, or a sequence of them
+            n of them; one may come twice.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+
+        Raises
+        ------
+        ArgumentError
+            If one is not in the collection.
+        """
+        one = isinstance(images, (int, np.integer, str, os.PathLike)) or hasattr(images, "rank")
+        listed = [images] if one else list(cast("Iterable[Candidate]", images))
+        return np.array([self._one(cast("Candidate", image), "image") for image in listed], dtype=np.int64)
+
+    def _one(self, candidate: Candidate, role: str) -> int:
+        found = self.find(candidate)
+        if found is None:
+            shown = candidate if isinstance(candidate, (int, np.integer, str, os.PathLike)) else _paths_of(candidate)[0]
+            raise ArgumentError(
+                f"{role} {shown} is not in the index {self._collection.path}; index it first or leave it out"
+            )
+        return found
 
     def _find_id(self, id_: int) -> int | None:
         ids = self._collection.ids
@@ -104,6 +147,13 @@ class Lookup:
             if found is not None:
                 return found
         return None
+
+
+def _paths_of(candidate: object) -> tuple[str, ...]:
+    paths = getattr(candidate, "paths", None)
+    if not isinstance(paths, tuple) or not paths:
+        raise ArgumentError(f"an image is given as {type(candidate).__name__}, expected an id, a path or a hit")
+    return paths
 
 
 def _spellings(path: str) -> Iterator[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semret.arrays import FloatArray
 from semret.errors import ImageDecodeError
@@ -17,6 +16,7 @@ from semret.integer_tokens import IntegerTokens
 if TYPE_CHECKING:
     from PIL import Image
 
+    from semret.index.pictures.given import PictureLike
     from semret.retrieval.search.regions import SearchedRegion
 
 
@@ -29,17 +29,18 @@ class EncodedImage:
 
 
 @dataclass(frozen=True)
-class StoredImage:
-    """An image of the index itself, by its id: its file is not opened, and need not be there any more."""
+class OwnFeatures:
+    """A query that is no picture but the features of one: `tokens` (S, C) and `pooled` (D,), as its network gave them.
 
-    id: int
+    `pooled` is None where it is to be computed from the tokens.
+    """
+
+    tokens: FloatArray
+    pooled: FloatArray | None = None
 
 
-PictureLike: TypeAlias = "str | os.PathLike[str] | EncodedImage | Image.Image | NDArray[np.uint8]"
-"""A picture that can be decoded."""
-
-ImageLike: TypeAlias = "PictureLike | StoredImage"
-"""Whatever can be searched with."""
+ImageLike: TypeAlias = "PictureLike | int | EncodedImage | OwnFeatures"
+"""A picture in any form, or the id of an image of the index."""
 
 UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
 """Stands for tokens and embeddings that are not known yet, or of something that has none."""
@@ -78,12 +79,42 @@ class Seen(NamedTuple):
     region: SearchedRegion | None = None
 
 
-def identify(image: PictureLike) -> Seen:
+def unwrap(image: ImageLike | None) -> ImageLike:
+    """Return a query whose content can be hashed and decoded: bytes and file objects become an `EncodedImage`.
+
+    Parameters
+    ----------
+    image : path, id, EncodedImage, bytes, file object, PIL image, or array or tensor of uint8
+
+    Returns
+    -------
+    path, id, EncodedImage, OwnFeatures, PIL image or ndarray
+
+    Raises
+    ------
+    ArgumentError
+        If it is a list, or no picture at all.
+    ImageDecodeError, ShapeError
+        See `semret.index.pictures.given.plain_form`.
+    """
+    if isinstance(image, (EncodedImage, OwnFeatures, str, os.PathLike)):
+        return image
+    if isinstance(image, (int, np.integer)) and not isinstance(image, bool):
+        return int(image)
+    # Here to keep start-up light: a path needs none of it.
+    from semret.index.pictures.given import name_of, plain_form
+
+    plain = plain_form(image)
+    return EncodedImage(plain, name_of(image)) if isinstance(plain, bytes) else plain
+
+
+def identify(image: ImageLike) -> Seen:
     """Name a picture and hash its file, without decoding it.
 
     Parameters
     ----------
     image : path, EncodedImage, PIL image or ndarray
+        As `unwrap` gives it, but no id.
 
     Returns
     -------
@@ -95,6 +126,8 @@ def identify(image: PictureLike) -> Seen:
     ImageDecodeError
         If its file cannot be read.
     """
+    if isinstance(image, OwnFeatures):
+        return Seen(UNSEEN, UNSEEN, "<features>")
     if isinstance(image, EncodedImage):
         content = hashlib.sha256(image.data).hexdigest()
         return Seen(UNSEEN, UNSEEN, image.name, content=content, picture=image.data)
@@ -107,7 +140,7 @@ def identify(image: PictureLike) -> Seen:
     return Seen(UNSEEN, UNSEEN, "<image>")
 
 
-def pixels(image: PictureLike, size: tuple[int, int]) -> Image.Image:
+def pixels(image: ImageLike, size: tuple[int, int]) -> Image.Image:
     """Decode a picture, reduced as far as an input of this height and width allows.
 
     Parameters
@@ -132,7 +165,7 @@ def pixels(image: PictureLike, size: tuple[int, int]) -> Image.Image:
     from semret.index.pictures.decode import as_rgb, decode_image
 
     if not isinstance(image, EncodedImage):
-        return as_rgb(image, reduce_to=size)
+        return as_rgb(cast("PictureLike", image), reduce_to=size)
     try:
         return decode_image(image.data, reduce_to=size)
     except ImageDecodeError as error:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any, SupportsIndex, overload
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
+import numpy as np
+
+from semret.arrays import Float64Array
+from semret.errors import MissingDependencyError
 from semret.names import amount
 from semret.progress import Progress
 from semret.retrieval.search.explain import Explanation
+from semret.retrieval.search.originals import Original
 from semret.retrieval.search.page import DRAWING_WIDTH, Section, ShownHit, render_fragment
 from semret.retrieval.search.regions import SearchedRegion
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,8 @@ class Hit:
         its copies are one hit.
     in_shortlist : bool or None
         Known after an exhaustive search only: whether a search of the shortlist would have seen it.
+    original : Original or None
+        What `image` opens; None for a hit that came from no index.
     """
 
     rank: int
@@ -42,12 +53,34 @@ class Hit:
     ids: tuple[int, ...] = ()
     paths: tuple[str, ...] = ()
     in_shortlist: bool | None = None
+    original: Original | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.paths:
             object.__setattr__(self, "paths", (self.path,))
         if not self.ids:
             object.__setattr__(self, "ids", (self.id,))
+
+    @property
+    def image(self) -> Image.Image:
+        """The picture, upright RGB at full size: its file, or a copy's, is read anew each time.
+
+        Raises
+        ------
+        ImageDecodeError
+            If no file is there that still is what was indexed.
+        """
+        return (self.original or Original((), "")).open()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON object of this hit.
+
+        Returns
+        -------
+        dict
+            The attributes by name, but for `original`.
+        """
+        return {name: value for name, value in asdict(replace(self, original=None)).items() if name != "original"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +185,49 @@ class SearchResult:
         return "\n".join([f"<SearchResult {head}", *lines]) + ">"
 
     @property
+    def ids(self) -> list[int]:
+        """Ids of the hits, best first."""
+        return [hit.id for hit in self.hits]
+
+    @property
+    def paths(self) -> list[str]:
+        """Paths of the hits, best first; of copies the first path."""
+        return [hit.path for hit in self.hits]
+
+    @property
+    def scores(self) -> Float64Array:
+        """Scores of the hits, best first, (k,) float64."""
+        return np.array([hit.score for hit in self.hits], dtype=np.float64)
+
+    def to_pandas(self) -> Any:
+        """Return the hits as a table, one a row, best first.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``rank``, ``id``, ``path``, ``score``, ``pooled_score`` and ``copies``, the number of further files
+            of the same content.
+
+        Raises
+        ------
+        MissingDependencyError
+            If pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise MissingDependencyError("a table needs pandas, which is not installed: pip install pandas") from error
+        columns: dict[str, Any] = {
+            "rank": np.array([hit.rank for hit in self.hits], dtype=np.int64),
+            "id": np.array(self.ids, dtype=np.int64),
+            "path": self.paths,
+            "score": self.scores,
+            "pooled_score": np.array([hit.pooled_score for hit in self.hits], dtype=np.float64),
+            "copies": np.array([len(hit.paths) - 1 for hit in self.hits], dtype=np.int64),
+        }
+        return pandas.DataFrame(columns)
+
+    @property
     def notes(self) -> list[str]:
         """In sentences, what was asked for and is not in the answer, as there is less; most often empty."""
         stats, found = self.stats, []
@@ -223,7 +299,8 @@ class SearchResult:
         for explanation in self.explanations:
             if progress is not None:
                 progress(len(drawn), len(self))
-            drawn.append(explanation.jpeg(width=DRAWING_WIDTH, names=False))
+            drawing = explanation.jpeg(width=DRAWING_WIDTH, names=False) if explanation.can_be_drawn else b""
+            drawn.append(drawing)
         return drawn
 
     def as_json(self) -> dict[str, Any]:
@@ -237,7 +314,7 @@ class SearchResult:
         """
         stats = {**asdict(self.stats), "exact": self.stats.exact}
         region = {} if self.region is None else {"region": self.region.as_json()}
-        hits = [asdict(hit) for hit in self.hits]
+        hits = [hit.as_json() for hit in self.hits]
         for hit, explanation in zip(hits, self.explanations, strict=bool(self.explanations)):
             hit["explanation"] = explanation.as_json()
         return {"query": self.query, **region, "hits": hits, "stats": stats}

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from semret.arrays import Float64Array, as_array, require_finite, require_ndim
+from semret.arrays import Float64Array, as_array, require_finite
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
 from semret.retrieval.similarity.names import check_name
 
@@ -180,15 +180,28 @@ def _checked(matrix: ArrayLike, name: str, least: int) -> _Scaled:
     if given.dtype.kind not in "fiub" or given.dtype.itemsize > 8:
         raise ShapeError(f"{name} has dtype {given.dtype}, expected float16, float32 or float64")
     array = given.astype(np.float64)
-    require_ndim(array, 2, name, "(n, n)")
+    if array.ndim != 2:
+        raise ShapeError(f"{name} has shape {array.shape}, expected 2 axes (n, n){_from(array.ndim)}")
     if array.shape[0] != array.shape[1] or len(array) < least:
-        raise ShapeError(f"{name} has shape {array.shape}, expected a square matrix of at least {least} items")
+        raise ShapeError(
+            f"{name} has shape {array.shape}, expected a square matrix of at least {least} items{_from(array.ndim)}"
+        )
     require_finite(array, name)
     exponent = int(np.frexp(np.abs(array).max())[1])
     array = np.ldexp(array, -exponent)
     if not np.allclose(array, array.T, rtol=1e-5, atol=1e-6 * float(np.abs(array).max())):
         raise ArgumentError(f"{name} is not symmetric, expected the similarity matrix of one set with itself")
     return _Scaled(array, exponent)
+
+
+def _from(axes: int) -> str:
+    """Tell how features become such a matrix."""
+    calls = {
+        2: "; features (n, D) give one as x @ x.T: cka(x @ x.T, y @ y.T)",
+        3: "; token maps (n, S, C) give one as semret.rsm: cka(rsm(x), rsm(y))",
+        4: "; grids give one as semret.rsm: cka(rsm(x, layout='NHWC'), rsm(y, layout='NHWC'))",
+    }
+    return calls.get(axes, "")
 
 
 def _hsic(k: Float64Array, l: Float64Array, estimator: str) -> float:  # noqa: E741

@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from semret.arrays import require_memory
 from semret.errors import ArgumentError, SemretError, StorageError
 from semret.foreign import UnfitFileError
+from semret.outputs import replaced
 from semret.retrieval.similarity.hdf5_files import open_hdf5
 from semret.retrieval.similarity.numpy_files import open_npy, read_npz
 
@@ -129,17 +129,8 @@ def write_matrices(path: str | os.PathLike[str], matrices: Mapping[str, NDArray[
     file = Path(path)
     check_output(file, len(matrices))
     try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as temporary:
-            try:
-                _save(temporary, file.suffix.lower(), matrices)
-                temporary.flush()
-                os.fsync(temporary.fileno())
-                temporary.close()
-                Path(temporary.name).chmod(0o666 & ~_umask())
-                Path(temporary.name).replace(file)
-            except BaseException:
-                Path(temporary.name).unlink(missing_ok=True)
-                raise
+        with replaced(file) as stream:
+            _save(stream, file.suffix.lower(), matrices)
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror or error}; choose another file") from error
 
@@ -177,12 +168,6 @@ def _save(stream: IO[bytes], suffix: str, matrices: Mapping[str, NDArray[Any]]) 
         # Without allow_pickle, which numpy before 2.1 takes for an array's name; numbers are never pickled.
         arrays: dict[str, Any] = dict(matrices)
         np.savez(stream, **arrays)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @contextlib.contextmanager

@@ -70,12 +70,16 @@ def matched_similarity(
     pooled        the mean tokens, then the kernel
     ============  =================================================================================================
 
+    Nothing is subtracted from the maps unless `center` is given, while `SearchEngine.query` compares tokens less the
+    channel mean of the index: the same two pictures have another score there, or with ``center="none"`` the same.
+
     Parameters
     ----------
-    a, b : array_like of shape (Sq, C) and (Sd, C)
-        Token maps. float16 is computed in float32; products are float32 (float64 for float64 input), sums float64.
-        Where ``Sq != Sd`` the smaller map is fully matched and norms run over *all* tokens: the similarity is that of
-        the smaller map filled up with zero tokens, so content without a partner lowers the cosine.
+    a, b : array_like or tensor of shape (Sq, C) and (Sd, C)
+        Token maps; those of pictures come from `semret.embed`, those of an index from `SearchEngine.tokens`. float16 is
+        computed in float32; products are float32 (float64 for float64 input), sums float64. Where ``Sq != Sd`` the
+        smaller map is fully matched and norms run over *all* tokens: the similarity is that of the smaller map filled
+        up with zero tokens, so content without a partner lowers the cosine.
     kernel : {"cosine", "linear", "rbf"}
         See `semret.retrieval.similarity.kernels.kernel_score`. A map is 1 to itself under cosine and rbf; the cosine
         with a map of norm zero is 0.

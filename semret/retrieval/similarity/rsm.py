@@ -9,28 +9,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float64Array, IndexVector, require_memory
-from semret.errors import ArgumentError
-from semret.progress import Progress
+from semret.errors import ArgumentError, ShapeError
+from semret.progress import Progress, told
 from semret.retrieval.matching.solvers import SOLVERS
 from semret.retrieval.similarity.kernels import checked_scores, kernel_score, median_bandwidth, rbf
 from semret.retrieval.similarity.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
 from semret.retrieval.similarity.maxsim import maxsim_scores
 from semret.retrieval.similarity.names import check_modes
 from semret.retrieval.similarity.pairs import check_comparable, pooled_products, position_products
-from semret.retrieval.similarity.sets import TILE_BYTES, RepresentationSet, Sliceable, center_of
+from semret.retrieval.similarity.sets import TILE_BYTES, RepresentationSet, SetLike, center_of
 
 
 @overload
-def rsm(
-    x: Sliceable | ArrayLike, y: Sliceable | ArrayLike | None = ..., *, kernel: str = ..., **options: Any
-) -> Float64Array: ...
+def rsm(x: SetLike, y: SetLike | None = ..., *, kernel: str = ..., **options: Any) -> Float64Array: ...
 @overload
+def rsm(x: SetLike, y: SetLike | None = ..., *, kernel: Sequence[str], **options: Any) -> dict[str, Float64Array]: ...
 def rsm(
-    x: Sliceable | ArrayLike, y: Sliceable | ArrayLike | None = ..., *, kernel: Sequence[str], **options: Any
-) -> dict[str, Float64Array]: ...
-def rsm(
-    x: Sliceable | ArrayLike,
-    y: Sliceable | ArrayLike | None = None,
+    x: SetLike,
+    y: SetLike | None = None,
     *,
     kernel: str | Sequence[str] = "cosine",
     invariance: str = "permutation",
@@ -41,7 +37,7 @@ def rsm(
     sigma: float | None = None,
     tile_bytes: int = TILE_BYTES,
     threads: int | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **options: Any,
 ) -> Float64Array | dict[str, Float64Array]:
     r"""Compare every representation of one set with every one of another, or a set with itself.
@@ -49,11 +45,16 @@ def rsm(
     Tokens are read tile by tile, so memory is bounded by two tiles, one tile's affinities and the result. A set with
     itself is compared once per pair where the comparison is symmetric. All kernels come from one matching pass.
 
+    Nothing is subtracted from the maps unless `center` says so, as nothing is by `semret.matched_similarity`, while the
+    scores of `SearchEngine.query` are of tokens less the channel mean of the index: the same pair of pictures has
+    another score there. With ``center="none"`` a query gives the numbers of ``rsm(engine)``.
+
     Parameters
     ----------
     x : array_like of N representations in the given layout
         Also a memory map or an HDF5 dataset: only slices of the first axis are taken. A set whose attribute `positions`
-        gives each map's number of tokens, (N,), may hold maps of different sizes.
+        gives each map's number of tokens, (N,), may hold maps of different sizes. A `semret.SearchEngine` stands for
+        the maps of its index, in the order of ids and whatever the layout; so does what `semret.embed` returns.
     y : array_like of M representations, or None
         None compares `x` with itself.
     kernel : str or sequence of str
@@ -64,9 +65,9 @@ def rsm(
         Subtracted from both sets: nothing, the channel mean or the mean at each position of `y` (of `x` where there is
         no `y`), or the array. The paper subtracts the mean of the database at each position; a channel mean keeps the
         invariance to permutations.
-    layout : {"NSC", "NCHW", "NTD"}
-        Axes: positions then channels; channels then a grid; tokens with `prefix_tokens` of class and register tokens,
-        which are left out, then channels.
+    layout : {"NSC", "NCHW", "NHWC", "NTD"}
+        Axes: positions then channels; channels then a grid; a grid then channels; tokens with `prefix_tokens` of class
+        and register tokens, which are left out, then channels.
     prefix_tokens : int
         With layout NTD alone.
     sigma : float or None
@@ -76,8 +77,8 @@ def rsm(
         Size of a tile's tokens as float32; larger tiles read less, and change nothing else.
     threads : int or None
         Threads of the solver; None takes all.
-    progress : callable or None
-        Called with the number of pairs done and their total.
+    progress : callable, bool or None
+        Called with the number of pairs done and their total; True draws a bar.
     **options
         Of the solver.
 
@@ -89,7 +90,8 @@ def rsm(
     Raises
     ------
     ShapeError
-        If a shape does not fit the layout, the other set or the centre.
+        If a shape does not fit the layout, the other set or the centre; if two indexes are of different networks or
+        codecs.
     NonFiniteError
         If a value is NaN or infinite, as given or once it is centred, or a score would be.
     UnknownNameError, ArgumentError
@@ -121,10 +123,15 @@ def rsm(
         )
     first = RepresentationSet(x, "x", layout, prefix_tokens, tile_bytes)
     second = first if y is None else RepresentationSet(y, "y", layout, prefix_tokens, tile_bytes)
+    if None not in (first.space, second.space) and first.space != second.space:
+        raise ShapeError(
+            f"x holds maps of {first.space}, y of {second.space}, whose channels have nothing in common; compare "
+            "indexes of one network, made with --codec none or with one codec, or rsm(x) with rsm(y) by cka"
+        )
     middle = center_of(second, center)
     compare = _Comparison(kernels, invariance, solver, sigma, threads, options)
-    pass_ = _Pass(first, second, middle, compare, progress)
-    matrices = pass_.run()
+    with told(progress, "pairs") as tell:
+        matrices = _Pass(first, second, middle, compare, tell).run()
     return matrices[kernel] if isinstance(kernel, str) else matrices
 
 

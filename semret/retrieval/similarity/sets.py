@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,7 @@ from semret.centers import CENTERINGS, mean_map
 from semret.errors import ArgumentError, ShapeError
 from semret.retrieval.similarity.names import check_name
 
-LAYOUTS = ("NSC", "NCHW", "NTD")
+LAYOUTS = ("NSC", "NCHW", "NHWC", "NTD")
 """Axes of a set of representations; the first is the default."""
 
 TILE_BYTES = 64 << 20
@@ -32,16 +32,28 @@ class Sliceable(Protocol):
         """Return these images as an array."""
 
 
+class Represented(Protocol):
+    """Whatever has the maps of a set of images: a `semret.SearchEngine`, what `semret.embed` returns."""
+
+    @property
+    def representations(self) -> Sliceable:
+        """The maps, in layout NSC."""
+
+
+SetLike: TypeAlias = "Represented | Sliceable | ArrayLike"
+
+
 class RepresentationSet:
     """A set of representations in any layout, read as tiles of token maps (n, S, C).
 
     Parameters
     ----------
     data : array_like of N representations in the given layout
-        Arrays, memory maps and data sets stay where they are; only slices of the first axis are taken.
+        Arrays, memory maps and data sets stay where they are; only slices of the first axis are taken. Of what has
+        `representations` these are taken, in layout NSC.
     name : str
         Names the set in messages.
-    layout : {"NSC", "NCHW", "NTD"}
+    layout : {"NSC", "NCHW", "NHWC", "NTD"}
         See `semret.rsm`.
     prefix_tokens : int
         Tokens at the beginning of each representation that are left out; with layout NTD alone.
@@ -54,6 +66,9 @@ class RepresentationSet:
         ``(N, S, C)``; S is the largest where maps differ.
     positions : ndarray of shape (N,), intp, or None
         Tokens of each map, where maps differ.
+    space : str or None
+        What the channels are, in words, where the set tells: the network and codec of an index. Sets of two spaces
+        cannot be compared, even if they have as many channels.
 
     Raises
     ------
@@ -65,19 +80,22 @@ class RepresentationSet:
         If there is no such layout.
     """
 
-    def __init__(
-        self, data: Sliceable | ArrayLike, name: str, layout: str, prefix_tokens: int, tile_bytes: int
-    ) -> None:
+    def __init__(self, data: SetLike, name: str, layout: str, prefix_tokens: int, tile_bytes: int) -> None:
         check_name("layout", layout, LAYOUTS)
+        if (representations := getattr(data, "representations", None)) is not None:
+            data, layout = representations, LAYOUTS[0]
+        self.space: str | None = getattr(data, "space", None)
         self.data: Any = data if hasattr(data, "shape") and hasattr(data, "dtype") else as_array(data, name)
         self.name, self.layout, self.prefix_tokens = name, layout, prefix_tokens
         shape, axes = tuple(self.data.shape), len(layout)
         if len(shape) != axes:
-            raise ShapeError(f"{name} has shape {shape}, layout {layout} expects {axes} axes")
+            raise ShapeError(f"{name} has shape {shape}, layout {layout} expects {axes} axes{_other_layout(shape)}")
         if prefix_tokens < 0 or (prefix_tokens and layout != "NTD"):
             raise ArgumentError(f"prefix_tokens is {prefix_tokens}, expected 0, or more with layout NTD")
         if layout == "NCHW":
             self.shape = (shape[0], shape[2] * shape[3], shape[1])
+        elif layout == "NHWC":
+            self.shape = (shape[0], shape[1] * shape[2], shape[3])
         else:
             self.shape = (shape[0], max(shape[1] - prefix_tokens, 0), shape[2])
         if 0 in self.shape[1:]:
@@ -127,7 +145,19 @@ class RepresentationSet:
             raise ShapeError(f"{self.name} has dtype {values.dtype}, expected numbers")
         if self.layout == "NCHW":
             return values.reshape(*values.shape[:2], -1).transpose(0, 2, 1)
+        if self.layout == "NHWC":
+            return values.reshape(len(values), -1, values.shape[3])
         return values[:, self.prefix_tokens :]
+
+
+def _other_layout(shape: tuple[int, ...]) -> str:
+    """Tell what to do with an array of other axes than the layout has."""
+    hints = {
+        2: "; one map (S, C) is a set of one as x[None], features (N, D) are maps of one token as x[:, None]",
+        3: "; positions then channels are layout NSC",
+        4: "; grids are layout NHWC, or NCHW with the channels first",
+    }
+    return hints.get(len(shape), "")
 
 
 def _positions(data: Any, name: str, layout: str) -> IndexVector | None:

@@ -147,8 +147,8 @@ def test_rows_as_they_were_written_are_sound(tmp_path, rows):
     assert examined.sound.all()
     assert examined.sums_agree
     contents = {row: rows[0].sha256[row].tobytes() for row in range(6)}
-    assert check_segment(tmp_path, segment, rows[1], contents) == []
-    (defect,) = check_segment(tmp_path, segment, rows[1], {**contents, 2: bytes(32), 9: bytes(32)})
+    assert check_segment(tmp_path, segment, rows[1], None, contents) == []
+    (defect,) = check_segment(tmp_path, segment, rows[1], None, {**contents, 2: bytes(32), 9: bytes(32)})
     assert defect.detail == "row 2 is of another picture; row 9 is of another picture"
 
 
@@ -164,7 +164,7 @@ def test_a_row_that_contradicts_itself_is_unsound_whatever_its_checksum(tmp_path
         return
     segment, examined = write(tmp_path, replace(whole, **{field: changed}), manifest)
     assert np.flatnonzero(~examined.sound).tolist() == [4]
-    (defect,) = check_segment(tmp_path, segment, manifest, {})
+    (defect,) = check_segment(tmp_path, segment, manifest, None, {})
     assert defect.detail == "1 of 6 rows are damaged, the first is 4"
 
 
@@ -183,7 +183,7 @@ def test_sums_of_other_rows_are_noticed(tmp_path, rows):
     path.write_bytes(data)
     total = np.frombuffer(bytes(data[start : start + 8 * manifest.identity.pooled_dim]), np.uint8)
     crafted = replace(segment, sums={**segment.sums, "pooled_sum": checksum(total)})
-    assert not examine_rows(SegmentReader(tmp_path, crafted, manifest), manifest).sums_agree
+    assert not examine_rows(SegmentReader(tmp_path, crafted, manifest), manifest, None).sums_agree
 
 
 # -- what is read of a damaged catalog

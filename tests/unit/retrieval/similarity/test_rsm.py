@@ -126,8 +126,8 @@ def test_refusals(sets):
         rsm(x, y, center=np.zeros(5))
     with pytest.raises(UnknownNameError, match="center 'mean'"):
         rsm(x, center="mean")
-    with pytest.raises(UnknownNameError, match="layout 'NHWC'"):
-        rsm(x, layout="NHWC")
+    with pytest.raises(UnknownNameError, match="layout 'NWHC'"):
+        rsm(x, layout="NWHC")
     with pytest.raises(ArgumentError, match="kernel is empty"):
         rsm(x, kernel=[])
     with pytest.raises(ArgumentError, match="window: invariance none"):
