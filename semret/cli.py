@@ -20,6 +20,7 @@ from semret.commands import (
     process,
     query,
     rsm,
+    serve,
     tokens,
     verify,
 )
@@ -37,7 +38,7 @@ app = Application(
 
 evaluation = Application(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
 
-for _commands in (index, query, maintain, verify, models, rsm, tokens):
+for _commands in (index, query, serve, maintain, verify, models, rsm, tokens):
     _commands.register(app)
 for _commands in (eval_retrieval, eval_experiments, eval_regions):
     _commands.register(evaluation)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from semret.arrays import IdVector, as_array, as_tokens
+from semret.arrays import Float64Array, FloatArray, IdVector, as_array, as_tokens
 from semret.errors import ArgumentError, IndexEmptyError
 from semret.index.collection import Collection, open_collection
 from semret.index.location import find_index
@@ -156,7 +156,12 @@ class SearchEngine(IndexReader):
         return self.search(question, options, progress=progress)
 
     def search(
-        self, image: ImageLike, options: SearchOptions, *, progress: Progress | bool | None = None
+        self,
+        image: ImageLike,
+        options: SearchOptions,
+        *,
+        among: IdVector | None = None,
+        progress: Progress | bool | None = None,
     ) -> SearchResult:
         """Do what `query` does, with the options as one value.
 
@@ -164,6 +169,8 @@ class SearchEngine(IndexReader):
         ----------
         image : see `query`
         options : SearchOptions
+        among : ndarray of shape (n,), int64, or None
+            The only ids that may be candidates and hits, ascending; None allows all. No hits for an empty one.
         progress : callable, bool or None
             Called with the number of candidates compared and their total; True draws a bar.
 
@@ -179,25 +186,32 @@ class SearchEngine(IndexReader):
         image = unwrap(image)
         length = self._check(options, image)
         with told(progress, "matching") as tell:
-            return self._search(image, options, length, tell)
+            return self._search(image, options, length, among, tell)
 
-    def _search(self, image: ImageLike, options: SearchOptions, length: int, progress: Progress | None) -> SearchResult:
+    def _search(
+        self,
+        image: ImageLike,
+        options: SearchOptions,
+        length: int,
+        among: IdVector | None,
+        progress: Progress | None,
+    ) -> SearchResult:
         clock = _Clock()
         with clock("embed"):
             seen = self._in_region(self._represent(image), options.box)
         excluded = self._left_out(seen, options.exclude_self)
         with clock("shortlist"):
-            ids, pooled_scores = self._copies.nearest(seen.pooled, length, excluded)
+            ids, pooled_scores = self._nearest(seen.pooled, length, excluded, among)
         if not options.compares_all:
             ranked = self._rerank(seen, ids, options, progress)
-            result = self._answer(seen, Compared(ids, pooled_scores, excluded=excluded), ranked, options, clock)
-            return self._explained(result, seen, image, options)
-        allowed = np.setdiff1d(self.collection.ids, excluded)
+            compared = Compared(ids, pooled_scores, excluded=excluded, among=among)
+            return self._explained(self._answer(seen, compared, ranked, options, clock), seen, image, options)
+        allowed = np.setdiff1d(self.collection.ids if among is None else among, excluded)
         everything = allowed[self._copies.first_of_each(allowed)]
         ranked = self._rerank(seen, everything, options, progress)
         pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
         tried = ids if options.exhaustive else None
-        compared = Compared(everything, pooled_scores, "all", excluded, shortlist=tried)
+        compared = Compared(everything, pooled_scores, "all", excluded, among, shortlist=tried)
         return self._explained(self._answer(seen, compared, ranked, options, clock), seen, image, options)
 
     def explain(
@@ -250,7 +264,7 @@ class SearchEngine(IndexReader):
         seen = self._in_region(self._represent(image), options.box)
         return explain(self.collection, seen, image, id_, options)
 
-    def query_text(self, sentence: str, *, k: int = 5) -> SearchResult:
+    def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
 
         A sentence has no patches, so nothing is matched: the score is the pooled cosine.
@@ -260,6 +274,8 @@ class SearchEngine(IndexReader):
         sentence : str
         k : int
             Hits wanted, at least 1.
+        among : ndarray of shape (n,), int64, or None
+            As in `search`.
 
         Returns
         -------
@@ -281,13 +297,13 @@ class SearchEngine(IndexReader):
         with clock("embed"):
             embedding = self.collection.features.as_pooled(self.backbone().embed_text([sentence]))
         with clock("shortlist"):
-            ids, found = self._copies.nearest(embedding[0], k)
+            ids, found = self._nearest(embedding[0], k, NOBODY, among)
         scores = np.clip(found, -1.0, 1.0)
         order = np.lexsort((ids, -scores))
         nothing_matched = {"read": 0.0, "match": 0.0}
         ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds=nothing_matched)
         seen = Seen(UNSEEN, embedding[0], sentence)
-        return self._answer(seen, Compared(ids, scores, "all"), ranked, options, clock)
+        return self._answer(seen, Compared(ids, scores, "all", among=among), ranked, options, clock)
 
     def rerank(
         self,
@@ -390,6 +406,36 @@ class SearchEngine(IndexReader):
             check_compatible(self.collection.manifest, loaded.identity)
             self._backbone = loaded
         return self._backbone
+
+    def reopened(self) -> SearchEngine:
+        """Return an engine over the index as it is now, which keeps the network that is loaded if it still fits.
+
+        Returns
+        -------
+        SearchEngine
+            This one goes on answering from what it has.
+
+        Raises
+        ------
+        IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
+            See `open_index`.
+        """
+        fresh = SearchEngine(open_collection(self.collection.path), weights=self._weights, device=self._device)
+        if fresh.collection.manifest.identity == self.collection.manifest.identity:
+            fresh._backbone = self._backbone
+        return fresh
+
+    def _nearest(
+        self, pooled: FloatArray, length: int, excluded: IdVector, among: IdVector | None
+    ) -> tuple[IdVector, Float64Array]:
+        """Find the nearest contents by the pooled embedding, as `Copies.nearest` does, among some ids or all."""
+        if among is None:
+            return self._copies.nearest(pooled, length, excluded)
+        allowed = np.setdiff1d(among, excluded)
+        ids = allowed[self._copies.first_of_each(allowed)]
+        scores = self.collection.pooled_scores(pooled, ids)
+        best = np.lexsort((ids, -scores))[:length]
+        return ids[best], scores[best]
 
     def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
         """Refuse what cannot be answered before anything is done; return the length of the shortlist."""

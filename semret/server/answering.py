@@ -1,0 +1,114 @@
+"""Answers to questions, as plain values; every function here runs in a thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from semret.index.model_choice import may_have_text
+from semret.names import escaped
+from semret.progress import Progress
+from semret.retrieval.search.query_pictures import ImageLike
+from semret.retrieval.search.results import SearchResult
+from semret.server.asks import Ask, Matching
+from semret.server.served import Served, View
+
+_MOST_FOLDERS = 2000
+
+
+def search(view: View, ask: Ask, progress: Progress) -> SearchResult:
+    """Answer a question.
+
+    Parameters
+    ----------
+    view : View
+    ask : Ask
+    progress : callable
+        Called with the number of candidates compared and their total; may raise, to end the search.
+
+    Returns
+    -------
+    SearchResult
+
+    Raises
+    ------
+    SemretError
+        See `SearchEngine.query` and `Ask.picture`.
+    """
+    among = view.within(ask.options.folder)
+    if ask.sentence is not None:
+        return view.engine.query_text(ask.sentence, k=ask.options.k, among=among)
+    return view.engine.search(ask.picture(view), ask.options.as_search(), among=among, progress=progress)
+
+
+def as_json(result: SearchResult) -> dict[str, Any]:
+    """Return an answer for a JSON document.
+
+    Parameters
+    ----------
+    result : SearchResult
+
+    Returns
+    -------
+    dict
+        What ``semret query --format json`` prints, ``notes``, and for each hit ``shown`` and ``shown_copies``: its
+        paths with what is invisible or no text written out.
+    """
+    found = {**result.as_json(), "notes": result.notes}
+    for hit in found["hits"]:
+        hit["shown"], *hit["shown_copies"] = map(escaped, hit["paths"])
+    return found
+
+
+def explain(view: View, picture: ImageLike, id_: int, matching: Matching) -> dict[str, Any]:
+    """Tell why an image is like a picture.
+
+    Parameters
+    ----------
+    view : View
+    picture : EncodedImage or int
+    id_ : int
+        Of the image.
+    matching : Matching
+
+    Returns
+    -------
+    dict
+        See `semret.retrieval.search.explain.Explanation.as_json`.
+
+    Raises
+    ------
+    SemretError
+        See `SearchEngine.explain`.
+    """
+    found = view.engine.explain(picture, id_, **matching.names()).as_json()
+    for side in ("query", "image"):
+        found[side]["shown"] = escaped(found[side].get("path", found[side].get("name", "")))
+    return {"generation": view.generation, **found}
+
+
+def info(served: Served) -> dict[str, Any]:
+    """Tell what is served.
+
+    Parameters
+    ----------
+    served : Served
+
+    Returns
+    -------
+    dict
+    """
+    view = served.view
+    manifest = view.collection.manifest
+    folders = view.folders
+    return {
+        "images": len(view.collection),
+        "generation": view.generation,
+        "model": manifest.identity.backbone,
+        "codec": manifest.codec,
+        "grid": list(manifest.identity.grid),
+        "text": may_have_text(manifest.identity.backbone),
+        "root": escaped(str(view.collection.root.folder)),
+        "folders": folders[:_MOST_FOLDERS],
+        "folders_left_out": max(0, len(folders) - _MOST_FOLDERS),
+        "trouble": served.trouble,
+    }

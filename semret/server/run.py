@@ -1,0 +1,128 @@
+"""Listens, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from types import FrameType
+
+import uvicorn
+
+from semret.errors import ArgumentError
+from semret.server.app import create_app
+from semret.server.metrics import Metrics
+from semret.server.served import Served
+from semret.server.service import Service
+from semret.server.settings import Settings
+
+FINISH_SECONDS = 30
+"""How long requests that are being answered may take after the server was told to stop."""
+
+_MOST_CONNECTIONS = 1000
+
+
+class _Server(uvicorn.Server):
+    """Ends quietly: being told to stop is how a server ends, not a failure."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Answer SIGTERM and Ctrl-C by finishing what runs; a second one ends at once."""
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            del number, frame
+            self.force_exit = self.should_exit
+            self.should_exit = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Begin to listen.
+
+    Parameters
+    ----------
+    settings : Settings
+
+    Returns
+    -------
+    socket.socket
+
+    Raises
+    ------
+    ArgumentError
+        If that is not possible, because another program has the port for instance.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            settings.host.removeprefix("[").removesuffix("]"), settings.port, type=socket.SOCK_STREAM
+        )[0]
+        listener = socket.create_server(address[:2], family=family)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ArgumentError(
+            f"cannot listen on {settings.host}, port {settings.port}: {reason}; choose another --port or --host"
+        ) from error
+    # Connections inherit it. asyncio leaves it out for sockets that it did not make, and each answer waits 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve an index until SIGTERM or Ctrl-C; then finish what is being answered.
+
+    Parameters
+    ----------
+    served : Served
+    settings : Settings
+    ready : callable
+        Called with the address of the page once it can be opened.
+
+    Raises
+    ------
+    ArgumentError
+        See `listen`.
+    KeyboardInterrupt
+        If it was told a second time, while requests were being answered.
+    """
+    with listen(settings) as listener:
+        settings = replace(settings, port=listener.getsockname()[1])
+        metrics = Metrics()
+        service = Service(served, settings, metrics)
+        config = uvicorn.Config(
+            create_app(service, settings, metrics),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            ws="none",
+            lifespan="off",
+            limit_concurrency=_MOST_CONNECTIONS,
+            timeout_graceful_shutdown=FINISH_SECONDS,
+        )
+        ready(_address(settings))
+        # The socket listens already: whoever comes before the server runs waits a moment.
+        server = _Server(config)
+        asyncio.run(_work(service, server, listener))
+    if server.force_exit:
+        raise KeyboardInterrupt
+
+
+async def _work(service: Service, server: _Server, listener: socket.socket) -> None:
+    async with service.working():
+        await server.serve(sockets=[listener])
+
+
+def _address(settings: Settings) -> str:
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else socket.gethostname()
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"http://{host}:{settings.port}/"
