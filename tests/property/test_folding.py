@@ -36,6 +36,9 @@ class Kept:
     def hash_of(self, id_):
         return f"{self._content[self.rows([id_])[0]]:064x}"
 
+    def hashes(self, ids):
+        return [self.hash_of(id_) for id_ in ids]
+
     def find_hash(self, sha256):
         return next((int(id_) for id_ in self.ids if self.hash_of(id_) == sha256), None)
 
