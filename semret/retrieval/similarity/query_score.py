@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from semret.arrays import Float64Array, FloatArray
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.native.threads import in_threads
+from semret.retrieval.similarity.integer_maps import prepare_integers
 from semret.retrieval.similarity.maps import prepare
 
 _USUAL = 2.0**-100, 2.0**100
@@ -60,7 +61,7 @@ def weigh_query(tokens: FloatArray | IntegerTokens, center: ArrayLike | None = N
     if isinstance(tokens, IntegerTokens) and center is not None:
         tokens = tokens.as_floats()[0]
     if isinstance(tokens, IntegerTokens):
-        lengths = _integer_lengths(tokens.integers)
+        lengths = _integer_lengths(tokens, 1)
         squared = (tokens.scales.astype(np.float64) * lengths) ** 2
         scales = _divided(_divided(squared, squared.sum(axis=1, keepdims=True)), lengths)
         return IntegerTokens(integers=tokens.integers, scales=scales)
@@ -109,7 +110,7 @@ def level_maps(
     if isinstance(tokens, IntegerTokens) and center is not None:
         tokens = tokens.as_floats()
     if isinstance(tokens, IntegerTokens):
-        inverse = _divided(np.ones(tokens.scales.shape), _integer_lengths(tokens.integers))
+        inverse = _divided(np.ones(tokens.scales.shape), _integer_lengths(tokens, threads))
         return IntegerTokens(integers=tokens.integers, scales=np.where(tokens.scales > 0, inverse, 0.0))
     maps = prepare(tokens, center, "the candidates' tokens", threads=threads)
     lengths = np.sqrt(maps.token_squares)
@@ -126,10 +127,9 @@ def level_maps(
     return maps.tokens
 
 
-def _integer_lengths(integers: NDArray[np.int8]) -> Float64Array:
+def _integer_lengths(tokens: IntegerTokens, threads: int | None) -> Float64Array:
     """Return the norm of each token's integers; the squares are exact."""
-    wide = integers.astype(np.int32)
-    return np.asarray(np.sqrt(np.einsum("nsd,nsd->ns", wide, wide).astype(np.float64)))
+    return np.asarray(np.sqrt(prepare_integers(tokens, threads=threads).squares))
 
 
 def _divided(values: NDArray[np.floating[Any]], by: Float64Array) -> Float64Array:
