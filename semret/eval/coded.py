@@ -9,7 +9,7 @@ import numpy as np
 from semret.arrays import Float32Array
 from semret.errors import ArgumentError
 from semret.index.codec.codec import Codec
-from semret.index.codec.fit import FIT_IMAGES, CodecFitter
+from semret.index.codec.fit import FIT_IMAGES, CodecFitter, spread
 from semret.index.codec.table import parse
 from semret.retrieval.similarity.sets import LAYOUTS, TILE_BYTES, RepresentationSet
 
@@ -74,7 +74,7 @@ def fit_codec(maps: RepresentationSet, name: str) -> Codec:
         raise ArgumentError(f"codec {name} cannot be fitted on {len(maps)} maps; leave the codec out")
     channels = maps.shape[2]
     fitter = CodecFitter(spec, channels, channels, pooled_directions=None)
-    for place in np.unique(np.linspace(0, len(maps) - 1, FIT_IMAGES).astype(int)):
+    for place in spread(len(maps), FIT_IMAGES):
         tokens = maps.read(slice(place, place + 1))
         fitter.add(tokens, tokens.mean(axis=1, dtype=np.float64).astype(np.float32))
     return fitter.finish()

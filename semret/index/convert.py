@@ -17,7 +17,7 @@ import numpy as np
 from semret.errors import ArgumentError, IndexLockedError
 from semret.index.codec.coarser import coarser_codec
 from semret.index.codec.codec import Codec
-from semret.index.codec.fit import FIT_IMAGES, POOLED_DIRECTIONS, CodecFitter
+from semret.index.codec.fit import FIT_IMAGES, POOLED_DIRECTIONS, CodecFitter, spread
 from semret.index.codec.table import CodecSpec, may_become, parse
 from semret.index.encoding import encode_rows
 from semret.index.store import durable
@@ -124,7 +124,7 @@ def convert(
             _settle(writer, wanted, [], [])
         return spec is None
     source = _Source(writer)
-    chosen = [places[place] for place in np.unique(np.linspace(0, len(places) - 1, sample_size(before)).astype(int))]
+    chosen = [places[place] for place in spread(len(places), sample_size(before))]
     codec = _fit(spec, before, source, chosen, has_text=has_text)
     after = replace(wanted, codec_file=write_codec(writer.index, codec))
     segments = list(_write(writer, after, codec, source, places, progress))

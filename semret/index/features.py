@@ -283,10 +283,7 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        out = np.empty(len(rows))
-        for reader, places, inner in self._by_segment(rows):
-            out[places] = reader.whole("norms")[inner]
-        return out
+        return self._from_whole("norms", rows)
 
     def energies(self) -> tuple[float, float]:
         """Return the sums, over all rows of all segments, of squares of tokens as a codec stores them and as they were.
@@ -324,9 +321,14 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        out = np.empty((len(rows), 2), dtype=np.int32)
+        return self._from_whole("sizes", rows)
+
+    def _from_whole(self, name: str, rows: IndexVector) -> NDArray[Any]:
+        """Return rows of a dataset that is read, and checked, as a whole."""
+        column = self.column(name)
+        out = np.empty((len(rows), *column.shape[1:]), dtype=column.dtype)
         for reader, places, inner in self._by_segment(rows):
-            out[places] = reader.whole("sizes")[inner]
+            out[places] = reader.whole(name)[inner]
         return out
 
     def _by_segment(self, rows: IndexVector) -> Iterator[tuple[SegmentReader, IndexVector, IndexVector]]:

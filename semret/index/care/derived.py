@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,15 +51,12 @@ def check_directory(index: Path) -> list[Defect]:
         return []
     with Collection(index, derived=False) as collection, Catalog(index) as catalog, catalog.reading():
         identity = collection.manifest.identity
-        try:
+        defects: list[Defect] = []
+        with _noted("directory", path, defects):
             file = open_directory(path, catalog.size, max(identity.pooled_dim, identity.channels))
             file.require_sound()
-        except UnfitFileError as error:
-            return [Defect("directory", str(path), f"it {error.strerror}", REPAIR)]
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
-        except IndexCorruptError as error:
-            return [Defect("directory", str(path), finding(error).removeprefix(f"{path} is damaged: "), REPAIR)]
+        if defects:
+            return defects
         if state_of(file) != catalog.state or catalog.state != collection.state:
             return []
         wrong = [
@@ -125,19 +123,26 @@ def check_lists(index: Path) -> list[Defect]:
     path = index / LISTS_NAME
     if not os.path.lexists(path):
         return []
-    with Collection(index, derived=False) as collection:
-        try:
-            file = open_any_lists(path, collection.ids)
-            file.require_sound()
-            if file.mark == mark_of(collection.manifest):
-                _require_right(InvertedLists(file, collection.manifest.pooled_length), collection)
-        except UnfitFileError as error:
-            return [Defect("lists", str(path), f"it {error.strerror}", REPAIR)]
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
-        except IndexCorruptError as error:
-            return [Defect("lists", str(path), finding(error).removeprefix(f"{path} is damaged: "), REPAIR)]
-    return []
+    defects: list[Defect] = []
+    with Collection(index, derived=False) as collection, _noted("lists", path, defects):
+        file = open_any_lists(path, collection.ids)
+        file.require_sound()
+        if file.mark == mark_of(collection.manifest):
+            _require_right(InvertedLists(file, collection.manifest.pooled_length), collection)
+    return defects
+
+
+@contextlib.contextmanager
+def _noted(kind: str, path: Path, defects: list[Defect]) -> Iterator[None]:
+    """Note what is found wrong with a file inside a ``with`` block as a defect; a file that may not be read is none."""
+    try:
+        yield
+    except UnfitFileError as error:
+        defects.append(Defect(kind, str(path), f"it {error.strerror}", REPAIR))
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; give access") from error
+    except IndexCorruptError as error:
+        defects.append(Defect(kind, str(path), finding(error).removeprefix(f"{path} is damaged: "), REPAIR))
 
 
 def _require_right(lists: InvertedLists, collection: Collection) -> None:

@@ -23,6 +23,24 @@ _SAMPLED = 64
 _TOKEN_SHARE = 1e-3
 
 
+def spread(count: int, wanted: int) -> list[int]:
+    """Choose things that are spread evenly over all there are.
+
+    Parameters
+    ----------
+    count : int
+        How many there are.
+    wanted : int
+
+    Returns
+    -------
+    list of int
+        Up to `wanted` different places from 0 to ``count - 1``, ascending: all where there are no more.
+    """
+    places = np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(int))
+    return [int(place) for place in places]
+
+
 class Moments:
     """Sums of rows and of their products, image by image: the same however the images are batched.
 

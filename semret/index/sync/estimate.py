@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from semret.errors import ImageSearchError
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.codec.entry import plan_entry
-from semret.index.codec.fit import POOLED_DIRECTIONS
+from semret.index.codec.fit import POOLED_DIRECTIONS, spread
 from semret.index.codec.table import parse
 from semret.index.location import default_index_path
 from semret.index.model_choice import may_have_text
@@ -176,7 +174,7 @@ def _measure(
     Where there are enough passes, the first half only warms up. Where no file tried is a picture, the time is None.
     """
     wanted = min(2 * batch_size, len(pending))
-    chosen = [pending[place] for place in np.linspace(0, len(pending) - 1, wanted).astype(int)]
+    chosen = [pending[place] for place in spread(len(pending), wanted)]
     loader = Loader(lambda: network, lambda _: False)
     refused: dict[str, str] = {}
     passes = [(0, time.perf_counter())]

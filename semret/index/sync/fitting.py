@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.codec.codec import Codec
 from semret.index.codec.entry import CodecEntry
+from semret.index.codec.fit import spread
 from semret.index.codec.table import parse
 from semret.index.convert import new_fitter, sample_size
 from semret.index.model_choice import may_have_text
@@ -82,7 +81,7 @@ class FitSample:
         chosen, others : list of FoundImage
             Both in the order of `files`.
         """
-        places = set(np.linspace(0, len(files) - 1, min(self.missing, len(files))).astype(int).tolist())
+        places = set(spread(len(files), self.missing))
         chosen = [found for place, found in enumerate(files) if place in places]
         return chosen, [found for place, found in enumerate(files) if place not in places]
 

@@ -42,6 +42,28 @@ class Copies:
         firsts = self._collection.firsts(self._collection.rows(ids))
         return np.sort(np.unique(firsts, return_index=True)[1])
 
+    def distinct(self, ids: IdVector, excluded: IdVector = NOBODY) -> IdVector:
+        """Keep one image for each content.
+
+        Parameters
+        ----------
+        ids : ndarray of shape (n,), int64
+        excluded : ndarray of int64
+            Ids that may not be among them.
+
+        Returns
+        -------
+        ndarray of shape (up to n,), int64
+            Ids, ascending: of the images of one content the first that is not excluded.
+
+        Raises
+        ------
+        ArgumentError
+            If an id is not in the collection.
+        """
+        allowed = np.setdiff1d(ids, excluded)
+        return allowed[self.first_of_each(allowed)]
+
     def of(self, id_: int) -> IdVector:
         """Find all images with the content of one.
 

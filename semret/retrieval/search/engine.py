@@ -206,8 +206,7 @@ class SearchEngine(IndexReader):
             ranked = self._rerank(seen, ids, options, progress)
             compared = Compared(ids, pooled_scores, excluded=excluded, among=among)
             return self._explained(self._answer(seen, compared, ranked, options, clock), seen, image, options)
-        allowed = np.setdiff1d(self.collection.ids if among is None else among, excluded)
-        everything = allowed[self._copies.first_of_each(allowed)]
+        everything = self._copies.distinct(self.collection.ids if among is None else among, excluded)
         ranked = self._rerank(seen, everything, options, progress)
         pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
         tried = ids if options.exhaustive else None
@@ -350,10 +349,9 @@ class SearchEngine(IndexReader):
             seen = self._in_region(self._represent(image), settings.box)
         with clock("shortlist"):
             excluded = self._left_out(seen, settings.exclude_self)
-            allowed = np.setdiff1d(given, excluded)
-            ids = allowed[self._copies.first_of_each(allowed)]
+            ids = self._copies.distinct(given, excluded)
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
-        compared = Compared(ids, pooled_scores, "given", among=allowed, counted="k" in options)
+        compared = Compared(ids, pooled_scores, "given", among=np.setdiff1d(given, excluded), counted="k" in options)
         with told(progress, "matching") as tell:
             ranked = self._rerank(seen, ids, settings, tell)
         result = self._answer(seen, compared, ranked, settings, clock)
@@ -431,8 +429,7 @@ class SearchEngine(IndexReader):
         """Find the nearest contents by the pooled embedding, as `Copies.nearest` does, among some ids or all."""
         if among is None:
             return self._copies.nearest(pooled, length, excluded)
-        allowed = np.setdiff1d(among, excluded)
-        ids = allowed[self._copies.first_of_each(allowed)]
+        ids = self._copies.distinct(among, excluded)
         scores = self.collection.pooled_scores(pooled, ids)
         best = np.lexsort((ids, -scores))[:length]
         return ids[best], scores[best]
