@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import pytest
 
 from tests.support.places import with_root
 from tests.support.processes import command_of
+
+_BEFORE_ERASING = re.compile(rb"(?=\r?\x1b\[[0-3]?[JK])")
+"""Where a line or more is going to be erased: on a busy machine a bar and its end may be read at once."""
 
 
 class Terminal:
@@ -37,13 +41,15 @@ class Terminal:
     def _read(self) -> bool:
         """Take what the command has written; False once it has ended."""
         try:
-            self._stream.feed(self.child.read_nonblocking(4096, timeout=0.2))
+            written = self.child.read_nonblocking(4096, timeout=0.2)
         except pexpect.TIMEOUT:
             return True
         except pexpect.EOF:
             return False
-        if not self.seen or self.screen != self.seen[-1]:
-            self.seen.append(self.screen)
+        for piece in _BEFORE_ERASING.split(written):
+            self._stream.feed(piece)
+            if not self.seen or self.screen != self.seen[-1]:
+                self.seen.append(self.screen)
         return True
 
     def wait_for(self, found: str | Callable[[str], object], seconds: float = 60) -> None:
