@@ -83,7 +83,9 @@ class Copies:
         """
         return self._collection.copies(id_)
 
-    def nearest(self, pooled: FloatArray, length: int, excluded: IdVector = NOBODY) -> tuple[IdVector, Float64Array]:
+    def nearest(
+        self, pooled: FloatArray, length: int, excluded: IdVector = NOBODY, among: IdVector | None = None
+    ) -> tuple[IdVector, Float64Array]:
         """Find the contents nearest to a pooled embedding, each by its lowest id that is not excluded.
 
         Parameters
@@ -93,6 +95,8 @@ class Copies:
             Contents wanted, at least 1.
         excluded : ndarray of int64
             Ids that may not be among them.
+        among : ndarray of int64, ascending, or None
+            The only ids that may be; all of them are scored. None allows all.
 
         Returns
         -------
@@ -101,6 +105,11 @@ class Copies:
         scores : ndarray of shape (K,), float64
             As `Collection.shortlist` gives them.
         """
+        if among is not None:
+            ids = self.distinct(among, excluded)
+            scores = self._collection.pooled_scores(pooled, ids)
+            best = np.lexsort((ids, -scores))[:length]
+            return ids[best], scores[best]
         wanted = length + len(excluded)
         while True:
             found = self._collection.shortlist(pooled[None], wanted)
