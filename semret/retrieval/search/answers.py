@@ -66,7 +66,8 @@ def answer(
     -------
     SearchResult
     """
-    best = zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True)
+    enough = len(ranked.rows) if (least := options.min_score) is None else int((ranked.scores >= least).sum())
+    best = zip(ranked.rows[:enough].tolist(), ranked.scores[:enough].tolist(), strict=True)
     hits = tuple(
         _hit(collection, copies, compared, rank, row, score) for rank, (row, score) in enumerate(best, start=1)
     )
@@ -84,6 +85,8 @@ def answer(
         candidates=compared.source,
         shortlist_tried=None if short is None else len(short),
         score="query" if options.scores_query else "symmetric",
+        allowed=len(compared.among) if options.images and compared.among is not None else None,
+        min_score=least,
     )
     return SearchResult(seen.name, hits, stats, seen.picture, seen.region)
 

@@ -11,26 +11,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from semret.arrays import IdVector
-from semret.errors import ArgumentError
-from semret.index.collection import Collection, open_collection
+from semret.index.collection import open_collection
 from semret.index.location import find_index
 from semret.paths import PathLike
 from semret.progress import Progress, told
+from semret.retrieval.search.answering_reader import AnsweringReader
 from semret.retrieval.search.answers import Compared
 from semret.retrieval.search.candidates import Reranked
-from semret.retrieval.search.comparing import Clock, Comparer
-from semret.retrieval.search.copies import NOBODY, Copies
-from semret.retrieval.search.embedding_reader import EmbeddingReader
+from semret.retrieval.search.comparing import Clock
+from semret.retrieval.search.copies import NOBODY
+from semret.retrieval.search.dates import DateLike
 from semret.retrieval.search.explain import Explanation, explain
+from semret.retrieval.search.filters import Folders
 from semret.retrieval.search.lookup import Candidate
 from semret.retrieval.search.options import SearchOptions
-from semret.retrieval.search.query_features import as_question, itself, represent
-from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, unwrap
-from semret.retrieval.search.regions import Region, RegionLike
+from semret.retrieval.search.query_features import as_question
+from semret.retrieval.search.query_pictures import UNSEEN, ImageLike, Seen, listed, unwrap
+from semret.retrieval.search.regions import RegionLike
 from semret.retrieval.search.results import SearchResult
+from semret.retrieval.search.several import AVOID_WEIGHT, Asked, Combining, check_together, search_together
 
 
-class SearchEngine(EmbeddingReader):
+class SearchEngine(AnsweringReader):
     """Answer queries from one generation of an index.
 
     A network is loaded only when a picture comes that is not stored, and then kept.
@@ -45,13 +47,6 @@ class SearchEngine(EmbeddingReader):
     device : str or None
         Where the network runs; None chooses.
     """
-
-    def __init__(
-        self, collection: Collection, *, weights: str | os.PathLike[str] | None = None, device: str | None = None
-    ) -> None:
-        super().__init__(collection, weights=weights, device=device)
-        self._copies = Copies(collection)
-        self._comparer = Comparer(collection, self._copies)
 
     def query(
         self,
@@ -70,6 +65,10 @@ class SearchEngine(EmbeddingReader):
         region: RegionLike | None = None,
         score: str | None = None,
         explain: bool = False,
+        folder: Folders = None,
+        since: DateLike | None = None,
+        until: DateLike | None = None,
+        min_score: float | None = None,
         progress: Progress | bool | None = None,
     ) -> SearchResult:
         """Find the `k` images most similar to a picture.
@@ -90,6 +89,8 @@ class SearchEngine(EmbeddingReader):
             The pooled embedding that goes with `tokens`; by default it is computed from them, where the index's is a
             mean of tokens.
         k, shortlist, kernel, invariance, solver, center, exhaustive, exclude_self, region, score, explain
+            See `SearchOptions`.
+        folder, since, until, min_score
             See `SearchOptions`.
         progress : callable, bool or None
             Called with the number of candidates compared and their total; True draws a bar.
@@ -125,6 +126,10 @@ class SearchEngine(EmbeddingReader):
             region=region,
             score=score,
             explain=explain,
+            folder=folder,
+            since=since,
+            until=until,
+            min_score=min_score,
         )
         return self.search(question, options, progress=progress)
 
@@ -158,11 +163,12 @@ class SearchEngine(EmbeddingReader):
         """
         image = unwrap(image)
         length = self._check(options, image)
+        among = self._allowed(options, among)
         with told(progress, "matching") as tell:
             clock = Clock()
             with clock("embed"):
                 seen = self._seen(image, options.box)
-            excluded = itself(self.collection, self._copies, seen, options.exclude_self)
+            excluded = self._itself(seen, options.exclude_self)
             compared = self._comparer.candidates(seen, options, length, excluded, among, clock)
             ranked = self._comparer.rank(seen, compared.ids, options, tell)
             result = self._comparer.answer(seen, compared, ranked, options, clock)
@@ -218,7 +224,7 @@ class SearchEngine(EmbeddingReader):
         seen = self._seen(image, options.box)
         return explain(self.collection, seen, image, id_, options)
 
-    def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None) -> SearchResult:
+    def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None, **filters: Any) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
 
         A sentence has no patches, so nothing is matched: the score is the pooled cosine.
@@ -230,6 +236,8 @@ class SearchEngine(EmbeddingReader):
             Hits wanted, at least 1.
         among : ndarray of shape (n,), int64, or None
             As in `search`.
+        **filters
+            ``folder``, ``since``, ``until`` and ``min_score`` as for `query`.
 
         Returns
         -------
@@ -239,14 +247,15 @@ class SearchEngine(EmbeddingReader):
         Raises
         ------
         ArgumentError
-            If `k` is no whole number of at least 1.
+            If `k` is no whole number of at least 1, or a filter is none.
         IndexEmptyError
             If the index holds no picture.
         BackboneError
             If the backbone of the index has no text tower.
         """
-        options = SearchOptions(k=k, invariance="pooled")
+        options = SearchOptions(k=k, invariance="pooled", **filters)
         self._check(options, None)
+        among = self._allowed(options, among)
         clock = Clock()
         with clock("embed"):
             embedding = self.collection.features.as_pooled(self.backbone().embed_text([sentence]))
@@ -258,6 +267,71 @@ class SearchEngine(EmbeddingReader):
         ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds=nothing_matched)
         seen = Seen(UNSEEN, embedding[0], sentence)
         return self._comparer.answer(seen, Compared(ids, scores, "all", among=among), ranked, options, clock)
+
+    def query_all(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        avoid: ImageLike | Iterable[ImageLike] = (),
+        combine: str = "scores",
+        avoid_weight: float = AVOID_WEIGHT,
+        progress: Progress | bool | None = None,
+        **options: Any,
+    ) -> SearchResult:
+        """Find the images most similar to several pictures at once, or to one but not to others.
+
+        Each picture has a shortlist; every image of any of them is matched with every picture, and no score is left
+        out: hits, scores and ties are those of brute force over these candidates.
+
+        Parameters
+        ----------
+        images : sequence of pictures
+            At least one, in any form that `query` takes.
+        avoid : sequence of pictures
+            They and their copies are no hits, and what is like them comes later.
+        combine, avoid_weight
+            See `semret.retrieval.search.several.Combining`.
+        progress : callable, bool or None
+            Called with the number of pairs compared and their total; True draws a bar.
+        **options
+            As for `query`, but for ``explain``; ``region`` if there is one picture in `images`.
+
+        Returns
+        -------
+        SearchResult
+            `Hit.parts` are the scores with each picture, those to avoid last.
+
+        Raises
+        ------
+        ArgumentError, UnknownNameError
+            If there is no picture, one is both wanted and avoided, or an option does not fit.
+        IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
+            See `query`.
+        """
+        pictures, unwanted = listed(images, "images"), listed(avoid, "avoid")
+        settings, combining = SearchOptions(**options), Combining(how=combine, avoid_weight=avoid_weight)
+        check_together(pictures, settings)
+        length = max(self._check(settings, image) for image in pictures)
+        among, clock = self._allowed(settings, None), Clock()
+        with clock("embed"):
+            wanted = [self._seen(image, settings.box) for image in pictures]
+            asked = Asked(wanted, [self._seen(image, None) for image in unwanted])
+        asked.check()
+        left_out = [self._itself(seen, settings.exclude_self) for seen in wanted]
+        left_out += [self._itself(seen, True) for seen in asked.avoided]
+        with told(progress, "matching") as tell:
+            return search_together(
+                self.collection,
+                self._comparer,
+                asked,
+                settings,
+                combining,
+                length=length,
+                excluded=np.unique(np.concatenate(left_out)),
+                among=among,
+                clock=clock,
+                progress=tell,
+            )
 
     def rerank(
         self,
@@ -280,7 +354,7 @@ class SearchEngine(EmbeddingReader):
             Called with the number of candidates compared and their total; True draws a bar.
         **options
             `k` (default, and at most: all candidates), `kernel`, `invariance`, `solver`, `center`, `exclude_self`,
-            `region`, `score`, `explain`.
+            `region`, `score`, `explain`, `folder`, `since`, `until`, `min_score`.
 
         Returns
         -------
@@ -299,42 +373,19 @@ class SearchEngine(EmbeddingReader):
         given = self._lookup.resolve(candidates)
         settings = replace(SearchOptions(**{"k": len(given), **options}), shortlist=None, exhaustive=False)
         self._check(settings, image)
+        within = given if (allowed := self._allowed(settings, None)) is None else np.intersect1d(given, allowed)
         clock = Clock()
         with clock("embed"):
             seen = self._seen(image, settings.box)
         with clock("shortlist"):
-            excluded = itself(self.collection, self._copies, seen, settings.exclude_self)
-            ids = self._copies.distinct(given, excluded)
+            excluded = self._itself(seen, settings.exclude_self)
+            ids = self._copies.distinct(within, excluded)
             pooled_scores = self.collection.pooled_scores(seen.pooled, ids)
-        compared = Compared(ids, pooled_scores, "given", among=np.setdiff1d(given, excluded), counted="k" in options)
+        compared = Compared(ids, pooled_scores, "given", among=np.setdiff1d(within, excluded), counted="k" in options)
         with told(progress, "matching") as tell:
             ranked = self._comparer.rank(seen, ids, settings, tell)
         result = self._comparer.answer(seen, compared, ranked, settings, clock)
         return self._explained(result, seen, image, settings)
-
-    def _seen(self, image: ImageLike, region: Region | None) -> Seen:
-        return represent(self.collection, self._lookup, image, self.backbone, region)
-
-    def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
-        """Refuse what cannot be answered before anything is done; return the length of the shortlist."""
-        length = options.check(max(len(self), 1))
-        if options.exclude_self is True and not isinstance(image, (int, str, os.PathLike, EncodedImage)):
-            raise ArgumentError(
-                "exclude_self is True, but the query is pixels, which no file can be told by; "
-                "give the path of its file, or the id to leave out"
-            )
-        self.require_images()
-        chosen = options.exclude_self
-        if not isinstance(chosen, bool) and (not isinstance(chosen, (int, np.integer)) or self.find(chosen) is None):
-            raise ArgumentError(f"exclude_self is {chosen!r}, expected True, False, or an id that is in the index")
-        return length
-
-    def _explained(self, result: SearchResult, seen: Seen, image: ImageLike, options: SearchOptions) -> SearchResult:
-        """Add explanations to an answer, if they are asked for."""
-        if not options.explain:
-            return result
-        found = tuple(explain(self.collection, seen, image, hit.id, options) for hit in result)
-        return replace(result, explanations=found)
 
 
 def open_index(

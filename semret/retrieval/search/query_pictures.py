@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from semret.arrays import FloatArray
-from semret.errors import ImageDecodeError
+from semret.errors import ArgumentError, ImageDecodeError
 from semret.integer_tokens import IntegerTokens
 
 if TYPE_CHECKING:
@@ -101,11 +102,43 @@ def unwrap(image: ImageLike | None) -> ImageLike:
         return image
     if isinstance(image, (int, np.integer)) and not isinstance(image, bool):
         return int(image)
+    if isinstance(image, (list, tuple, set)):
+        raise ArgumentError(
+            f"the picture is a {type(image).__name__} of {len(image)}, expected one picture; for an answer to all of "
+            "them together: engine.query_all(pictures); to each: [engine.query(picture) for picture in pictures]"
+        )
     # Here to keep start-up light: a path needs none of it.
     from semret.index.pictures.given import name_of, plain_form
 
     plain = plain_form(image)
     return EncodedImage(plain, name_of(image)) if isinstance(plain, bytes) else plain
+
+
+def listed(images: ImageLike | Iterable[ImageLike], role: str) -> list[ImageLike]:
+    """Return several queries, each as `unwrap` returns it; one that stands alone is a list of one.
+
+    Parameters
+    ----------
+    images : picture, or sequence of pictures
+    role : str
+        What they are, for messages.
+
+    Returns
+    -------
+    list of ImageLike
+
+    Raises
+    ------
+    ArgumentError
+        If one is no picture.
+    ImageDecodeError, ShapeError
+        See `unwrap`.
+    """
+    if isinstance(images, (list, tuple, set, frozenset, Iterator)):
+        return [unwrap(image) for image in images]
+    if isinstance(images, Mapping):
+        raise ArgumentError(f"{role} is a {type(images).__name__}, expected a list of pictures")
+    return [unwrap(cast("ImageLike", images))]
 
 
 def identify(image: ImageLike) -> Seen:

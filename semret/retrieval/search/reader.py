@@ -8,6 +8,7 @@ from semret.arrays import FloatArray, IdVector
 from semret.errors import IndexEmptyError
 from semret.index.collection import Collection
 from semret.integer_tokens import IntegerTokens
+from semret.retrieval.search.filters import Places
 from semret.retrieval.search.lookup import Candidate, Images, Lookup
 from semret.retrieval.search.stored import Representations, stored_maps
 
@@ -19,10 +20,16 @@ class IndexReader:
     ----------
     collection : Collection
         The index, opened.
+
+    Attributes
+    ----------
+    places : Places
+        Where its images lie.
     """
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
+        self.places = Places(collection)
         self._lookup = Lookup(collection)
 
     def __repr__(self) -> str:
