@@ -17,19 +17,17 @@ from semret.paths import PathLike
 from semret.progress import Progress, told
 from semret.retrieval.search.answering_reader import AnsweringReader
 from semret.retrieval.search.answers import Compared
-from semret.retrieval.search.candidates import Reranked
 from semret.retrieval.search.comparing import Clock
-from semret.retrieval.search.copies import NOBODY
 from semret.retrieval.search.dates import DateLike
 from semret.retrieval.search.explain import Explanation, explain
 from semret.retrieval.search.filters import Folders
 from semret.retrieval.search.lookup import Candidate
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_features import as_question
-from semret.retrieval.search.query_pictures import UNSEEN, ImageLike, Seen, listed, unwrap
+from semret.retrieval.search.query_pictures import ImageLike, unwrap
 from semret.retrieval.search.regions import RegionLike
 from semret.retrieval.search.results import SearchResult
-from semret.retrieval.search.several import AVOID_WEIGHT, Asked, Combining, check_together, search_together
+from semret.retrieval.search.several import AVOID_WEIGHT
 
 
 class SearchEngine(AnsweringReader):
@@ -224,50 +222,6 @@ class SearchEngine(AnsweringReader):
         seen = self._seen(image, options.box)
         return explain(self.collection, seen, image, id_, options)
 
-    def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None, **filters: Any) -> SearchResult:
-        """Find the `k` images nearest to a sentence in the space of the pooled embedding.
-
-        A sentence has no patches, so nothing is matched: the score is the pooled cosine.
-
-        Parameters
-        ----------
-        sentence : str
-        k : int
-            Hits wanted, at least 1.
-        among : ndarray of shape (n,), int64, or None
-            As in `search`.
-        **filters
-            ``folder``, ``since``, ``until`` and ``min_score`` as for `query`.
-
-        Returns
-        -------
-        SearchResult
-            Best first; equal scores are ordered by id.
-
-        Raises
-        ------
-        ArgumentError
-            If `k` is no whole number of at least 1, or a filter is none.
-        IndexEmptyError
-            If the index holds no picture.
-        BackboneError
-            If the backbone of the index has no text tower.
-        """
-        options = SearchOptions(k=k, invariance="pooled", **filters)
-        self._check(options, None)
-        among = self._allowed(options, among)
-        clock = Clock()
-        with clock("embed"):
-            embedding = self.collection.features.as_pooled(self.backbone().embed_text([sentence]))
-        with clock("shortlist"):
-            ids, found = self._copies.nearest(embedding[0], k, NOBODY, among)
-        scores = np.clip(found, -1.0, 1.0)
-        order = np.lexsort((ids, -scores))
-        nothing_matched = {"read": 0.0, "match": 0.0}
-        ranked = Reranked(rows=order, scores=scores[order], solved=0, pruned=0, exact=True, seconds=nothing_matched)
-        seen = Seen(UNSEEN, embedding[0], sentence)
-        return self._comparer.answer(seen, Compared(ids, scores, "all", among=among), ranked, options, clock)
-
     def query_all(
         self,
         images: ImageLike | Iterable[ImageLike],
@@ -308,30 +262,14 @@ class SearchEngine(AnsweringReader):
         IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
             See `query`.
         """
-        pictures, unwanted = listed(images, "images"), listed(avoid, "avoid")
-        settings, combining = SearchOptions(**options), Combining(how=combine, avoid_weight=avoid_weight)
-        check_together(pictures, settings)
-        length = max(self._check(settings, image) for image in pictures)
-        among, clock = self._allowed(settings, None), Clock()
-        with clock("embed"):
-            wanted = [self._seen(image, settings.box) for image in pictures]
-            asked = Asked(wanted, [self._seen(image, None) for image in unwanted])
-        asked.check()
-        left_out = [self._itself(seen, settings.exclude_self) for seen in wanted]
-        left_out += [self._itself(seen, True) for seen in asked.avoided]
-        with told(progress, "matching") as tell:
-            return search_together(
-                self.collection,
-                self._comparer,
-                asked,
-                settings,
-                combining,
-                length=length,
-                excluded=np.unique(np.concatenate(left_out)),
-                among=among,
-                clock=clock,
-                progress=tell,
-            )
+        return self.search_all(
+            images,
+            SearchOptions(**options),
+            avoid=avoid,
+            combine=combine,
+            avoid_weight=avoid_weight,
+            progress=progress,
+        )
 
     def rerank(
         self,

@@ -187,7 +187,8 @@ class Places:
                 if len(found):
                     return found
         raise ArgumentError(
-            f"no image of the index {self._collection.path} lies in a folder {given}; give one that was indexed"
+            f"no image of the index lies in a folder {given}, seen from the current directory or from its root, "
+            f"{self._collection.root.folder}"
         )
 
     def _places(self, given: str) -> Iterator[str]:

@@ -226,6 +226,11 @@ class SearchResult:
         return "\n".join([f"<SearchResult {head}", *lines]) + ">"
 
     @property
+    def asked(self) -> tuple[Part, ...]:
+        """The pictures of the question: `parts`, or the only one."""
+        return self.parts or (Part(self.query, self.picture),)
+
+    @property
     def ids(self) -> list[int]:
         """Ids of the hits, best first."""
         return [hit.id for hit in self.hits]
@@ -333,9 +338,8 @@ class SearchResult:
             *filter(None, [self.missed]),
             *self.notes,
         ]
-        own = self.parts or (Part(self.query, self.picture),)
         asked = [
-            ShownPart(part.name, part.name if part.picture is None else part.picture, part.avoided) for part in own
+            ShownPart(one.name, one.name if one.picture is None else one.picture, one.avoided) for one in self.asked
         ]
         box = None if region is None else region.shares
         return Section(
