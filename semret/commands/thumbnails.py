@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,8 @@ def _kind_of_image() -> Any | str:
         return "standard output is no terminal"
     if not sys.stdin.isatty():
         return "standard input is no terminal, so this one cannot be asked what it shows"
+    # It takes common sizes where a terminal does not tell those of its letters, and would say so across the table.
+    logging.getLogger("textual_image").addHandler(logging.NullHandler())
     try:
         library = importlib.import_module(_LIBRARY)
     except ImportError:
@@ -84,14 +87,16 @@ def _sheet(sources: Sequence[str | bytes]) -> Image.Image:
 
     from semret.index.pictures.decode import thumbnail
 
-    width, height = _TILE
-    sheet = Image.new("RGB", (width * len(sources), height))
-    for number, source in enumerate(sources):
-        room = (width - _GAP, height)
+    width, most = _TILE
+    pictures: list[Image.Image] = []
+    for source in sources:
         try:
-            with Image.open(io.BytesIO(thumbnail(source, max(room)))) as small:
-                small.thumbnail(room)
-                sheet.paste(small, (number * width + (room[0] - small.width) // 2, (height - small.height) // 2))
+            with Image.open(io.BytesIO(thumbnail(source, width))) as small:
+                small.thumbnail((width - _GAP, most))
+                pictures.append(small.copy())
         except ImageDecodeError:
-            sheet.paste((96, 96, 96), (number * width, 0, number * width + room[0], height))
+            pictures.append(Image.new("RGB", (width - _GAP, most), (96, 96, 96)))
+    sheet = Image.new("RGB", (width * len(sources), max(picture.height for picture in pictures)))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (number * width + (width - _GAP - picture.width) // 2, sheet.height - picture.height))
     return sheet

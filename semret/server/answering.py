@@ -36,7 +36,7 @@ def search(view: View, ask: Ask, progress: Progress) -> SearchResult:
     """
     among = view.within(ask.options.folder)
     if ask.sentence is not None:
-        return view.engine.query_text(ask.sentence, k=ask.options.k, among=among)
+        return view.engine.query_text(ask.sentence, k=ask.options.k, among=among, **ask.options.filters())
     return view.engine.search(ask.picture(view), ask.options.as_search(), among=among, progress=progress)
 
 

@@ -85,7 +85,7 @@ def answer(
         candidates=compared.source,
         shortlist_tried=None if short is None else len(short),
         score="query" if options.scores_query else "symmetric",
-        allowed=len(compared.among) if options.images and compared.among is not None else None,
+        allowed=_allowed(compared, options),
         min_score=least,
     )
     return SearchResult(seen.name, hits, stats, seen.picture, seen.region)
@@ -103,3 +103,9 @@ def _hit(collection: Collection, copies: Copies, compared: Compared, rank: int, 
     found = None if compared.shortlist is None else bool(np.isin(id_, compared.shortlist))
     original = original_of(paths, collection.hashes([id_])[0])
     return Hit(rank, id_, paths[0], score, pooled, tuple(ids.tolist()), tuple(paths), found, original)
+
+
+def _allowed(compared: Compared, options: SearchOptions) -> int | None:
+    """Return how many images may be hits, if not all may: candidates that were given are no filter."""
+    among = compared.among
+    return None if among is None or (compared.source == "given" and not options.images) else len(among)

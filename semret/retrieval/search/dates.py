@@ -12,6 +12,9 @@ DateLike: TypeAlias = "str | date | datetime"
 """A text, or what Python has for it."""
 
 _SPAN = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?", re.ASCII)
+_FIRST, _LAST = -(2**63), 2**63 - 2
+"""What no stamp of a file lies before or after."""
+
 _FORM = "a date such as 2024-05-17, 2024-05 or 2024, or a moment such as 2024-05-17T18:30"
 
 
@@ -88,7 +91,8 @@ def _between(start: date, stop: date) -> tuple[datetime, datetime]:
 
 def _nanoseconds(name: str, given: DateLike, moment: datetime) -> int:
     try:
-        return int(moment.replace(microsecond=0).timestamp()) * 10**9 + moment.microsecond * 1000
+        exact = int(moment.replace(microsecond=0).timestamp()) * 10**9 + moment.microsecond * 1000
+        return min(max(exact, _FIRST), _LAST)
     except (ValueError, OverflowError, OSError) as error:
         raise _no_date(name, given) from error
 
