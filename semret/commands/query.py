@@ -24,7 +24,7 @@ from semret.progress import Progress, rare_waits_drawn
 if TYPE_CHECKING:
     from semret.retrieval.search.engine import SearchEngine
     from semret.retrieval.search.options import SearchOptions
-    from semret.retrieval.search.query_pictures import ImageLike
+    from semret.retrieval.search.query_pictures import ImageLike, Seen
     from semret.retrieval.search.results import SearchResult
 
 _STALE_SHOWN = 5
@@ -161,7 +161,8 @@ def query(
             require_distinct(output.html, _files(pictures))
             _require_no_source(output.html, engine)
         results, failures = [], []
-        avoided = [_picture(name) for name in together.avoid or []]
+        # Once for all questions.
+        avoided = [engine.seen(_picture(name)) for name in together.avoid or []]
         for names in [images] if together.together else [[name] for name in images]:
             try:
                 asked = [_picture(name) for name in names]
@@ -227,7 +228,7 @@ def rerank(
 def _answer(
     engine: SearchEngine,
     asked: list[ImageLike],
-    avoided: list[ImageLike],
+    avoided: list[Seen],
     options: SearchOptions,
     together: TogetherOptions,
     progress: Progress | None,

@@ -21,7 +21,7 @@ from semret.retrieval.search.embedding_reader import EmbeddingReader
 from semret.retrieval.search.explain import explain
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_features import itself, represent
-from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, listed
+from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, listed, unwrap
 from semret.retrieval.search.regions import Region
 from semret.retrieval.search.results import SearchResult
 from semret.retrieval.search.several import AVOID_WEIGHT, Asked, Combining, check_together, search_together
@@ -103,6 +103,26 @@ class AnsweringReader(EmbeddingReader):
                 progress=tell,
             )
 
+    def seen(self, image: ImageLike) -> Seen:
+        """Make the features of a picture, to ask with them more than once.
+
+        Parameters
+        ----------
+        image : see `SearchEngine.query`
+
+        Returns
+        -------
+        Seen
+            Can be given to every question to this engine in place of the picture.
+
+        Raises
+        ------
+        IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
+            See `SearchEngine.query`.
+        """
+        self.require_images()
+        return self._seen(unwrap(image), None)
+
     def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None, **filters: Any) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.
 
@@ -158,7 +178,7 @@ class AnsweringReader(EmbeddingReader):
     def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
         """Refuse what cannot be answered before anything is done; return the length of the shortlist."""
         length = options.check(max(len(self), 1))
-        if options.exclude_self is True and not isinstance(image, (int, str, os.PathLike, EncodedImage)):
+        if options.exclude_self is True and not _can_be_told(image):
             raise ArgumentError(
                 "exclude_self is True, but the query is pixels, which no file can be told by; "
                 "give the path of its file, or the id to leave out"
@@ -178,3 +198,10 @@ class AnsweringReader(EmbeddingReader):
 
     def _itself(self, seen: Seen, what: bool | int) -> IdVector:
         return itself(self.collection, self._copies, seen, what)
+
+
+def _can_be_told(image: ImageLike | None) -> bool:
+    """Tell whether a query can be found in an index by its file."""
+    if isinstance(image, Seen):
+        return image.content is not None or image.path is not None
+    return isinstance(image, (int, str, os.PathLike, EncodedImage))

@@ -56,6 +56,8 @@ def represent(
 
 
 def _whole(collection: Collection, lookup: Lookup, image: ImageLike, backbone: Callable[[], Backbone]) -> Seen:
+    if isinstance(image, Seen):
+        return image
     if isinstance(image, OwnFeatures):
         return own_features(collection, image)
     seen = stored_picture(collection, lookup, image) if isinstance(image, int) else identify(image)

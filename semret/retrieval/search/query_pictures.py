@@ -40,8 +40,8 @@ class OwnFeatures:
     pooled: FloatArray | None = None
 
 
-ImageLike: TypeAlias = "PictureLike | int | EncodedImage | OwnFeatures"
-"""A picture in any form, or the id of an image of the index."""
+ImageLike: TypeAlias = "PictureLike | int | EncodedImage | OwnFeatures | Seen"
+"""A picture in any form, the id of an image of the index, or a query whose features are known already."""
 
 UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
 """Stands for tokens and embeddings that are not known yet, or of something that has none."""
@@ -89,7 +89,7 @@ def unwrap(image: ImageLike | None) -> ImageLike:
 
     Returns
     -------
-    path, id, EncodedImage, OwnFeatures, PIL image or ndarray
+    path, id, EncodedImage, OwnFeatures, Seen, PIL image or ndarray
 
     Raises
     ------
@@ -98,7 +98,7 @@ def unwrap(image: ImageLike | None) -> ImageLike:
     ImageDecodeError, ShapeError
         See `semret.index.pictures.given.plain_form`.
     """
-    if isinstance(image, (EncodedImage, OwnFeatures, str, os.PathLike)):
+    if isinstance(image, (EncodedImage, OwnFeatures, Seen, str, os.PathLike)):
         return image
     if isinstance(image, (int, np.integer)) and not isinstance(image, bool):
         return int(image)
@@ -134,7 +134,7 @@ def listed(images: ImageLike | Iterable[ImageLike], role: str) -> list[ImageLike
     ImageDecodeError, ShapeError
         See `unwrap`.
     """
-    if isinstance(images, (list, tuple, set, frozenset, Iterator)):
+    if isinstance(images, (list, tuple, set, frozenset, Iterator)) and not isinstance(images, Seen):
         return [unwrap(image) for image in images]
     if isinstance(images, Mapping):
         raise ArgumentError(f"{role} is a {type(images).__name__}, expected a list of pictures")
@@ -159,6 +159,8 @@ def identify(image: ImageLike) -> Seen:
     ImageDecodeError
         If its file cannot be read.
     """
+    if isinstance(image, Seen):
+        return image
     if isinstance(image, OwnFeatures):
         return Seen(UNSEEN, UNSEEN, "<features>")
     if isinstance(image, EncodedImage):

@@ -211,3 +211,30 @@ def test_equal_places_are_shared_and_one_candidate_is_the_first():
     assert combined(scores, np.zeros((0, 4)), Combining(how="ranks")).tolist() == [1.0, 0.0, 1.0, pytest.approx(1 / 3)]
     assert combined(np.array([[5.0]]), np.array([[2.0]]), Combining(how="ranks", avoid_weight=0.5)).tolist() == [0.5]
     assert combined(np.zeros((2, 0)), np.zeros((1, 0)), Combining(how="ranks")).tolist() == []
+
+
+def test_features_once_made_stand_for_their_picture(engine, photos, draw_picture):
+    plain = [photos / "0.png", draw_picture(99), 3]
+    made = [engine.seen(picture) for picture in plain]
+    engine._backbone = None
+    assert pairs(engine.query_all(made[:2], avoid=made[2], k=ALL)) == pairs(
+        engine.query_all([photos / "0.png", made[1]], avoid=[3], k=ALL)
+    )
+    assert pairs(engine.query(made[0], exclude_self=True)) == pairs(engine.query(photos / "0.png", exclude_self=True))
+    assert (
+        engine.query(made[0], region="0%,0%,50%,50%").ids == engine.query(photos / "0.png", region="0%,0%,50%,50%").ids
+    )
+    with pytest.raises(ArgumentError, match="the query is pixels"):
+        engine.query(made[1], exclude_self=True)
+
+
+def pairs(result):
+    return [(hit.id, hit.score) for hit in result]
+
+
+def test_features_once_made_are_explained_with_their_picture(engine, photos, draw_picture):
+    content = (photos / "0.png").read_bytes()
+    assert engine.explain(engine.seen(content), 2).can_be_drawn
+    made = engine.seen(content)
+    assert engine.explain(made, 2).draw().size == engine.explain(content, 2).draw().size
+    assert engine.explain(made, 2).as_json() == engine.explain(content, 2).as_json()
