@@ -143,7 +143,8 @@ class Places:
         ndarray of int64
             Ids, ascending; none if there is no such folder.
         """
-        return self._ids([place.startswith(folder + "/") for place in self._from_root])
+        inside = np.array([place.startswith(folder + "/") for place in self._from_root], dtype=bool)
+        return np.asarray(self._collection.ids[self._inside(inside)])
 
     def allowed(self, wanted: ImageFilter) -> IdVector | None:
         """Find the images that pass a filter.
@@ -166,25 +167,24 @@ class Places:
         """
         if not wanted:
             return None
-        ids = self._collection.ids
+        inside = np.ones(len(self._collection), dtype=bool)
         if wanted.folders:
-            ids = np.unique(np.concatenate([self._in_folder(folder) for folder in wanted.folders]))
-        if wanted.since is None and wanted.until is None:
-            return ids
-        changed = self._changed[self._collection.rows(ids)]
-        inside: NDArray[np.bool_] = changed != -1
+            inside &= self._inside(np.any([self._fitting(folder) for folder in wanted.folders], axis=0))
+        if wanted.since is not None or wanted.until is not None:
+            inside &= self._changed != -1
         if wanted.since is not None:
-            inside &= changed >= wanted.since
+            inside &= self._changed >= wanted.since
         if wanted.until is not None:
-            inside &= changed < wanted.until
-        return np.asarray(ids[inside])
+            inside &= self._changed < wanted.until
+        return np.asarray(self._collection.ids[inside])
 
-    def _in_folder(self, given: str) -> IdVector:
+    def _fitting(self, given: str) -> NDArray[np.bool_]:
+        """Tell which of the folders that hold images are meant."""
         places = list(self._places(given))
         for test in (_lies_in, _lies_in_composed, _matches):
             for place in places:
-                found = self._ids([test(folder, place) for folder in self._folders[0]])
-                if len(found):
+                found = np.array([test(folder, place) for folder in self._folders[0]], dtype=bool)
+                if found.any():
                     return found
         raise ArgumentError(
             f"no image of the index lies in a folder {given}, seen from the current directory or from its root, "
@@ -197,10 +197,9 @@ class Places:
                 yield str(absolute(text))
                 yield os.path.normpath(os.path.join(self._collection.root.folder, text))  # noqa: PTH118 - keeps undecodable names
 
-    def _ids(self, inside: Sequence[bool]) -> IdVector:
-        chosen = np.array(inside, dtype=bool)
-        rows = np.flatnonzero(chosen[self._folders[1]]) if len(chosen) else np.zeros(0, dtype=np.intp)
-        return np.asarray(self._collection.ids[rows])
+    def _inside(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Tell which images lie in the folders that are chosen."""
+        return np.asarray(chosen[self._folders[1]])
 
 
 def _stamp(path: str) -> int:
