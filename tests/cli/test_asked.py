@@ -232,3 +232,14 @@ def test_a_page_that_cannot_be_made_is_one_line(run, pictures, monkeypatch, tmp_
     assert result.exit_code == 1
     assert result.stderr.startswith("semret: cannot make a temporary file: ")
     assert Path(result.stdout.strip()) == pictures[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a folder in use can be deleted on POSIX alone")
+@pytest.mark.parametrize("options", [["--folder", "c"], ["--not", "c.jpg"]], ids=str)
+def test_in_a_folder_that_was_deleted_relative_names_are_refused(run, pictures, tmp_path, monkeypatch, options):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = run("query", pictures[0], *options)
+    assert f"the current folder was deleted: change to another, or name {options[1]}" in error_of(result)

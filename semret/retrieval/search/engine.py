@@ -78,9 +78,9 @@ class SearchEngine(AnsweringReader):
         Parameters
         ----------
         image : path, id, bytes, file object, PIL image, or array or tensor of uint8
-            One picture; several are several calls. An int is the id of an image of the index. Arrays are (H, W),
-            (H, W, 3) or (H, W, 4), or have their planes first. A file whose content is in the index is answered from
-            the index, without loading a network.
+            One picture; for several as one question see `query_all`. An int is the id of an image of the index. Arrays
+            are (H, W), (H, W, 3) or (H, W, 4), or have their planes first. A file whose content is in the index is
+            answered from the index, without loading a network.
         tokens : array_like of shape (S, C), optional
             In place of a picture, its token map, as `semret.embed` or the network that made the index gives it.
         pooled : array_like of shape (D,), optional
