@@ -67,6 +67,8 @@ class ShownHit:
         Whether the shortlist did not hold it.
     drawing : bytes
         Of its explanation, a JPEG file, which is then shown in place of the picture; empty if there is none.
+    remarks : tuple of str
+        Further lines below the picture.
     """
 
     rank: int
@@ -75,6 +77,7 @@ class ShownHit:
     copies: tuple[str, ...] = ()
     missed: bool = False
     drawing: bytes = b""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
