@@ -12,6 +12,7 @@ import typer
 from semret._version import __version__
 from semret.commands import (
     duplicates,
+    eval_duplicates,
     eval_experiments,
     eval_regions,
     eval_retrieval,
@@ -41,7 +42,7 @@ evaluation = Application(no_args_is_help=True, help="Run the benchmarks and expe
 
 for _commands in (index, query, duplicates, serve, maintain, verify, models, rsm, tokens):
     _commands.register(app)
-for _commands in (eval_retrieval, eval_experiments, eval_regions):
+for _commands in (eval_retrieval, eval_experiments, eval_regions, eval_duplicates):
     _commands.register(evaluation)
 app.add_typer(evaluation, name="eval")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageFont
 
 from semret.eval.scenes.rooms import Condition, Thing, distinct_things, draw_condition, render_room
 from semret.eval.scenes.writing import fresh_folder, require_counts, save_picture
+from semret.index.pictures.decode import decode_image
 from semret.progress import Progress
 
 STEPS = (0.02, 0.05, 0.1)
@@ -38,6 +39,16 @@ class Derived:
     path: Path
     scene: int
     kind: str
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether it is a copy of the original, or that itself."""
+        return self.kind == "original" or self.kind in COPIES
+
+    @property
+    def is_frame(self) -> bool:
+        """Whether it shows the original's arrangement from a little aside."""
+        return self.kind in FRAMES
 
 
 def _resize(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
@@ -103,7 +114,10 @@ COPIES: dict[str, Change] = {
 }
 """What is done to a picture, by its name: each makes a copy."""
 
-OTHERS = (*(f"next frame, {step:.0%}" for step in STEPS), "rearranged", "elsewhere")
+FRAMES = {f"next frame, {100 * step:g} %": step for step in STEPS}
+"""Pictures of the same arrangement, to the camera's step."""
+
+OTHERS = (*FRAMES, "rearranged", "elsewhere")
 """Pictures of the same scene that are no copies: the camera went aside; the things moved; another room and light."""
 
 
@@ -141,28 +155,72 @@ def render_copies(
         If `scenes` is out of range, or the directory holds something or cannot be written.
     """
     require_counts(scenes=scenes)
-    fresh_folder(directory)
     rng = np.random.default_rng([seed, 17])
+    scenes_of_pictures = (_rendered(things, scenes, size, rng) for things in distinct_things(rng, scenes))
+    return _save(directory, scenes_of_pictures, scenes, progress)
+
+
+def copy_pictures(
+    directory: Path, originals: list[Path], seed: int = 0, *, progress: Progress | None = None
+) -> list[Derived]:
+    """Write pictures and their copies into a new folder.
+
+    Parameters
+    ----------
+    directory : Path
+        Must be empty or not exist.
+    originals : list of Path
+        Different pictures.
+    seed : int
+        The same seed gives the same copies.
+    progress : callable or None
+        Called with pictures done and their total.
+
+    Returns
+    -------
+    list of Derived
+        In the order of `originals`; of each the original first, then `COPIES`.
+
+    Raises
+    ------
+    ArgumentError, StorageError
+        If the directory holds something or cannot be written.
+    ImageDecodeError
+        If a picture cannot be read.
+    """
+    rng = np.random.default_rng([seed, 19])
+    copied = ({"original": picture, **_copies(picture, rng)} for picture in map(decode_image, originals))
+    return _save(directory, copied, len(originals), progress)
+
+
+def _save(
+    directory: Path, scenes: Iterable[dict[str, Image.Image]], total: int, progress: Progress | None
+) -> list[Derived]:
+    fresh_folder(directory)
     found: list[Derived] = []
-    for scene, things in enumerate(distinct_things(rng, scenes)):
-        for number, (kind, picture) in enumerate(_pictures(things, scenes, size, rng).items()):
+    for scene, pictures in enumerate(scenes):
+        for number, (kind, picture) in enumerate(pictures.items()):
             path = directory / f"{scene + 1:04d}-{number:02d}.jpg"
             save_picture(picture, path)
             found.append(Derived(path, scene, kind))
         if progress is not None:
-            progress(scene + 1, scenes)
+            progress(scene + 1, total)
     return found
 
 
-def _pictures(
+def _copies(original: Image.Image, rng: np.random.Generator) -> dict[str, Image.Image]:
+    return {kind: change(original, rng) for kind, change in COPIES.items()}
+
+
+def _rendered(
     things: list[Thing], scenes: int, size: tuple[int, int], rng: np.random.Generator
 ) -> dict[str, Image.Image]:
     # Rooms are shared by scenes, so that what surrounds the things does not tell them apart.
     condition, elsewhere = (draw_condition(rng, rooms=max(4, scenes // 3)) for _ in range(2))
     places, others, apart = (int(seed) for seed in rng.integers(2**31, size=3))
     original, _ = render_room(things, condition, seed=places, size=size)
-    found = {"original": original, **{kind: change(original, rng) for kind, change in COPIES.items()}}
-    for kind, step in zip(OTHERS, STEPS, strict=False):
+    found = {"original": original, **_copies(original, rng)}
+    for kind, step in FRAMES.items():
         found[kind], _ = render_room(things, condition, seed=places, size=size, step=step)
     found["rearranged"], _ = render_room(things, condition, seed=others, size=size)
     found["elsewhere"], _ = render_room(things, _in_room(elsewhere, condition), seed=apart, size=size)
@@ -171,6 +229,4 @@ def _pictures(
 
 def _in_room(elsewhere: Condition, condition: Condition) -> Condition:
     """Return another recording, in another room for certain."""
-    from dataclasses import replace
-
     return replace(elsewhere, room=elsewhere.room + (elsewhere.room == condition.room))

@@ -45,8 +45,8 @@ def duplicates(
     largest file, oldest. One that is not in a group yet takes every copy of itself that is not in one either, so every
     member has been compared with the one that is kept, and chains of copies of copies do not grow together.
 
-    Which pairs are compared is decided by their pooled embeddings: every image is multiplied with every other, in blocks
-    of bounded memory, and its nearest are compared, 32 at a time, for as long as there is a copy among them.
+    Which pairs are compared is decided by their pooled embeddings: every image is multiplied with every other, in
+    blocks of bounded memory, and its nearest are compared, 32 at a time, for as long as there is a copy among them.
 
     Nothing is deleted, moved or written.
 
@@ -128,18 +128,18 @@ def _stars(
 ) -> tuple[list[_Star], int]:
     """Return the images that are kept with their near-copies, and the number of contents that were compared."""
     rows = survey.best_first(np.flatnonzero(survey.there))
-    # One image stands for a content: the best of its files.
-    rows = rows[np.sort(np.unique(collection.firsts(rows), return_index=True)[1])] if len(rows) else rows
-    neighbours = Neighbours(collection.unit_vectors(rows))
-    confirmer = Confirmer(collection, threshold) if len(rows) else None
-    stars = []
     if progress is not None:
         progress(0, len(rows))
+    if not len(rows):
+        return [], 0
+    # One image stands for a content: the best of its files.
+    rows = rows[np.sort(np.unique(collection.firsts(rows), return_index=True)[1])]
+    neighbours = Neighbours(collection.unit_vectors(rows))
+    confirmer, stars = Confirmer(collection, threshold), []
     for place, near in neighbours:
         star = _Star(int(rows[place]), [], [], [])
         for start in range(0, len(near), _AT_ONCE):
             part = near[start : start + _AT_ONCE]
-            assert confirmer is not None
             found = confirmer.confirm(star.kept, rows[part])
             if not len(found):
                 break
@@ -227,7 +227,7 @@ class _Gathering:
         )
 
     def _held(self, files: list[DuplicateFile]) -> int:
-        """Return the bytes that all but the first file hold: names of one file on the disk count once, or not at all."""
+        """Return the bytes that all but the first file hold: further names of a file on the disk hold none."""
         held: dict[tuple[object, ...], int] = {}
         for number, file in enumerate(files):
             try:

@@ -19,8 +19,8 @@ _BLOCK_BYTES = 64 << 20
 class Neighbours:
     """The images of a list that come after each image and are near it by their pooled embeddings.
 
-    Every pair of images is looked at once: the products of n vectors of D numbers are ``n * n / 2 * D`` multiplications,
-    and no more than a block of them is held. What is taken meanwhile is passed over.
+    Every pair of images is looked at once: the products of n vectors of D numbers are ``n * n / 2 * D``
+    multiplications, and no more than a block of them is held. What is taken meanwhile is passed over.
 
     Parameters
     ----------
