@@ -59,6 +59,10 @@ def duplicates(
             "copies are missed.",
         ),
     ] = 0.5,
+    frames: Annotated[
+        bool,
+        typer.Option("--frames", help="Count other frames of the same view, of a burst or a video, as copies, too."),
+    ] = False,
     format_: Annotated[
         Format, typer.Option("--format", help="How to print the groups; paths: of all files but those to keep.")
     ] = Format.table,
@@ -71,8 +75,9 @@ def duplicates(
     """Find copies and near-copies among the indexed pictures: resized, recompressed, recoloured, cropped, mirrored.
 
     Each group names first the file to keep: most pixels, then largest file, then oldest. The groups in which the other
-    files hold most bytes come first. Nothing is ever deleted. Two pictures are copies if their patches match, and match
-    in one arrangement; frames of a video that hardly differ are taken for copies too, so look before you delete.
+    files hold most bytes come first. Nothing is ever deleted. Two pictures are copies if their patches match in one
+    arrangement, and most of their pixels do, too. Frames of a video that hardly differ are taken for copies, so look
+    before you delete.
     """
     if print0 and format_ is not Format.paths:
         raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
@@ -86,7 +91,9 @@ def duplicates(
                 require_distinct(html, [path for path in paths or [] if Path(path).is_file()])
                 require_no_source(html, engine.collection)
             with progress_bar("comparing") as progress:
-                found = find_duplicates(engine, touching=paths or [], threshold=threshold, progress=progress)
+                found = find_duplicates(
+                    engine, touching=paths or [], threshold=threshold, frames=frames, progress=progress
+                )
         _write(found, format_, zero=print0)
         if html is not None:
             _write_page(found, html)

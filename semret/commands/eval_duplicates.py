@@ -40,6 +40,7 @@ def duplicates(
         int, typer.Option("--scenes", help="Originals: rendered, or drawn from --images. Of each 10 copies are made.")
     ] = 60,
     threshold: Annotated[float, typer.Option("--threshold", help="Score from which two pictures are copies.")] = 0.5,
+    frames: Annotated[bool, typer.Option("--frames", help="Count other frames of the same view as copies.")] = False,
     codec: CodecOption = None,
     seed: SeedOption = 0,
     *,
@@ -57,7 +58,7 @@ def duplicates(
         from semret.eval.experiments.pictures import choose_pictures
         from semret.eval.scenes.copies import copy_pictures, render_copies
 
-        settings = DuplicateSettings(threshold=threshold, codec=codec, seed=seed)
+        settings = DuplicateSettings(threshold=threshold, frames=frames, codec=codec, seed=seed)
         models = choices(model, network.weights, network.device)
         if images is not None and output.out is not None:
             require_distinct(output.out, [images])

@@ -89,7 +89,7 @@ def run_duplicates(
             for threshold in chosen.tried:
                 start = time.perf_counter()
                 listen = progress(f"{label}: threshold {threshold:g}") if progress else None
-                found = duplicates(engine, threshold=threshold, progress=listen)
+                found = duplicates(engine, threshold=threshold, frames=chosen.frames, progress=listen)
                 report.seconds[f"{label}: threshold {threshold:g}"] = time.perf_counter() - start
                 runs.append(judge(label, pictures, found))
     summarise(report, runs, chosen)

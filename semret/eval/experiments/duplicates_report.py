@@ -27,6 +27,8 @@ class DuplicateSettings:
         That the first table is about.
     thresholds : tuple of float
         Others that are tried, for the curve.
+    frames : bool
+        See `semret.duplicates`.
     codec : str or None
         How tokens are stored; None takes what suits the network.
     resamples : int
@@ -41,6 +43,7 @@ class DuplicateSettings:
 
     threshold: float = 0.5
     thresholds: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+    frames: bool = False
     codec: str | None = None
     resamples: int = 2000
     seed: int = 0

@@ -1,17 +1,20 @@
-"""Whether one image is a copy of another: their best matching, and how much of it keeps the arrangement."""
+"""Whether one image is a copy of another: their best matching, how much of it keeps the arrangement, their pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from semret.arrays import Float64Array, FloatArray, IndexVector
 from semret.index.collection import Collection
 from semret.integer_tokens import IntegerTokens
+from semret.retrieval.duplicates.pixels import SAME, same_share
+from semret.retrieval.duplicates.small_pictures import SmallPictures
 from semret.retrieval.search.best_k import BestK, Tokens, as_compared
 from semret.retrieval.search.options import RerankOptions
-from semret.retrieval.similarity.arrangement import kept_arrangement
+from semret.retrieval.similarity.arrangement import Arrangement, kept_arrangement
 from semret.retrieval.similarity.integer_maps import prepare_integers
 from semret.retrieval.similarity.maps import prepare
 from semret.retrieval.similarity.shares import AnyMaps, share_out
@@ -53,12 +56,18 @@ class Confirmer:
     collection : Collection
     threshold : float
         Score from which an image is a copy, above 0.
+    pictures : SmallPictures or None
+        Of the images: those whose score suffices are then laid over each other, and must look the same. None takes the
+        score's word for it.
     """
 
-    def __init__(self, collection: Collection, threshold: float) -> None:
-        self._features, self._threshold = collection.features, threshold
+    def __init__(self, collection: Collection, threshold: float, pictures: SmallPictures | None = None) -> None:
+        self._features, self._threshold, self._pictures = collection.features, threshold, pictures
         self._grid = collection.manifest.identity.grid
-        self._center: FloatArray | None = collection.features.center("channel").tokens
+
+    @cached_property
+    def _center(self) -> FloatArray | None:
+        return self._features.center("channel").tokens
 
     def confirm(self, row: int, candidates: IndexVector) -> Confirmed:
         """Find the copies of an image among some candidates.
@@ -87,11 +96,20 @@ class Confirmer:
         for place in alike.tolist():
             shares = share_out(query, self._prepared(compared[place + 1 : place + 2]))
             kept = kept_arrangement(shares.partners, shares.shares, self._grid)
-            if (score := shares.score * kept.share) >= self._threshold:
+            score = shares.score * kept.share
+            if score >= self._threshold and self._look_alike(row, int(candidates[place]), kept):
                 places.append(place)
                 scores.append(score)
                 mirrored.append(kept.mirrored)
         return Confirmed(places=np.array(places, dtype=np.intp), scores=np.array(scores), mirrored=mirrored)
+
+    def _look_alike(self, row: int, other: int, kept: Arrangement) -> bool:
+        if self._pictures is None:
+            return True
+        one, two = self._pictures.of(row), self._pictures.of(other)
+        if one is None or two is None:
+            return False
+        return same_share(one[:, ::-1] if kept.mirrored else one, two, kept.way, enough=SAME) >= SAME
 
     def _alike(self, tokens: Tokens) -> IndexVector:
         """Return which of the candidates, all but the first map, are as similar as the threshold asks, ascending."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import IndexVector
 from semret.errors import ArgumentError
+from semret.index.backbones.spec import OWN_FEATURES
 from semret.index.collection import Collection
 from semret.paths import PathLike, absolute
 from semret.progress import Progress, told, waiting_for
@@ -20,6 +21,7 @@ from semret.retrieval.duplicates.confirm import Confirmer
 from semret.retrieval.duplicates.files import FileSurvey, is_unchanged, survey_files
 from semret.retrieval.duplicates.neighbours import Neighbours
 from semret.retrieval.duplicates.results import DuplicateFile, DuplicateGroup, Duplicates
+from semret.retrieval.duplicates.small_pictures import SmallPictures
 from semret.retrieval.search.engine import SearchEngine, open_index
 from semret.retrieval.search.lookup import Lookup
 
@@ -35,13 +37,15 @@ def duplicates(
     *,
     touching: PathLike | Sequence[PathLike] = (),
     threshold: float = THRESHOLD,
+    frames: bool = False,
     progress: Progress | bool | None = None,
 ) -> Duplicates:
     """Find groups of copies and near-copies among the images of an index.
 
     Files of the same content are copies whatever they show. Two others are copies if their score reaches `threshold`:
     the cosine of their token maps under the best one-to-one matching, times the share of it that keeps the arrangement
-    of the picture, at any scale and shift, mirrored or not. Images are visited from the best to the worst: most pixels,
+    of the picture, at any scale and shift, mirrored or not; and if their files, laid over each other so, look the same
+    in most blocks (`semret.retrieval.duplicates.pixels`). Images are visited from the best to the worst: most pixels,
     largest file, oldest. One that is not in a group yet takes every copy of itself that is not in one either, so every
     member has been compared with the one that is kept, and chains of copies of copies do not grow together.
 
@@ -58,6 +62,9 @@ def duplicates(
         Pictures of the index, and folders: only groups with a file among or below them are returned. Nothing: all.
     threshold : float
         Above 0, at most 1.
+    frames : bool
+        Whether the score alone decides, without a look at the pixels: then other frames of the same view, of a burst
+        or a video, count as copies, too. So it is always with maps of one's own (`semret.build` with ``features``).
     progress : callable, bool or None
         Called with the number of pictures visited and their total; True draws a bar.
 
@@ -82,8 +89,11 @@ def duplicates(
         wanted = _touched(collection, touching)
         with waiting_for("looking at the files", tell):
             survey = survey_files(collection)
-        stars, compared = _stars(collection, survey, threshold, tell)
-        return _Gathering(collection, survey, wanted).result(stars, compared, threshold)
+        own = collection.manifest.identity.backbone == OWN_FEATURES
+        pictures = None if frames or own else SmallPictures(collection)
+        stars, compared = _stars(collection, survey, Confirmer(collection, threshold, pictures), tell)
+        refused = frozenset() if pictures is None else frozenset(pictures.refused)
+        return _Gathering(collection, survey, wanted, refused).result(stars, compared, threshold)
 
 
 @dataclass(frozen=True)
@@ -124,7 +134,7 @@ def _touched(collection: Collection, touching: PathLike | Sequence[PathLike]) ->
 
 
 def _stars(
-    collection: Collection, survey: FileSurvey, threshold: float, progress: Progress | None
+    collection: Collection, survey: FileSurvey, confirmer: Confirmer, progress: Progress | None
 ) -> tuple[list[_Star], int]:
     """Return the images that are kept with their near-copies, and the number of contents that were compared."""
     rows = survey.best_first(np.flatnonzero(survey.there))
@@ -135,7 +145,7 @@ def _stars(
     # One image stands for a content: the best of its files.
     rows = rows[np.sort(np.unique(collection.firsts(rows), return_index=True)[1])]
     neighbours = Neighbours(collection.unit_vectors(rows))
-    confirmer, stars = Confirmer(collection, threshold), []
+    stars = []
     for place, near in neighbours:
         star = _Star(int(rows[place]), [], [], [])
         for start in range(0, len(near), _AT_ONCE):
@@ -158,9 +168,11 @@ def _stars(
 class _Gathering:
     """Turns stars into groups of files: with all files of each content, and without those that have changed."""
 
-    def __init__(self, collection: Collection, survey: FileSurvey, wanted: NDArray[np.bool_] | None) -> None:
+    def __init__(
+        self, collection: Collection, survey: FileSurvey, wanted: NDArray[np.bool_] | None, refused: frozenset[int]
+    ) -> None:
         self._collection, self._survey, self._wanted = collection, survey, wanted
-        self._changed = 0
+        self._changed = set(refused)
 
     def result(self, stars: list[_Star], compared: int, threshold: float) -> Duplicates:
         """Return the groups of more than one file."""
@@ -172,7 +184,7 @@ class _Gathering:
             images=len(self._collection),
             compared=compared,
             gone=self._survey.gone,
-            changed=self._survey.changed + self._changed,
+            changed=self._survey.changed + len(self._changed),
         )
 
     def _group(self, star: _Star) -> DuplicateGroup | None:
@@ -204,10 +216,12 @@ class _Gathering:
     def _unchanged(self, rows: IndexVector) -> Iterator[int]:
         collection = self._collection
         for row in rows.tolist():
+            if row in self._changed:
+                continue
             if row in self._survey.unsure:
                 (path,), (sha256,) = collection.paths(collection.ids[[row]]), collection.hashes(collection.ids[[row]])
                 if not is_unchanged(path, sha256):
-                    self._changed += 1
+                    self._changed.add(row)
                     continue
             yield row
 

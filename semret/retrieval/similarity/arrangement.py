@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IndexVector
 from semret.errors import ShapeError
@@ -20,6 +21,12 @@ SCALES = tuple(1.1**power for power in range(-5, 6))
 
 TOLERANCE = 1 / 12
 """How far from its place a patch may be, in widths or heights of the picture; at least one patch."""
+
+Way = tuple[float, float, float, float]
+"""Scale and shift from top to bottom, then from left to right: from a picture's middle, in shares of its size."""
+
+STILL: Way = (1.0, 0.0, 1.0, 0.0)
+"""Where everything stays in its place."""
 
 _BINS = 4
 """Steps of a shift within the tolerance."""
@@ -35,10 +42,13 @@ class Arrangement:
         Of what the matching is worth, what goes one way; 0 to 1. Pairs that are worth nothing or less do not count.
     mirrored : bool
         Whether the way is that of a picture mirrored left to right.
+    way : Way
+        Where the first picture, mirrored if need be, lies in the second; fitted to the pairs that follow it.
     """
 
     share: float
     mirrored: bool
+    way: Way = STILL
 
 
 def kept_arrangement(partners: IndexVector, worths: Float64Array, grid: tuple[int, int]) -> Arrangement:
@@ -65,16 +75,14 @@ def kept_arrangement(partners: IndexVector, worths: Float64Array, grid: tuple[in
 
     Examples
     --------
-    Four patches in two rows; in the second matching the columns are exchanged, in the third two patches only.
+    A row of six patches, and the same mirrored.
 
-    >>> worths = np.ones(4)
-    >>> kept_arrangement(np.array([0, 1, 2, 3]), worths, (2, 2))
-    Arrangement(share=1.0, mirrored=False)
-
-    A wider picture, mirrored.
-
-    >>> kept_arrangement(np.arange(6)[::-1], np.ones(6), (1, 6))
-    Arrangement(share=1.0, mirrored=True)
+    >>> found = kept_arrangement(np.arange(6), np.ones(6), (1, 6))
+    >>> found.share, found.mirrored
+    (1.0, False)
+    >>> found = kept_arrangement(np.arange(6)[::-1], np.ones(6), (1, 6))
+    >>> found.share, found.mirrored
+    (1.0, True)
     """
     height, width = grid
     if len(partners) != height * width or len(worths) != len(partners):
@@ -86,14 +94,30 @@ def kept_arrangement(partners: IndexVector, worths: Float64Array, grid: tuple[in
     weights = worths[chosen]
     (y, x), (to_y, to_x) = divmod(chosen, width), divmod(partners[chosen], width)
     rows = _following(y, to_y, weights, height)
-    shares = []
-    for across in (x, width - 1 - x):
+    found = []
+    for mirrored, across in ((False, x), (True, width - 1 - x)):
         both = rows & _following(across, to_x, weights, width)
-        shares.append(min(float(weights[both].sum()) / total, 1.0))
-    return Arrangement(share=max(shares), mirrored=shares[1] > shares[0])
+        share = min(float(weights[both].sum()) / total, 1.0)
+        fits = [_fit(*pair, weights, both) for pair in ((y, to_y, height), (across, to_x, width))]
+        found.append(Arrangement(share=share, mirrored=mirrored, way=(*fits[0], *fits[1])))
+    return found[found[1].share > found[0].share]
 
 
-def _following(places: IndexVector, partners: IndexVector, weights: Float64Array, length: int) -> np.ndarray:
+def _fit(
+    places: IndexVector, partners: IndexVector, length: int, weights: Float64Array, chosen: NDArray[np.bool_]
+) -> tuple[float, float]:
+    """Return scale and shift along an axis by least squares, in shares of its length from the middle."""
+    weight = weights[chosen] / max(float(weights[chosen].sum()), 1e-300)
+    start, end = (((cells[chosen] + 0.5) / length - 0.5) for cells in (places, partners))
+    middle, aim = float(weight @ start), float(weight @ end)
+    spread = float(weight @ (start - middle) ** 2)
+    # Pairs of one row or column tell nothing of the scale.
+    scale = float(weight @ ((start - middle) * (end - aim))) / spread if spread > 1e-3 else 1.0
+    scale = min(max(scale, SCALES[0]), SCALES[-1])
+    return scale, aim - scale * middle
+
+
+def _following(places: IndexVector, partners: IndexVector, weights: Float64Array, length: int) -> NDArray[np.bool_]:
     """Tell which pairs follow the scale and shift along one axis that most of the weight does."""
     tolerance = max(1.0, TOLERANCE * length)
     middle = (length - 1) / 2
