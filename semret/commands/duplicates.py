@@ -18,6 +18,7 @@ from semret.commands.output import (
     write_json,
     write_json_lines,
     write_path,
+    write_phrases,
     write_table,
 )
 from semret.errors import StorageError
@@ -136,7 +137,7 @@ def _write_table(found: Duplicates) -> None:
     if rows:
         header = ["group", "relation", "score", "pixels", "size", "id", "path"]
         write_table(header, rows, right=frozenset({0, 2, 3, 4, 5}))
-    typer.echo(str(found))
+    write_phrases(str(found))
 
 
 def _write_page(found: Duplicates, file: Path) -> None:

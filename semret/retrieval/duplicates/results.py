@@ -165,8 +165,8 @@ class Duplicates:
         if not self.groups:
             return f"no copies among {amount(self.images, 'image')}"
         return (
-            f"{amount(len(self.groups), 'group')} of copies among {amount(self.images, 'image')} · "
-            f"{amount(others, 'file')} beside those to keep, {readable(self.bytes)} · nothing was deleted"
+            f"{amount(len(self.groups), 'group')} of copies among {amount(self.images, 'image')}; "
+            f"{amount(others, 'file')} beside those to keep, {readable(self.bytes)}; nothing was deleted"
         )
 
     def __repr__(self) -> str:
