@@ -54,7 +54,7 @@ def test_crops_are_found_from_a_rough_guess(picture, box):
     scale = 384 / (bottom - top), 384 / (right - left)
     shift = [(0.5 - (low + high) / 2 / 384) for low, high in ((top, bottom), (left, right))]
     exact = np.array([scale[0], scale[0] * shift[0], scale[1], scale[1] * shift[1]])
-    rough = exact + [0.03, 0.015, -0.03, -0.015]
+    rough = exact + np.array([0.03, 0.015, -0.03, -0.015])
     assert share(picture, picture.crop(box), tuple(rough)) > 0.95
 
 
