@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import IndexVector
+from semret.arrays import Float32Array, IndexVector
 from semret.errors import ArgumentError
 from semret.index.backbones.spec import OWN_FEATURES
 from semret.index.collection import Collection
@@ -27,6 +27,9 @@ from semret.retrieval.search.lookup import Lookup
 
 THRESHOLD = 0.5
 """Score from which two images are copies: see docs/duplicates.md for how it was chosen."""
+
+_ROWS = 8192
+"""Pooled embeddings that are read at a time."""
 
 _AT_ONCE = 32
 """Neighbours that are compared at a time; those after them are looked at if there was a copy among them."""
@@ -136,15 +139,17 @@ def _touched(collection: Collection, touching: PathLike | Sequence[PathLike]) ->
 def _stars(
     collection: Collection, survey: FileSurvey, confirmer: Confirmer, progress: Progress | None
 ) -> tuple[list[_Star], int]:
-    """Return the images that are kept with their near-copies, and the number of contents that were compared."""
+    """Return the images that have copies with those of other content, and the number of contents that were compared."""
     rows = survey.best_first(np.flatnonzero(survey.there))
     if progress is not None:
         progress(0, len(rows))
     if not len(rows):
         return [], 0
     # One image stands for a content: the best of its files.
-    rows = rows[np.sort(np.unique(collection.firsts(rows), return_index=True)[1])]
-    neighbours = Neighbours(collection.unit_vectors(rows))
+    _, places, counts = np.unique(collection.firsts(rows), return_index=True, return_counts=True)
+    several = set(rows[places[counts > 1]].tolist())
+    rows = rows[np.sort(places)]
+    neighbours = Neighbours(_vectors(collection, rows))
     stars = []
     for place, near in neighbours:
         star = _Star(int(rows[place]), [], [], [])
@@ -157,12 +162,21 @@ def _stars(
             star.rows.extend(rows[part[found.places]].tolist())
             star.scores.extend(found.scores.tolist())
             star.mirrored.extend(found.mirrored)
-        stars.append(star)
+        if star.rows or star.kept in several:
+            stars.append(star)
         if progress is not None:
             progress(place + 1, len(rows))
     if progress is not None:
         progress(len(rows), len(rows))
     return stars, len(rows)
+
+
+def _vectors(collection: Collection, rows: IndexVector) -> Float32Array:
+    """Return the pooled embeddings of images as they are compared, (n, D), a few at a time for the sake of memory."""
+    found = np.empty((len(rows), collection.manifest.pooled_length), dtype=np.float32)
+    for start in range(0, len(rows), _ROWS):
+        found[start : start + _ROWS] = collection.unit_vectors(rows[start : start + _ROWS])
+    return found
 
 
 class _Gathering:

@@ -1,5 +1,6 @@
 """Groups of copies: by hand from maps of one's own, against brute force, and from files that come and go."""
 
+import inspect
 import os
 import shutil
 from pathlib import Path
@@ -10,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import semret
+from semret.commands.duplicates import duplicates as command
+from semret.commands.eval_duplicates import duplicates as eval_command
 from semret.errors import ArgumentError, IndexNotFoundError
+from semret.eval.experiments.duplicates_report import DuplicateSettings
 from semret.index.care.maintain import remove
 from semret.index.collection import open_collection
 from semret.index.sync.sync import sync
 from semret.retrieval.duplicates.confirm import Confirmer
-from semret.retrieval.duplicates.find import duplicates
+from semret.retrieval.duplicates.find import THRESHOLD, duplicates
 from semret.retrieval.duplicates.neighbours import NEAREST, Neighbours
 from semret.retrieval.similarity.arrangement import kept_arrangement
 from tests.support.networks import TinyBackbone
@@ -296,6 +300,12 @@ def test_one_picture_is_no_group(tmp_path):
 def test_thresholds_out_of_range_are_refused(index, threshold):
     with pytest.raises(ArgumentError, match=r"threshold is .*, expected a number above 0, at most 1"):
         duplicates(index, threshold=threshold)
+
+
+def test_the_threshold_is_one_everywhere():
+    assert inspect.signature(command).parameters["threshold"].default == THRESHOLD
+    assert inspect.signature(eval_command).parameters["threshold"].default == THRESHOLD
+    assert DuplicateSettings().threshold == THRESHOLD
 
 
 def test_a_missing_index_is_said(tmp_path):
