@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from semret.index.embed import Embeddings as Embeddings
     from semret.index.embed import embed as embed
     from semret.index.sync.build import build as build
+    from semret.retrieval.duplicates.find import duplicates as duplicates
+    from semret.retrieval.duplicates.results import DuplicateGroup as DuplicateGroup
+    from semret.retrieval.duplicates.results import Duplicates as Duplicates
     from semret.retrieval.search.engine import SearchEngine as SearchEngine
     from semret.retrieval.search.engine import open_index as open_index
     from semret.retrieval.search.explain import Explanation as Explanation
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     open = open_index
 
 _EXPORTS = {
+    "DuplicateGroup": ("semret.retrieval.duplicates.results", "DuplicateGroup"),
+    "Duplicates": ("semret.retrieval.duplicates.results", "Duplicates"),
     "Embeddings": ("semret.index.embed", "Embeddings"),
     "Explanation": ("semret.retrieval.search.explain", "Explanation"),
     "Hit": ("semret.retrieval.search.results", "Hit"),
@@ -45,6 +50,7 @@ _EXPORTS = {
     "SemretError": ("semret.errors", "SemretError"),
     "build": ("semret.index.sync.build", "build"),
     "cka": ("semret.retrieval.similarity.cka", "cka"),
+    "duplicates": ("semret.retrieval.duplicates.find", "duplicates"),
     "embed": ("semret.index.embed", "embed"),
     "matched_similarity": ("semret.retrieval.similarity.pairs", "matched_similarity"),
     "open": ("semret.retrieval.search.engine", "open_index"),
@@ -54,6 +60,8 @@ _EXPORTS = {
 
 # Written out, for type checkers read it and run nothing.
 __all__ = [
+    "DuplicateGroup",
+    "Duplicates",
     "Embeddings",
     "Explanation",
     "Hit",
@@ -63,6 +71,7 @@ __all__ = [
     "__version__",
     "build",
     "cka",
+    "duplicates",
     "embed",
     "matched_similarity",
     "open_index",

@@ -15,7 +15,6 @@ from semret.commands.options import DeviceOption, IndexOption, ReportOption, com
 from semret.commands.output import (
     ReportFormat,
     progress_bar,
-    readable,
     reported,
     say,
     show_error,
@@ -24,7 +23,7 @@ from semret.commands.output import (
 )
 from semret.commands.process import stopped_by_interrupt
 from semret.errors import SemretError
-from semret.names import amount
+from semret.names import amount, readable
 
 if TYPE_CHECKING:
     from semret.index.summary import Summary

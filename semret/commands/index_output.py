@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from semret.commands.output import ReportFormat, duration, printable, readable, say, write_json, write_phrases
-from semret.names import amount
+from semret.commands.output import ReportFormat, duration, printable, say, write_json, write_phrases
+from semret.names import amount, readable
 
 if TYPE_CHECKING:
     from semret.index.model_choice import ModelChoice

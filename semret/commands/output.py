@@ -105,26 +105,6 @@ def say(line: str) -> None:
         sys.stderr.flush()
 
 
-def readable(size: float) -> str:
-    """Return a number of bytes for people: ``1.4 MB``.
-
-    Parameters
-    ----------
-    size : float
-        Bytes.
-
-    Returns
-    -------
-    str
-        Decimal units, from ``B`` to ``TB``.
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def duration(seconds: float) -> str:
     """Return a length of time for people: ``40 s``, ``12 min``, ``3.4 h``.
 

@@ -69,6 +69,8 @@ class ShownHit:
         Whether the shortlist did not hold it.
     drawing : bytes
         Of its explanation, a JPEG file, which is then shown in place of the picture; empty if there is none.
+    remarks : tuple of str
+        Further lines below the picture.
     """
 
     rank: int
@@ -77,6 +79,7 @@ class ShownHit:
     copies: tuple[str, ...] = ()
     missed: bool = False
     drawing: bytes = b""
+    remarks: tuple[str, ...] = ()
 
 
 class ShownPart(NamedTuple):
