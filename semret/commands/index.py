@@ -118,6 +118,18 @@ def index(
     prune: Annotated[
         bool, typer.Option("--prune", help="Also remove the images of folders that are missing or empty as a whole.")
     ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Leave out what matches, a pattern as in a .gitignore; several times for several. The index remembers "
+            "it.",
+        ),
+    ] = None,
+    no_exclude: Annotated[
+        bool, typer.Option("--no-exclude", help="Forget the patterns of earlier runs; --exclude beside it begins anew.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what would be done, and how many bytes and seconds it takes.")
     ] = False,
@@ -153,6 +165,8 @@ def index(
             workers=workers,
             root=root,
             prune=prune,
+            exclude=tuple(exclude or ()),
+            no_exclude=no_exclude,
         )
         directory = default_index_path(index)
         if dry_run:
@@ -228,6 +242,7 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
         ),
         ("shortlist", summary.shortlist_note),
         ("root", summary.root),
+        *([("excluded", "  ".join(summary.excluded))] if summary.excluded else []),
         ("created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"),
     ]
     write_fields(fields)

@@ -94,6 +94,11 @@ def tell_exceptions(report: SyncReport | Estimate) -> None:
         )
     if len(report.kept_in) > SHOWN:
         say(f"semret: and those of {len(report.kept_in) - SHOWN} folders more")
+    if report.excluded.images:
+        say(
+            f"semret: of the removed, {amount(report.excluded.images, 'image')} are excluded now; index with "
+            "--no-exclude, and they are back without being embedded again"
+        )
 
 
 def counted(report: SyncReport | Estimate) -> str:
@@ -113,4 +118,10 @@ def counted(report: SyncReport | Estimate) -> str:
         changes.append("kept")
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in changes)
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.left_out.items())
-    return f"{counts}, {len(report.skipped)} skipped" + (f"; not read: {kinds}" if kinds else "")
+    excluded = ", ".join(
+        amount(count, noun)
+        for count, noun in ((report.excluded.files, "file"), (report.excluded.folders, "folder"))
+        if count
+    )
+    notes = (f"; not read: {kinds}" if kinds else "") + (f"; excluded: {excluded}" if excluded else "")
+    return f"{counts}, {len(report.skipped)} skipped{notes}"
