@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,8 +42,10 @@ class Survey:
         What was found and is left out so; what is in such a folder is not counted.
     excluded_images : int
         Images of the index that are left out so from now on, as `find_vanished` counts them.
+    hold : callable or None
+        Tells of a file whether it is left as it is for now: it may still be being written.
     seen : set of str
-        Paths of `found`.
+        Paths of `found`, and of the files on `hold`.
     alive : set of str
         Folders that hold any of these at any depth.
     """
@@ -57,6 +59,7 @@ class Survey:
     excluded_files: int = 0
     excluded_folders: int = 0
     excluded_images: int = 0
+    hold: Callable[[FoundImage], bool] | None = None
     seen: set[str] = field(default_factory=set)
     alive: set[str] = field(default_factory=set)
 
@@ -75,7 +78,8 @@ class Survey:
             self.excluded_files += not entry.is_folder
             self.excluded_folders += entry.is_folder
         else:
-            self.found.append(entry)
+            if self.hold is None or not self.hold(entry):
+                self.found.append(entry)
             self.seen.add(entry.path)
         for folder in _above(entry.path):
             if folder in self.alive:
@@ -157,7 +161,9 @@ def _above(path: str) -> Iterator[str]:
         path, folder = folder, os.path.dirname(folder)  # noqa: PTH120
 
 
-def look(paths: Sequence[PathLike], index: Path, unwanted: Exclusions) -> Survey:
+def look(
+    paths: Sequence[PathLike], index: Path, unwanted: Exclusions, hold: Callable[[FoundImage], bool] | None = None
+) -> Survey:
     """Walk the paths that exist.
 
     Parameters
@@ -169,6 +175,8 @@ def look(paths: Sequence[PathLike], index: Path, unwanted: Exclusions) -> Survey
 
     unwanted : Exclusions
         What else is left out.
+    hold : callable, optional
+        Tells of a file whether it is left as it is for now.
 
     Returns
     -------
@@ -176,7 +184,7 @@ def look(paths: Sequence[PathLike], index: Path, unwanted: Exclusions) -> Survey
     """
     tops = [str(absolute(path)) for path in paths]
     missing = [path for path in dict.fromkeys(tops) if not os.path.lexists(path)]
-    survey = Survey(tops=tops, missing=missing, unwanted=unwanted)
+    survey = Survey(tops=tops, missing=missing, unwanted=unwanted, hold=hold)
     there = [path for path in tops if path not in survey.missing]
     for entry in find_images(there, exclude=[index], unwanted=survey.unwanted):
         survey.add(entry)

@@ -52,6 +52,7 @@ def sync(
     options: SyncOptions | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    hold: Callable[[FoundImage], bool] | None = None,
 ) -> SyncReport:
     """Bring an index up to date with files and folders, making it if there is none.
 
@@ -75,6 +76,8 @@ def sync(
         `semret.progress.Display` is also told that the network is being loaded.
     stop : callable, optional
         Asked before each file; once it answers True, what is embedded is committed and the report returned.
+    hold : callable, optional
+        Asked of each file found; one for which it answers True may still be being written, and stays as it is.
 
     Returns
     -------
@@ -97,7 +100,7 @@ def sync(
     settings, tell = options or SyncOptions(), progress or _ignore
     directory = default_index_path(index)
     excluding = find_excluding(directory, paths, settings)
-    survey = look(paths, directory, excluding.exclusions)
+    survey = look(paths, directory, excluding.exclusions, hold)
     if not (directory / MANIFEST_NAME).exists():
         survey.require_pictures([])
     with IndexWriter(directory, may_create=True) as writer:
