@@ -166,12 +166,11 @@ class Watch:
 
     def _tell_of(self, sight: _Sight, before: _Sight | None) -> None:
         """Say which paths have gone or come, and which are looked at instead of listened to."""
-        former = (None,) * len(self._paths) if before is None else before.places
+        # Of what is missing at the start the first update tells.
+        former = sight.places if before is None else before.places
         for path, place, earlier in zip(self._paths, sight.places, former, strict=True):
-            if place is None:
-                self._listener.noted(f"{path} is not there; waiting for it")
-            elif before is not None and earlier is None:
-                self._listener.noted(f"{path} is there again")
+            if (place is None) != (earlier is None):
+                self._listener.noted(f"{path} is {'not there; waiting for it' if place is None else 'there again'}")
         if sight.polls and not (before is not None and before.polls):
             mounts = read_mounts()
             kinds = {kind for path in self._paths if (kind := remote_kind(path, mounts))}
