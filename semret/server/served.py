@@ -92,7 +92,8 @@ class View:
         name = (folder or "").strip("/")
         if not name:
             return None
-        if name not in self._chosen:
+        found = self._chosen.get(name)
+        if found is None:
             names, of_each = self._places
             inside = np.array([place.startswith(name + "/") for place in names], dtype=bool)
             rows = np.flatnonzero(inside[of_each])
@@ -100,8 +101,8 @@ class View:
                 raise ArgumentError(f"there is no image in a folder {folder}; /api/info lists the folders")
             if len(self._chosen) > 100:
                 self._chosen.clear()
-            self._chosen[name] = np.asarray(self.collection.ids[rows])
-        return self._chosen[name]
+            found = self._chosen[name] = np.asarray(self.collection.ids[rows])
+        return found
 
 
 class Served:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 
 class SearchEngine(IndexReader):
-    """Answer queries from one generation of an index.
+    """Answer queries from one generation of an index; safe for use from several threads.
 
     A network is loaded only when a picture comes that is not stored, and then kept.
 
@@ -71,6 +72,7 @@ class SearchEngine(IndexReader):
         self._weights = weights
         self._device = device
         self._backbone: Backbone | None = None
+        self._loading = threading.Lock()
 
     def __repr__(self) -> str:
         identity = self.collection.manifest.identity
@@ -357,6 +359,26 @@ class SearchEngine(IndexReader):
         result = self._answer(seen, compared, ranked, settings, clock)
         return self._explained(result, seen, image, settings)
 
+    def represent(self, image: ImageLike) -> Seen:
+        """Make the features of a picture, for several questions about it: each takes them in place of the picture.
+
+        Parameters
+        ----------
+        image : see `query`
+
+        Returns
+        -------
+        Seen
+            Good for engines over this index as long as it has the same codec.
+
+        Raises
+        ------
+        IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
+            See `query`.
+        """
+        self.require_images()
+        return self._represent(unwrap(image))
+
     def find(self, candidate: Candidate) -> int | None:
         """Find the image that an id or a path stands for, as `rerank` understands it.
 
@@ -396,14 +418,16 @@ class SearchEngine(IndexReader):
         WeightsNotFoundError
             If the weights cannot be had.
         """
-        if self._backbone is None:
-            # Here to keep start-up light: a picture that is stored needs no network.
-            from semret.index.model_choice import ModelChoice
+        with self._loading:
+            if self._backbone is None:
+                # Here to keep start-up light: a picture that is stored needs no network.
+                from semret.index.backbones.shared import SharedBackbone
+                from semret.index.model_choice import ModelChoice
 
-            loaded = ModelChoice(weights=self._weights, device=self._device).loader(self.collection.path)()
-            check_compatible(self.collection.manifest, loaded.identity)
-            self._backbone = loaded
-        return self._backbone
+                loaded = ModelChoice(weights=self._weights, device=self._device).loader(self.collection.path)()
+                check_compatible(self.collection.manifest, loaded.identity)
+                self._backbone = SharedBackbone(loaded)
+            return self._backbone
 
     def reopened(self) -> SearchEngine:
         """Return an engine over the index as it is now, which keeps the network that is loaded if it still fits.
@@ -437,7 +461,7 @@ class SearchEngine(IndexReader):
     def _check(self, options: SearchOptions, image: ImageLike | None) -> int:
         """Refuse what cannot be answered before anything is done; return the length of the shortlist."""
         length = options.check(max(len(self), 1))
-        if options.exclude_self is True and not isinstance(image, (int, str, os.PathLike, EncodedImage)):
+        if options.exclude_self is True and not isinstance(image, (int, str, os.PathLike, EncodedImage, Seen)):
             raise ArgumentError(
                 "exclude_self is True, but the query is pixels, which no file can be told by; "
                 "give the path of its file, or the id to leave out"
@@ -461,6 +485,8 @@ class SearchEngine(IndexReader):
         return same if there is None else np.union1d(same, np.array([there], dtype=np.int64))
 
     def _represent(self, image: ImageLike) -> Seen:
+        if isinstance(image, Seen):
+            return image
         if isinstance(image, OwnFeatures):
             return own_features(self.collection, image)
         seen = stored_picture(self.collection, self._lookup, image) if isinstance(image, int) else identify(image)

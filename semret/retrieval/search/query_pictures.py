@@ -39,8 +39,8 @@ class OwnFeatures:
     pooled: FloatArray | None = None
 
 
-ImageLike: TypeAlias = "PictureLike | int | EncodedImage | OwnFeatures"
-"""A picture in any form, or the id of an image of the index."""
+ImageLike: TypeAlias = "PictureLike | int | EncodedImage | OwnFeatures | Seen"
+"""A picture in any form, or the id of an image of the index, or what an engine made of it."""
 
 UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
 """Stands for tokens and embeddings that are not known yet, or of something that has none."""
@@ -88,7 +88,7 @@ def unwrap(image: ImageLike | None) -> ImageLike:
 
     Returns
     -------
-    path, id, EncodedImage, OwnFeatures, PIL image or ndarray
+    path, id, EncodedImage, OwnFeatures, Seen, PIL image or ndarray
 
     Raises
     ------
@@ -97,7 +97,7 @@ def unwrap(image: ImageLike | None) -> ImageLike:
     ImageDecodeError, ShapeError
         See `semret.index.pictures.given.plain_form`.
     """
-    if isinstance(image, (EncodedImage, OwnFeatures, str, os.PathLike)):
+    if isinstance(image, (EncodedImage, OwnFeatures, Seen, str, os.PathLike)):
         return image
     if isinstance(image, (int, np.integer)) and not isinstance(image, bool):
         return int(image)
