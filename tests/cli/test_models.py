@@ -39,7 +39,7 @@ def test_table_has_a_line_per_backbone_and_says_what_is_here() -> None:
     assert re.search(r"  here, 1\d\.\d MB +-$", lines[1])
     dinov2 = next(line for line in lines if line.startswith("dinov2-small "))
     assert "General patches, learnt without labels; the smallest and quickest of its kind." in dinov2
-    assert dinov2.split()[-8:] == ["256", "384", "224x224", "Apache-2.0", "88.2", "MB", "to", "download", "-"][-8:]
+    assert dinov2.split()[-9:] == ["256", "384", "224x224", "Apache-2.0", "88.2", "MB", "to", "download", "-"]
 
 
 def test_json_tells_everything() -> None:

@@ -27,6 +27,8 @@ def build_untrained(spec: BackboneSpec, device: str | None = None) -> TorchBackb
     ------
     BackboneError
         If the device is not there.
+    ValueError
+        If the spec has no preprocessing.
     """
     if spec.family == "open_clip":
         architecture, tag = openclip.split_name(spec)

@@ -46,7 +46,16 @@ class Folders(Protocol):
     """What knows the folder that stored paths are relative to: `semret.index.store.root.Root`."""
 
     def to_stored(self, path: str, /) -> bytes:
-        """Return how an absolute path is stored."""
+        """Return how an absolute path is stored.
+
+        Parameters
+        ----------
+        path : str
+
+        Returns
+        -------
+        bytes
+        """
 
 
 def make_rules(patterns: Iterable[str], folders: Sequence[str], root: Folders) -> tuple[Rule, ...]:

@@ -61,16 +61,37 @@ class Listener(Protocol):
     """Who is told what happens."""
 
     def updated(self, report: SyncReport) -> None:
-        """Hear of an update that went to its end, also of one that changed nothing."""
+        """Hear of an update that went to its end, also of one that changed nothing.
+
+        Parameters
+        ----------
+        report : SyncReport
+        """
 
     def failed(self, error: SemretError) -> None:
-        """Hear of an update that failed; it is tried again."""
+        """Hear of an update that failed; it is tried again.
+
+        Parameters
+        ----------
+        error : SemretError
+        """
 
     def noted(self, line: str) -> None:
-        """Hear of what is good to know: what is waited for, what has gone."""
+        """Hear of what is good to know: what is waited for, what has gone.
+
+        Parameters
+        ----------
+        line : str
+        """
 
     def bar(self) -> AbstractContextManager[Progress | None]:
-        """Return what shows the progress of a long update."""
+        """Return what shows the progress of a long update.
+
+        Returns
+        -------
+        context manager
+            Of a `Progress`, or of None.
+        """
 
 
 @dataclass(frozen=True)
