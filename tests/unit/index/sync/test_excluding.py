@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from semret.errors import ArgumentError, ImageSearchError, IndexCorruptError
+from semret.index.care.repair import repair
 from semret.index.care.transfer import export_index, import_index
+from semret.index.care.verify import verify
 from semret.index.collection import open_collection
 from semret.index.store.excluded_file import EXCLUDED_NAME, read_excluded
 from semret.index.summary import summarise
@@ -152,6 +154,18 @@ def test_a_damaged_file_is_said_in_one_line_and_can_be_forgotten(index, album, c
     with pytest.raises(IndexCorruptError, match=r"excluded\.json is damaged; take it away and give the patterns again"):
         run(index, album)
     assert run(index, album, no_exclude=True).added == 2
+
+
+def test_verify_finds_damage_and_repair_sets_it_aside(index, album):
+    run(index, album, exclude=("raw/",))
+    assert verify(index).sound
+    (index / EXCLUDED_NAME).write_text("{")
+    (defect,) = verify(index).defects
+    assert (defect.kind, defect.object) == ("excluded", str(index / EXCLUDED_NAME))
+    actions, report = repair(index)
+    assert report.sound
+    assert actions == ["set aside the damaged excluded.json as excluded.json.damaged"]
+    assert run(index, album).added == 2
 
 
 def test_a_link_in_its_place_is_not_followed(index, album, tmp_path):
