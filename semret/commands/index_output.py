@@ -128,8 +128,8 @@ def tell_exceptions(
         say(f"semret: and those of {len(kept_in) - SHOWN} folders more")
     if report.excluded.images:
         say(
-            f"semret: of the removed, {amount(report.excluded.images, 'image')} are excluded now; index with "
-            "--no-exclude, and they are back without being embedded again"
+            f"semret: removed because they are excluded now: {amount(report.excluded.images, 'image')}; "
+            "after a run with --no-exclude they are back, without being embedded again"
         )
 
 
