@@ -59,7 +59,7 @@ def watch_folders(
 
 
 class _Teller:
-    """Prints updates on stdout and everything else on stderr; see `semret.index.sync.watching.Listener`."""
+    """Prints updates on stdout and everything else on stderr; see `semret.index.sync.listener.Listener`."""
 
     def __init__(self, format_: IndexFormat, paths: Sequence[Path]) -> None:
         self._lines = format_ is not IndexFormat.table

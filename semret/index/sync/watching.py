@@ -13,10 +13,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from semret.errors import ImageSearchError, IndexLockedError, MissingDependencyError, SemretError
 from semret.index.backbones.spec import Backbone
@@ -26,12 +24,12 @@ from semret.index.pictures.find import SUFFIXES
 from semret.index.store.manifest import MANIFEST_NAME
 from semret.index.store.root import lies_in
 from semret.index.sync.excluding import find_excluding
+from semret.index.sync.listener import Listener
 from semret.index.sync.places import Place, place_of, read_mounts, remote_kind
-from semret.index.sync.report import SyncOptions, SyncReport
+from semret.index.sync.report import SyncOptions
 from semret.index.sync.settling import Settling, find_scopes
 from semret.index.sync.sync import sync
 from semret.paths import PathLike, absolute
-from semret.progress import Progress
 
 SETTLE_SECONDS = 1.0
 """How long size and time stamp of a file must have stayed the same before it is read."""
@@ -55,43 +53,6 @@ MANY = 2000
 """Changes in one batch from which on all folders are walked: the system's queue may have been too short for them."""
 
 _MILLISECONDS = 1000
-
-
-class Listener(Protocol):
-    """Who is told what happens."""
-
-    def updated(self, report: SyncReport) -> None:
-        """Hear of an update that went to its end, also of one that changed nothing.
-
-        Parameters
-        ----------
-        report : SyncReport
-        """
-
-    def failed(self, error: SemretError) -> None:
-        """Hear of an update that failed; it is tried again.
-
-        Parameters
-        ----------
-        error : SemretError
-        """
-
-    def noted(self, line: str) -> None:
-        """Hear of what is good to know: what is waited for, what has gone.
-
-        Parameters
-        ----------
-        line : str
-        """
-
-    def bar(self) -> AbstractContextManager[Progress | None]:
-        """Return what shows the progress of a long update.
-
-        Returns
-        -------
-        context manager
-            Of a `Progress`, or of None.
-        """
 
 
 @dataclass(frozen=True)
