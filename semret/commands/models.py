@@ -107,7 +107,7 @@ def _write(rows: list[dict[str, Any]], format_: Format) -> None:
     elif format_ is Format.csv:
         write_csv(_CSV, [_csv_cells(row) for row in rows])
     else:
-        write_table(list(_COLUMNS), [_cells(row) for row in rows], right=frozenset({2, 3, 8}))
+        write_table(list(_COLUMNS), [_cells(row) for row in rows], right=frozenset({2, 3, 8}), prose=frozenset({1}))
 
 
 def _measure(names: list[str], device: str | None, *, named: bool) -> bool:
