@@ -178,8 +178,14 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     typer.echo(buffer.getvalue(), nl=False)
 
 
-def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> None:
-    """Print aligned columns; the columns in `right` are aligned to the right.
+def write_table(
+    header: list[str],
+    rows: list[list[str]],
+    *,
+    right: frozenset[int] = frozenset(),
+    prose: frozenset[int] = frozenset(),
+) -> None:
+    """Print aligned columns; the columns in `right` are aligned to the right, those in `prose` are sentences.
 
     In a terminal long cells are folded to its width, so that no line breaks the columns; elsewhere nothing is folded.
 
@@ -187,13 +193,13 @@ def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[in
     ----------
     header : list of str
     rows : list of list of str
-    right : frozenset of int
+    right, prose : frozenset of int
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from semret.commands.tables import draw_table
 
-        draw_table(header, cells, right)
+        draw_table(header, cells, right, prose)
         return
     widths = [max(len(row[column]) for row in [header, *cells]) for column in range(len(header))]
     for row in [header, *cells]:

@@ -162,7 +162,7 @@ def query(
             _require_no_source(output.html, engine)
         results, failures = [], []
         # Once for all questions.
-        avoided = [engine.seen(_picture(name)) for name in together.avoid or []]
+        avoided = [engine.represent(_picture(name)) for name in together.avoid or []]
         for names in [images] if together.together else [[name] for name in images]:
             try:
                 asked = [_picture(name) for name in names]

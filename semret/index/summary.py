@@ -11,6 +11,7 @@ from semret.index.codec.describe import Description, describe
 from semret.index.codec.table import NO_CODEC
 from semret.index.collection import Collection
 from semret.index.convert import FEWEST_IMAGES
+from semret.index.store.excluded_file import read_excluded
 from semret.index.store.layout import directory_bytes
 
 
@@ -26,6 +27,8 @@ class Summary:
         What the backbone's weights are.
     images, contents : int
         Paths in the index, and different contents among them.
+    excluded : tuple of str
+        Patterns of what is left out; ones with a slash from the root.
     skipped : int
         Files that could not be indexed, as of the last run over their folder.
     segments, rows, dead_rows : int
@@ -61,6 +64,7 @@ class Summary:
     root: str
     images: int
     contents: int
+    excluded: tuple[str, ...]
     skipped: int
     segments: int
     rows: int
@@ -112,7 +116,8 @@ class Summary:
         -------
         dict
         """
-        return {**asdict(self), "grid": list(self.grid), "input_size": list(self.input_size)}
+        lists = {name: list(getattr(self, name)) for name in ("excluded", "grid", "input_size")}
+        return {**asdict(self), **lists}
 
 
 def summarise(collection: Collection) -> Summary:
@@ -147,6 +152,7 @@ def summarise(collection: Collection) -> Summary:
         root=str(collection.root.folder),
         images=len(collection),
         contents=contents,
+        excluded=tuple(str(rule) for rule in read_excluded(collection.path)),
         skipped=collection.skipped_count,
         segments=len(collection.segments),
         rows=rows,

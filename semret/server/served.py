@@ -74,14 +74,15 @@ class View:
         name = (folder or "").strip("/")
         if not name:
             return None
-        if name not in self._chosen:
+        found = self._chosen.get(name)
+        if found is None:
             found = self.engine.places.below(name)
             if not len(found):
                 raise ArgumentError(f"there is no image in a folder {folder}; /api/info lists the folders")
             if len(self._chosen) > 100:
                 self._chosen.clear()
             self._chosen[name] = found
-        return self._chosen[name]
+        return found
 
 
 class Served:

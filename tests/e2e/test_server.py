@@ -503,7 +503,10 @@ def test_slow_uploads_hold_up_nobody(place):
 
 
 def test_too_many_are_told_to_come_again(place):
-    with running(place / ".semret", "--max-waiting", "1", embed=1.0) as server, ThreadPoolExecutor(6) as pool:
+    with (
+        running(place / ".semret", "--max-waiting", "1", "--workers", "1", embed=1.0) as server,
+        ThreadPoolExecutor(6) as pool,
+    ):
         wait_for(lambda: "semret_searches_waiting 0.0" in server.client.get("/metrics").text)
         answers = list(pool.map(lambda _: server.upload(place / "new.png"), range(6)))
         statuses = sorted(answer.status_code for answer in answers)
@@ -517,7 +520,7 @@ def test_too_many_are_told_to_come_again(place):
 
 
 def test_whoever_leaves_frees_their_place(place):
-    with running(place / ".semret", "--max-waiting", "2", embed=1.5) as server:
+    with running(place / ".semret", "--max-waiting", "2", "--workers", "1", embed=1.5) as server:
         body = (place / "new.png").read_bytes()
         head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
         whole = head + body + b"\r\n--x--\r\n"

@@ -17,7 +17,7 @@ import numpy as np
 from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
 from semret.index.care.remains import DAMAGED_SUFFIX, set_aside
 from semret.index.care.salvage import rebuild_catalog
-from semret.index.care.soundness import Defect, check_segment, examine_rows
+from semret.index.care.soundness import Defect, check_excluded, check_segment, examine_rows
 from semret.index.care.verify import Report, read_catalog, rows_by_segment, verify
 from semret.index.convert import drop_features
 from semret.index.store import durable
@@ -26,6 +26,7 @@ from semret.index.store.catalog_digest import read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
 from semret.index.store.codec_file import codec_name, readable_codec
 from semret.index.store.directory_file import DIRECTORY_NAME
+from semret.index.store.excluded_file import EXCLUDED_NAME
 from semret.index.store.layout import Rows, Segment, segment_path
 from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.lock import WriterLock
@@ -73,6 +74,7 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
     actions: list[str] = []
     with WriterLock(index):
         _repair_companions(index, actions)
+        _repair_excluded(index, actions)
         _repair_digest(index, actions)
         _repair_manifest(index, actions)
         _repair_catalog(index, actions)
@@ -98,6 +100,14 @@ def _repair_companions(index: Path, actions: list[str]) -> None:
         with durable.storage(f"rename {index / name}"):
             set_aside(index / name)
         actions.append(f"set aside {name}, which semret did not write, as {name}{DAMAGED_SUFFIX}")
+
+
+def _repair_excluded(index: Path, actions: list[str]) -> None:
+    """Rename the patterns of what is left out, where they cannot be read: no command would index with them."""
+    if check_excluded(index):
+        with durable.storage(f"rename {index / EXCLUDED_NAME}"):
+            set_aside(index / EXCLUDED_NAME)
+        actions.append(f"set aside the damaged {EXCLUDED_NAME} as {EXCLUDED_NAME}{DAMAGED_SUFFIX}")
 
 
 def _repair_digest(index: Path, actions: list[str]) -> None:

@@ -23,7 +23,7 @@ from semret.errors import (
 )
 from semret.foreign import UnfitFileError
 from semret.index.care.derived import check_directory, check_lists
-from semret.index.care.soundness import BY_INDEX, Defect, check_segment, finding
+from semret.index.care.soundness import BY_INDEX, Defect, check_excluded, check_segment, finding
 from semret.index.codec.codec import Codec
 from semret.index.collection import Collection
 from semret.index.location import default_index_path, find_index
@@ -146,6 +146,7 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
     defects: list[Defect] = []
     content = read_catalog(index, defects)
     manifest = _check_manifest(index, content, defects)
+    defects += check_excluded(index)
     if content is None:
         return Report(index=str(index), defects=tuple(defects))
     if manifest is not None:

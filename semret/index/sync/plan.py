@@ -10,6 +10,7 @@ from pathlib import Path
 
 from semret.errors import ImageDecodeError
 from semret.index.collection import open_collection
+from semret.index.pictures.exclusion import Exclusions
 from semret.index.pictures.files import hash_file
 from semret.index.pictures.find import FoundImage
 from semret.index.store.catalog import Catalog
@@ -85,7 +86,7 @@ class _Known:
     manifest: Manifest
 
 
-def make_plan(paths: Sequence[PathLike], index: Path, *, prune: bool = False) -> Plan:
+def make_plan(paths: Sequence[PathLike], index: Path, unwanted: Exclusions, *, prune: bool = False) -> Plan:
     """Work out what `sync` would do.
 
     Files of another size or time than before are read only if some image of the index has the same size: only then can
@@ -97,6 +98,8 @@ def make_plan(paths: Sequence[PathLike], index: Path, *, prune: bool = False) ->
         Files, and folders that are walked.
     index : Path
         Index directory; need not exist.
+    unwanted : Exclusions
+        What is left out.
     prune : bool
         Whether images of folders that are gone as a whole would be removed.
 
@@ -109,7 +112,7 @@ def make_plan(paths: Sequence[PathLike], index: Path, *, prune: bool = False) ->
     ImageSearchError
         If a path given does not exist, or there is no picture and was none before; see `Survey.require_pictures`.
     """
-    survey = look(paths, index)
+    survey = look(paths, index, unwanted)
     if not (index / MANIFEST_NAME).is_file():
         survey.require_pictures([])
         counts = PlanCounts(added=len(survey.found))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from semret.errors import ImageSearchError
-from semret.index.pictures.find import FoundImage, LeftOut, SkippedPath, find_images
+from semret.index.pictures.exclusion import Exclusions
+from semret.index.pictures.find import Excluded, FoundImage, LeftOut, SkippedPath, find_images
 from semret.index.store.root import lies_in
+from semret.names import amount
 from semret.paths import PathLike, absolute
 
 
@@ -34,8 +36,16 @@ class Survey:
         Files and folders that cannot be used, with the reason. Of what lies below such a folder nothing is known.
     left_out : Counter
         Files that look like pictures or films of kinds that are not read, by kind.
+    unwanted : Exclusions
+        What is to be left out by the user's wish.
+    excluded_files, excluded_folders : int
+        What was found and is left out so; what is in such a folder is not counted.
+    excluded_images : int
+        Images of the index that are left out so from now on, as `find_vanished` counts them.
+    hold : callable or None
+        Tells of a file whether it is left as it is for now: it may still be being written.
     seen : set of str
-        Paths of `found`.
+        Paths of `found`, and of the files on `hold`.
     alive : set of str
         Folders that hold any of these at any depth.
     """
@@ -45,22 +55,31 @@ class Survey:
     found: list[FoundImage] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    unwanted: Exclusions = field(default_factory=Exclusions)
+    excluded_files: int = 0
+    excluded_folders: int = 0
+    excluded_images: int = 0
+    hold: Callable[[FoundImage], bool] | None = None
     seen: set[str] = field(default_factory=set)
     alive: set[str] = field(default_factory=set)
 
-    def add(self, entry: FoundImage | SkippedPath | LeftOut) -> None:
+    def add(self, entry: FoundImage | SkippedPath | LeftOut | Excluded) -> None:
         """Note one thing that the walk gives.
 
         Parameters
         ----------
-        entry : FoundImage, SkippedPath or LeftOut
+        entry : FoundImage, SkippedPath, LeftOut or Excluded
         """
         if isinstance(entry, SkippedPath):
             self.skipped[entry.path] = entry.reason
         elif isinstance(entry, LeftOut):
             self.left_out[entry.kind] += 1
+        elif isinstance(entry, Excluded):
+            self.excluded_files += not entry.is_folder
+            self.excluded_folders += entry.is_folder
         else:
-            self.found.append(entry)
+            if self.hold is None or not self.hold(entry):
+                self.found.append(entry)
             self.seen.add(entry.path)
         for folder in _above(entry.path):
             if folder in self.alive:
@@ -122,6 +141,10 @@ class Survey:
         if self.found or any(lies_in(image, self.tops) for image in known):
             return
         notes = [f"{count} {kind} not read" for kind, count in sorted(self.left_out.items())]
+        if self.excluded_files or self.excluded_folders:
+            notes.append(
+                f"{amount(self.excluded_files, 'file')} and {amount(self.excluded_folders, 'folder')} excluded"
+            )
         notes += list(self.skipped.values())[:1]
         known_notes = f" ({', '.join(notes)})" if notes else ""
         raise ImageSearchError(
@@ -138,7 +161,9 @@ def _above(path: str) -> Iterator[str]:
         path, folder = folder, os.path.dirname(folder)  # noqa: PTH120
 
 
-def look(paths: Sequence[PathLike], index: Path) -> Survey:
+def look(
+    paths: Sequence[PathLike], index: Path, unwanted: Exclusions, hold: Callable[[FoundImage], bool] | None = None
+) -> Survey:
     """Walk the paths that exist.
 
     Parameters
@@ -148,13 +173,20 @@ def look(paths: Sequence[PathLike], index: Path) -> Survey:
     index : Path
         Index directory, which is left out with everything in it.
 
+    unwanted : Exclusions
+        What else is left out.
+    hold : callable, optional
+        Tells of a file whether it is left as it is for now.
+
     Returns
     -------
     Survey
     """
     tops = [str(absolute(path)) for path in paths]
-    survey = Survey(tops=tops, missing=[path for path in dict.fromkeys(tops) if not os.path.lexists(path)])
-    for entry in find_images([path for path in tops if path not in survey.missing], exclude=[index]):
+    missing = [path for path in dict.fromkeys(tops) if not os.path.lexists(path)]
+    survey = Survey(tops=tops, missing=missing, unwanted=unwanted, hold=hold)
+    there = [path for path in tops if path not in survey.missing]
+    for entry in find_images(there, exclude=[index], unwanted=survey.unwanted):
         survey.add(entry)
     return survey
 
@@ -175,20 +207,22 @@ def find_vanished(
     Returns
     -------
     removed : list of str
-        Paths that were not found: single files, files that are there but no longer belong to what was walked, and
+        Paths that were not found: single files, files that are there but no longer belong to what was walked or that
+        are excluded, whether they are there or not, and
         those of folders whose every content lies elsewhere too.
     kept : dict
         For each folder that is missing or empty as a whole, the number of its images.
     """
     known = list(images)
     unseen = {path: content for path, content in known if survey.is_unseen(path)}
+    survey.excluded_images = sum(map(survey.unwanted.cover, unseen))
     if prune or not unseen:
         return list(unseen), {}
     groups: dict[str, list[str]] = {}
     removed: list[str] = []
     for path in unseen:
         folder = survey.emptied(path)
-        if folder is None or os.path.lexists(path):
+        if folder is None or survey.unwanted.cover(path) or os.path.lexists(path):
             removed.append(path)
         else:
             groups.setdefault(folder, []).append(path)

@@ -31,11 +31,12 @@ from semret.index.store.manifest import MANIFEST_NAME, Manifest, check_compatibl
 from semret.index.store.root import Root
 from semret.index.summary import describe_codec
 from semret.index.sync.changes import Changes
+from semret.index.sync.excluding import Excluding, find_excluding
 from semret.index.sync.fitting import FitSample, Network
 from semret.index.sync.intake import Intake
 from semret.index.sync.loading import Loaded, Loader, load_files
 from semret.index.sync.pipeline import Embedded, Embedder, Lazy, Result
-from semret.index.sync.report import SyncOptions, SyncReport, new_manifest
+from semret.index.sync.report import SyncOptions, SyncReport, excluded_by, new_manifest
 from semret.index.sync.rows import make_rows
 from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
@@ -51,6 +52,7 @@ def sync(
     options: SyncOptions | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    hold: Callable[[FoundImage], bool] | None = None,
 ) -> SyncReport:
     """Bring an index up to date with files and folders, making it if there is none.
 
@@ -74,6 +76,8 @@ def sync(
         `semret.progress.Display` is also told that the network is being loaded.
     stop : callable, optional
         Asked before each file; once it answers True, what is embedded is committed and the report returned.
+    hold : callable, optional
+        Asked of each file found; one for which it answers True may still be being written, and stays as it is.
 
     Returns
     -------
@@ -95,14 +99,17 @@ def sync(
     start = time.perf_counter()
     settings, tell = options or SyncOptions(), progress or _ignore
     directory = default_index_path(index)
-    survey = look(paths, directory)
+    excluding = find_excluding(directory, paths, settings)
+    survey = look(paths, directory, excluding.exclusions, hold)
     if not (directory / MANIFEST_NAME).exists():
         survey.require_pictures([])
     with IndexWriter(directory, may_create=True) as writer:
-        known = _open_changes(writer, paths, settings) if writer.exists else None
+        known = _open_changes(writer, paths, settings, excluding) if writer.exists else None
         pending = _plan(survey, writer, known)
         network = Lazy(lambda: _load_network(backbone, writer, settings, tell))
-        intake = Intake(directory, known, lambda: _make_index(writer, network.get().manifest, paths, settings))
+        intake = Intake(
+            directory, known, lambda: _make_index(writer, network.get().manifest, paths, settings, excluding)
+        )
         size = _input_size(writer, settings)
         run = _Run(network, intake, settings, size=size, progress=tell, stop=stop or _never)
         run.go(pending, makes_index=known is None)
@@ -125,7 +132,9 @@ def _never() -> bool:
 # -- the index, as it is or newly made
 
 
-def _open_changes(writer: IndexWriter, paths: Sequence[PathLike], options: SyncOptions) -> Changes:
+def _open_changes(
+    writer: IndexWriter, paths: Sequence[PathLike], options: SyncOptions, excluding: Excluding
+) -> Changes:
     """Check the options against an index that exists, and apply those that may change."""
     if options.codec is not None and options.codec != writer.manifest.codec:
         raise IncompatibleIndexError(
@@ -146,11 +155,16 @@ def _open_changes(writer: IndexWriter, paths: Sequence[PathLike], options: SyncO
         with writer.catalog.transaction():
             for key, value in changed.items():
                 writer.catalog.set_meta(key, value)
+    excluding.remember(writer.index)
     return Changes(writer, options.commit_rows)
 
 
-def _make_index(writer: IndexWriter, manifest: Manifest, paths: Sequence[PathLike], options: SyncOptions) -> Changes:
+def _make_index(
+    writer: IndexWriter, manifest: Manifest, paths: Sequence[PathLike], options: SyncOptions, excluding: Excluding
+) -> Changes:
     """Make the index, now that there is a picture to put into it."""
+    # First: an index that has its manifest has its patterns, too.
+    excluding.remember(writer.index)
     root = Root.choose(writer.index, paths) if options.root is None else Root.at(writer.index, options.root)
     writer.create(manifest, root, _style(paths))
     return Changes(writer, options.commit_rows)
@@ -342,6 +356,7 @@ def _report(
         kept_in=tuple(kept.items()),
         skipped=tuple(skipped),
         left_out=dict(sorted(survey.left_out.items())),
+        excluded=excluded_by(survey),
         seconds=seconds,
         bytes=directory_bytes(writer.index),
         refit_pays=bool(changes.counts.embedded) and _refit_pays(writer),

@@ -103,8 +103,8 @@ class AnsweringReader(EmbeddingReader):
                 progress=tell,
             )
 
-    def seen(self, image: ImageLike) -> Seen:
-        """Make the features of a picture, to ask with them more than once.
+    def represent(self, image: ImageLike) -> Seen:
+        """Make the features of a picture, for several questions about it.
 
         Parameters
         ----------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING, Self
 
 from semret.index.collection import Collection, open_collection
@@ -34,6 +35,7 @@ class EmbeddingReader(IndexReader):
         self._weights = weights
         self._device = device
         self._backbone: Backbone | None = None
+        self._loading = threading.Lock()
 
     def backbone(self) -> Backbone:
         """Return the network that made the index, loading it once.
@@ -49,14 +51,16 @@ class EmbeddingReader(IndexReader):
         WeightsNotFoundError
             If the weights cannot be had.
         """
-        if self._backbone is None:
-            # Here to keep start-up light: a picture that is stored needs no network.
-            from semret.index.model_choice import ModelChoice
+        with self._loading:
+            if self._backbone is None:
+                # Here to keep start-up light: a picture that is stored needs no network.
+                from semret.index.backbones.shared import SharedBackbone
+                from semret.index.model_choice import ModelChoice
 
-            loaded = ModelChoice(weights=self._weights, device=self._device).loader(self.collection.path)()
-            check_compatible(self.collection.manifest, loaded.identity)
-            self._backbone = loaded
-        return self._backbone
+                loaded = ModelChoice(weights=self._weights, device=self._device).loader(self.collection.path)()
+                check_compatible(self.collection.manifest, loaded.identity)
+                self._backbone = SharedBackbone(loaded)
+            return self._backbone
 
     def reopened(self) -> Self:
         """Return an engine over the index as it is now, which keeps the network that is loaded if it still fits.

@@ -31,7 +31,7 @@ from semret.retrieval.search.several import AVOID_WEIGHT
 
 
 class SearchEngine(AnsweringReader):
-    """Answer queries from one generation of an index.
+    """Answer queries from one generation of an index; safe for use from several threads.
 
     A network is loaded only when a picture comes that is not stored, and then kept.
 

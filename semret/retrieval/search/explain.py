@@ -294,6 +294,8 @@ def _query_picture(collection: Collection, seen: Seen, image: ImageLike) -> Expl
     if isinstance(image, Seen) and seen.picture is not None:
         image = EncodedImage(seen.picture, seen.name)
     source = image if seen.path is None else absolute(seen.path)
+    if isinstance(source, Seen) and source.picture is not None:
+        source = EncodedImage(source.picture, source.name)
     return ExplainedPicture(name=seen.name, placement=placement, source=source, sha256=seen.content)
 
 

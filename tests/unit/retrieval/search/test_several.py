@@ -215,7 +215,7 @@ def test_equal_places_are_shared_and_one_candidate_is_the_first():
 
 def test_features_once_made_stand_for_their_picture(engine, photos, draw_picture):
     plain = [photos / "0.png", draw_picture(99), 3]
-    made = [engine.seen(picture) for picture in plain]
+    made = [engine.represent(picture) for picture in plain]
     engine._backbone = None
     assert pairs(engine.query_all(made[:2], avoid=made[2], k=ALL)) == pairs(
         engine.query_all([photos / "0.png", made[1]], avoid=[3], k=ALL)
@@ -234,7 +234,7 @@ def pairs(result):
 
 def test_features_once_made_are_explained_with_their_picture(engine, photos, draw_picture):
     content = (photos / "0.png").read_bytes()
-    assert engine.explain(engine.seen(content), 2).can_be_drawn
-    made = engine.seen(content)
+    assert engine.explain(engine.represent(content), 2).can_be_drawn
+    made = engine.represent(content)
     assert engine.explain(made, 2).draw().size == engine.explain(content, 2).draw().size
     assert engine.explain(made, 2).as_json() == engine.explain(content, 2).as_json()
