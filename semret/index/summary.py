@@ -11,6 +11,7 @@ from semret.index.codec.describe import Description, describe
 from semret.index.codec.table import NO_CODEC
 from semret.index.collection import Collection
 from semret.index.convert import FEWEST_IMAGES
+from semret.index.region_words import find_words
 from semret.index.store.layout import directory_bytes
 
 
@@ -48,6 +49,12 @@ class Summary:
     bytes, bytes_per_image : int, float
     shortlist : str
         How the images nearest by pooled embedding are found: ``flat``, by comparing with all, or ``lists``.
+    regions : str
+        What a region is compared with: ``all`` images, or those that a first stage by ``patches`` finds.
+    region_words, region_candidates : int
+        Words of that first stage, and images that are compared then; 0 without one.
+    region_recall : float
+        Share of the 10 best images of a region that were among these, as measured when words were fitted; 1 without.
     lists, lists_searched : int
         Inverted lists, and those of them that a query looks at; 0 without any.
     shortlist_recall : float
@@ -81,6 +88,10 @@ class Summary:
     lists: int
     lists_searched: int
     shortlist_recall: float
+    regions: str
+    region_words: int
+    region_candidates: int
+    region_recall: float
     codec: str
     retained_at_fit: float | None
     retained: float | None
@@ -103,6 +114,16 @@ class Summary:
         return (
             f"{self.lists_searched} of {self.lists} lists are searched; "
             f"{self.shortlist_recall:.1%} of the 100 nearest were found when they were fitted"
+        )
+
+    @property
+    def regions_note(self) -> str:
+        """What a region is compared with, in a few words."""
+        if not self.region_words:
+            return "compared with all images"
+        return (
+            f"compared with {self.region_candidates} images that a first stage by {self.region_words} words finds; "
+            f"{self.region_recall:.1%} of the 10 best were among them when they were fitted"
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -139,6 +160,7 @@ def summarise(collection: Collection) -> Summary:
     rows = collection.segments.row_count
     size = directory_bytes(collection.path)
     lists = None if collection.lists is None else collection.lists.lists
+    words = find_words(collection)
     return Summary(
         index=str(collection.path),
         model=identity.backbone,
@@ -167,6 +189,10 @@ def summarise(collection: Collection) -> Summary:
         lists=0 if lists is None else lists.lists,
         lists_searched=0 if lists is None else lists.probed,
         shortlist_recall=1.0 if lists is None else lists.recall,
+        regions="all" if words is None else "patches",
+        region_words=0 if words is None else words.lists.words,
+        region_candidates=0 if words is None else words.examined(1),
+        region_recall=1.0 if words is None else words.lists.recall,
         codec=manifest.codec,
         retained_at_fit=None if described is None else described.energy_fit,
         retained=None if described is None else described.energy_now,

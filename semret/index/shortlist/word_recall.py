@@ -54,7 +54,7 @@ def shares(lengths: Float64Array) -> Float64Array:
     """
     largest = lengths.max(initial=0.0)
     energies = (lengths / largest) ** 2 if largest > 0 else np.zeros_like(lengths)
-    return energies / max(energies.sum(), 1.0)
+    return np.asarray(energies / max(energies.sum(), 1.0))
 
 
 class RegionJudge:
@@ -134,12 +134,11 @@ class RegionJudge:
         """
         if not self._rows.size:
             return least, 1.0
-        ranks = []
+        ranks: list[int] = []
         for asked, tokens, weights, rows in zip(self._asked, self._tokens, self._shares, self._rows, strict=True):
             found = score_holders(tokens, weights, centroids, holders, probed=probed, images=self._images)
             found[asked] = -1
-            for row in rows.tolist():
-                ranks.append(int((found > found[row]).sum() + (found[:row] == found[row]).sum()))
+            ranks += [int((found > found[row]).sum() + (found[:row] == found[row]).sum()) for row in rows.tolist()]
         sorted_ranks = np.sort(ranks)
         enough = int(sorted_ranks[int(np.ceil(wanted * len(ranks))) - 1]) + 1
         examined = max(least, enough)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ _MERGED = 1 << 14
 _FLAT = 256
 _COARSE_PROBED = 4
 _LEAST_EXAMINED = 1000
+_COMPARED = 512
 _SEED = 20
 
 
@@ -116,6 +117,44 @@ def write_updated_words(path: Path, manifest: Manifest, lists: WordLists, ids: I
     _write(path, manifest, lists.centroids, ids, postings, numbers)
 
 
+def differing_words(lists: WordLists, ids: IdVector, tokens: ReadTokens) -> float:
+    """Compare the words of some images, spread over a collection, with those that their tokens have.
+
+    Parameters
+    ----------
+    lists : WordLists
+    ids, tokens
+        As for `write_trained_words`.
+
+    Returns
+    -------
+    float
+        Share of the pairs of an image and a word that only one side has, of all; 0 where there are none.
+
+    Raises
+    ------
+    IndexCorruptError
+        If the words are damaged, or tokens cannot be read.
+    """
+    shared = np.intersect1d(lists.ids, ids, assume_unique=True)
+    chosen = (
+        shared[np.linspace(0, len(shared) - 1, min(len(shared), _COMPARED)).astype(np.intp)] if len(shared) else shared
+    )
+    places = np.searchsorted(lists.ids, chosen)
+    postings, assign = Postings(lists.words), Assigner(lists.centroids)
+    for rows, found in _chunks(np.searchsorted(ids, chosen), tokens):
+        at = np.searchsorted(chosen, ids[rows])
+        postings.add(at, assign(unit_tokens(found)[0]))
+    postings.merge()
+    differing = total = 0
+    for word in range(lists.words):
+        told = np.flatnonzero(np.isin(places, lists.holders(word), assume_unique=True))
+        right = postings.holders(word)
+        differing += len(np.setxor1d(told, right, assume_unique=True))
+        total += len(right)
+    return differing / max(total, 1)
+
+
 def _chunks(rows: IndexVector, tokens: ReadTokens) -> Iterator[tuple[IndexVector, IntegerTokens]]:
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
@@ -191,7 +230,7 @@ class Assigner:
         """
         flat = np.ascontiguousarray(unit.reshape(-1, unit.shape[2]))
         if self._coarse is None:
-            words = np.argmax(flat @ self._centroids.T, axis=1)
+            words: NDArray[np.int64] = np.argmax(flat @ self._centroids.T, axis=1)
         else:
             words = self._coarse.search(flat, 1)[1][:, 0]
             lost = np.flatnonzero(words < 0)
@@ -284,5 +323,10 @@ def _write(
         **numbers,
     }
     within = ((postings.holders(word) % BLOCK_IMAGES).astype("<u2") for word in range(len(centroids)))
-    arrays = {"centroids": [centroids], "ids": [ids], "ends": [ends], "postings": within}
+    arrays: dict[str, Iterable[NDArray[Any]]] = {
+        "centroids": [centroids],
+        "ids": [ids],
+        "ends": [ends],
+        "postings": within,
+    }
     write_paged(path, WORDS_KIND, words_mark(manifest), counts, arrays)

@@ -61,9 +61,8 @@ class WordLists:
         counts = file.counts
         if counts["dimension"] != dimension:
             raise damaged(file.path, "its tokens have another length")
-        self.images, self.words, self.probed, self.examined, self.trained = (
-            counts[name] for name in ("images", "words", "probed", "examined", "trained")
-        )
+        self.images, self.words, self.probed = (counts[name] for name in ("images", "words", "probed"))
+        self.examined, self.trained = counts["examined"], counts["trained"]
         self.recall = counts["recall"] / MILLION
         self.centroids: Float32Array = file.whole("centroids")
         self.ids: IdVector = file.whole("ids")
@@ -96,7 +95,7 @@ class WordLists:
         blocks = blocks_of(self.images)
         edges = self._edges[word * blocks : (word + 1) * blocks + 1]
         within = self.file.part("postings", int(edges[0]), int(edges[-1]))
-        places = np.repeat(np.arange(blocks, dtype=np.intp) * BLOCK_IMAGES, np.diff(edges)) + within
+        places: IndexVector = np.repeat(np.arange(blocks, dtype=np.intp) * BLOCK_IMAGES, np.diff(edges)) + within
         if len(places) and places.max() >= self.images:
             raise damaged(self.file.path, "it names images that it does not have")
         return places
@@ -176,7 +175,7 @@ class WordIndex:
             What was measured, in proportion to the images that there are now, and to hits beyond ten.
         """
         grown = max(1.0, self.lists.images / max(self.lists.trained, 1))
-        return round(self.lists.examined * grown * max(1.0, hits / MEASURED_HITS))
+        return int(round(self.lists.examined * grown * max(1.0, hits / MEASURED_HITS)))
 
     def candidates(self, tokens: Float32Array, weights: Float64Array, allowed: IdVector, count: int) -> IdVector:
         """Find the images that may show most of a query.
@@ -211,7 +210,7 @@ class WordIndex:
             tokens, weights, lists.centroids, lists.holders, probed=lists.probed, images=lists.images
         )
         chosen = known[_first(scores[places[known]], count)]
-        return allowed[np.sort(np.concatenate([chosen, np.flatnonzero(~listed)]))]
+        return np.asarray(allowed[np.sort(np.concatenate([chosen, np.flatnonzero(~listed)]))])
 
 
 def words_mark(manifest: Manifest) -> bytes:

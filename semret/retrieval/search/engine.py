@@ -24,6 +24,7 @@ from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.explain import Explanation, explain
+from semret.retrieval.search.first_stage import FirstStage
 from semret.retrieval.search.lookup import Candidate
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import (
@@ -68,6 +69,7 @@ class SearchEngine(IndexReader):
     ) -> None:
         super().__init__(collection)
         self._copies = Copies(collection)
+        self._first_stage = FirstStage(collection)
         self._weights = weights
         self._device = device
         self._backbone: Backbone | None = None
@@ -207,10 +209,15 @@ class SearchEngine(IndexReader):
             compared = Compared(ids, pooled_scores, excluded=excluded, among=among)
             return self._explained(self._answer(seen, compared, ranked, options, clock), seen, image, options)
         everything = self._copies.distinct(self.collection.ids if among is None else among, excluded)
-        ranked = self._rerank(seen, everything, options, progress)
-        pooled_scores = self.collection.pooled_scores(seen.pooled, everything)
-        tried = ids if options.exhaustive else None
-        compared = Compared(everything, pooled_scores, "all", excluded, among, shortlist=tried)
+        with clock("shortlist"):
+            found = self._first_stage.promising(seen.tokens, everything, options)
+        chosen = everything if found is None or options.exhaustive else found.ids
+        ranked = self._rerank(seen, chosen, options, progress)
+        pooled_scores = self.collection.pooled_scores(seen.pooled, chosen)
+        tried = None if not options.exhaustive else ids if found is None else found.ids
+        recall = None if found is None or options.exhaustive else found.recall
+        source = "all" if recall is None else "patches"
+        compared = Compared(chosen, pooled_scores, source, excluded, among, shortlist=tried, expected_recall=recall)
         return self._explained(self._answer(seen, compared, ranked, options, clock), seen, image, options)
 
     def explain(
