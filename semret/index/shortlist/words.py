@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,8 @@ class WordLists:
         if counts["dimension"] != dimension:
             raise damaged(file.path, "its tokens have another length")
         self.images, self.words, self.probed = (counts[name] for name in ("images", "words", "probed"))
-        self.examined, self.trained = counts["examined"], counts["trained"]
+        self.examined: int = counts["examined"]
+        self.trained: int = counts["trained"]
         self.recall = counts["recall"] / MILLION
         self.centroids: Float32Array = file.whole("centroids")
         self.ids: IdVector = file.whole("ids")
@@ -175,7 +177,7 @@ class WordIndex:
             What was measured, in proportion to the images that there are now, and to hits beyond ten.
         """
         grown = max(1.0, self.lists.images / max(self.lists.trained, 1))
-        return int(round(self.lists.examined * grown * max(1.0, hits / MEASURED_HITS)))
+        return math.ceil(self.lists.examined * grown * max(1.0, hits / MEASURED_HITS))
 
     def candidates(self, tokens: Float32Array, weights: Float64Array, allowed: IdVector, count: int) -> IdVector:
         """Find the images that may show most of a query.
