@@ -36,7 +36,7 @@ def find_words(collection: Collection) -> WordIndex | None:
     """
     if not has_words(collection):
         return None
-    lists = open_words(collection.path / WORDS_NAME, collection.manifest, collection.shape, collection.ids)
+    lists = open_words(collection.path / WORDS_NAME, collection.manifest, collection.features.shape, collection.ids)
     return None if lists is None else WordIndex(lists)
 
 
@@ -73,7 +73,7 @@ def refresh_words(collection: Collection) -> None:
     if not has_words(collection):
         durable.discard(path)
         return
-    lists = open_words(path, collection.manifest, collection.shape, collection.ids)
+    lists = open_words(path, collection.manifest, collection.features.shape, collection.ids)
     try:
         if lists is None or not _is_updated(collection, path, lists):
             write_trained_words(path, collection.manifest, collection.ids, partial(stored_integers, collection))

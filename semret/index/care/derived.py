@@ -162,10 +162,10 @@ def check_words(index: Path) -> list[Defect]:
         return []
     defects: list[Defect] = []
     with Collection(index, derived=False) as collection, _noted("words", path, defects):
-        file = open_any_words(path, collection.shape[0], collection.ids)
+        file = open_any_words(path, collection.features.shape[0], collection.ids)
         file.require_sound()
         if file.mark == words_mark(collection.manifest):
-            lists = WordLists(file, collection.shape[1])
+            lists = WordLists(file, collection.features.shape[1])
             if differing_words(lists, collection.ids, partial(stored_integers, collection)) > _WORDS_DIFFERING:
                 raise damaged(path, "it is not made of the tokens in the segments")
     return defects

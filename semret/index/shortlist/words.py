@@ -177,7 +177,8 @@ class WordIndex:
             What was measured, in proportion to the images that there are now, and to hits beyond ten.
         """
         grown = max(1.0, self.lists.images / max(self.lists.trained, 1))
-        return math.ceil(self.lists.examined * grown * max(1.0, hits / MEASURED_HITS))
+        wanted: int = math.ceil(self.lists.examined * grown * max(1.0, hits / MEASURED_HITS))
+        return wanted
 
     def candidates(self, tokens: Float32Array, weights: Float64Array, allowed: IdVector, count: int) -> IdVector:
         """Find the images that may show most of a query.
