@@ -25,6 +25,9 @@ LEAST_WORDED = 50_000
 MEASURED_HITS = 10
 """How many best images of a region are looked for when recall is measured."""
 
+_LONGEST = 2.0
+"""No entry of a direction is larger."""
+
 Holders = Callable[[int], IndexVector]
 """Gives the places of the images that hold a word, ascending."""
 
@@ -74,7 +77,7 @@ class WordLists:
             raise damaged(file.path, "its postings do not follow one another")
         if self._edges[-1] != counts["postings"] or (np.diff(self.ids) <= 0).any():
             raise damaged(file.path, "its images do not follow one another")
-        if not 1 <= self.probed <= self.words or not np.isfinite(self.centroids).all() or not self.examined:
+        if not 1 <= self.probed <= self.words or not (np.abs(self.centroids) <= _LONGEST).all() or not self.examined:
             raise damaged(file.path, "its numbers are not valid")
 
     def holders(self, word: int) -> IndexVector:
