@@ -116,6 +116,8 @@ def stored_integers(collection: Collection, rows: IndexVector) -> IntegerTokens:
     ------
     IndexCorruptError
         If what is read is damaged.
+    TypeError
+        If the collection has no codec.
     """
     found = collection.features.read_tokens(rows)
     if not isinstance(found, IntegerTokens):
