@@ -14,12 +14,12 @@ from semret.index.care.transfer import export_index, import_index
 from semret.index.care.verify import verify
 from semret.index.collection import Collection
 from semret.index.region_words import find_words
-from semret.index.shortlist import word_training
+from semret.index.shortlist import postings, word_training
+from semret.index.shortlist.postings import Postings
+from semret.index.shortlist.word_directions import Assigner
 from semret.index.shortlist.word_recall import shares, unit_tokens
 from semret.index.shortlist.word_training import (
     LEAST_RECALL,
-    Assigner,
-    Postings,
     differing_words,
     write_trained_words,
     write_updated_words,
@@ -195,18 +195,18 @@ def test_images_of_several_blocks_are_told_apart(tmp_path, monkeypatch):
 
     for module in (words, word_training, words_file):
         monkeypatch.setattr(module, "BLOCK_IMAGES", 128)
-    monkeypatch.setattr(word_training, "_MERGED", 64)
+    monkeypatch.setattr(postings, "_MERGED", 64)
     lists = trained(tmp_path / "two", ids, tokens)
     assert pairs_in(lists) == whole
     assert lists.file.whole("ends").shape == (lists.words, 3)
 
 
 def test_postings_come_in_the_order_of_images_however_they_were_gathered():
-    postings = Postings(3)
-    postings.add(np.array([5, 9]), np.array([[0, 2, 2], [-1, 0, 0]]))
-    postings.merge()
-    postings.add_sorted([np.array([1, 7], "u4"), np.array([], "u4"), np.array([6], "u4")])
-    assert [postings.holders(word).tolist() for word in range(3)] == [[1, 5, 7, 9], [], [5, 6]]
+    gathered = Postings(3)
+    gathered.add(np.array([5, 9]), np.array([[0, 2, 2], [-1, 0, 0]]))
+    gathered.merge()
+    gathered.add_sorted([np.array([1, 7], "u4"), np.array([], "u4"), np.array([6], "u4")])
+    assert [gathered.holders(word).tolist() for word in range(3)] == [[1, 5, 7, 9], [], [5, 6]]
 
 
 def test_the_same_collection_gives_the_same_file(tmp_path):
