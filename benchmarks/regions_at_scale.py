@@ -166,7 +166,7 @@ def measure_size(place: Path, source: Composed, images: int, count: int) -> dict
     with open_collection(index) as collection:
         read = partial(region_words.stored_integers, collection)
         with scale.timed(figures, "fit"):
-            write_trained_words(place / "words", collection.manifest, collection.ids, read)
+            write_trained_words(index / WORDS_NAME, collection.manifest, collection.ids, read)
         words = region_words.find_words(collection)
         assert words is not None
         figures |= {
