@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -123,7 +124,7 @@ class Summary:
             return "compared with all images"
         return (
             f"compared with {self.region_candidates} images that a first stage by {self.region_words} words finds; "
-            f"{self.region_recall:.1%} of the 10 best were among them when they were fitted"
+            f"{math.floor(self.region_recall * 1000) / 10:.1f}% of the 10 best were among them when they were fitted"
         )
 
     def as_json(self) -> dict[str, Any]:

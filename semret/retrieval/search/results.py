@@ -334,7 +334,7 @@ class SearchResult:
 
 def _share(value: float) -> str:
     """Return a share in per cent, which is 100 only for all."""
-    return f"{math.floor(value * 1000) / 10:.1f} %"
+    return f"{math.floor(value * 1000) / 10:.1f}%"
 
 
 def _be(count: int) -> str:
