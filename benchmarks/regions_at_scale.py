@@ -7,7 +7,8 @@ these maps, those of every seventh picture are kept apart. A made-up image is on
 boxes of 3 to 8 rows and columns are replaced by boxes of others, and noise of a third of each token's length is added:
 so parts recur in many images, as things do, and no two images are alike. Half of the queries are boxes of 2 to 5 rows
 and columns in maps that images were made of, half in those kept apart. Everything else is as in use. Recall is the
-share of the best images, by the exact score, that are found. Seconds are of one thread, medians; `busy` is processor
+share of the best images, by the exact score, that are found; `held_by` the share of the ten best that are among so
+many candidates, for queries of either half. Seconds are of one thread, medians; `busy` is processor
 time, which hardly depends on what else the machine does.
 """
 
@@ -30,6 +31,7 @@ from semret.index import region_words
 from semret.index.collection import Collection, open_collection
 from semret.index.model_choice import ModelChoice
 from semret.index.pictures.decode import decode_image
+from semret.index.shortlist.word_recall import shares, unit_tokens
 from semret.index.shortlist.word_training import write_trained_words
 from semret.index.store.words_file import WORDS_NAME
 from semret.integer_tokens import IntegerTokens
@@ -44,6 +46,7 @@ APART = 7
 DIRECTIONS = 64
 NOISE = 0.35
 HITS = 10
+COUNTS = 1000, 2000, 4000
 
 
 def variant(picture: Image.Image, chance: np.random.Generator) -> Image.Image:
@@ -134,10 +137,11 @@ def boxes(chance: np.random.Generator, least: int, end: int, count: int) -> list
 
 def measure(collection: Collection, queries: list[IntegerTokens]) -> dict[str, float]:
     """Search with and without a first stage."""
-    stage, everything = FirstStage(collection), collection.ids
+    stage, everything, words = FirstStage(collection), collection.ids, region_words.find_words(collection)
+    assert words is not None
     options = SearchOptions(k=HITS, region="0,0,1,1", threads=1)
     center = collection.features.center("channel")
-    rounds, recalls, candidates = [], [], []
+    rounds, recalls, candidates, held = [], [], [], []
     for query in queries:
         figures: dict[str, float] = {}
         with scale.timed(figures, "first_stage"):
@@ -150,10 +154,16 @@ def measure(collection: Collection, queries: list[IntegerTokens]) -> dict[str, f
             answers.append(among[best.rows])
         rounds.append(figures)
         candidates.append(len(ids))
+        unit, lengths = unit_tokens(query)
+        found_of = [words.candidates(unit[0], shares(lengths[0]), everything, count) for count in COUNTS]
+        held.append([np.isin(answers[1], ids).mean() for ids in found_of])
         recalls.append([np.isin(answers[1][:top], answers[0]).mean() for top in (1, HITS)])
     # What is done once is not counted.
     medians = {name: statistics.median(one[name] for one in rounds[1:]) for name in rounds[0]}
     at_1, at_10 = np.mean(recalls, axis=0).tolist()
+    for kind, of in (("used", held[::2]), ("apart", held[1::2])):
+        shares_of = np.mean(of, axis=0).tolist()
+        medians |= {f"held_by_{count}_{kind}": share for count, share in zip(COUNTS, shares_of, strict=True)}
     return {"recall_at_1": at_1, "recall_at_10": at_10, "candidates": statistics.mean(candidates), **medians}
 
 
