@@ -256,6 +256,7 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
             f"{summary.segments} with {amount(summary.rows, 'image')}, {summary.dead_rows} not wanted any more",
         ),
         ("shortlist", summary.shortlist_note),
+        ("regions", summary.regions_note),
         ("root", summary.root),
         *([("excluded", "  ".join(summary.excluded))] if summary.excluded else []),
         ("created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"),

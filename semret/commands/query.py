@@ -124,7 +124,8 @@ def query(
     shortlist's candidates; --exhaustive makes it exact over the whole index. Copies of a picture are one hit.
 
     With --region, pictures that show this part of IMAGE come first, whatever else they show: the whole index is
-    compared, and a score of 1 means that every patch of the region has its equal.
+    compared, or in a large one what a first stage by patches finds (--exhaustive compares all), and a score of 1 means
+    that every patch of the region has its equal.
 
     Several IMAGEs are a question each; with --all they are one, and --not names pictures that hits should not be like.
     """

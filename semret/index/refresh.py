@@ -6,6 +6,7 @@ from pathlib import Path
 
 from semret.errors import IndexCorruptError
 from semret.index.collection import Collection
+from semret.index.region_words import refresh_words
 from semret.index.shortlist.lists import LEAST_LISTED, InvertedLists, missing_in, open_lists
 from semret.index.shortlist.training import write_trained, write_updated
 from semret.index.store import durable
@@ -20,7 +21,7 @@ _GROWTH = 2
 
 
 def refresh(collection: Collection) -> None:
-    """Write the shortlist and the directory of an index anew where they do not belong to its present state.
+    """Write the shortlist, words and the directory of an index anew where they do not belong to its present state.
 
     Parameters
     ----------
@@ -35,6 +36,7 @@ def refresh(collection: Collection) -> None:
         If the disk is full, read-only, or refuses access.
     """
     index = collection.path
+    refresh_words(collection)
     if collection.manifest.codec_file is None:
         path, shape = index / SHORTLIST_NAME, (len(collection), collection.manifest.pooled_length)
         if read_shortlist(path, shape, collection.mark) is None:

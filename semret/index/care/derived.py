@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,25 @@ from semret.errors import IndexCorruptError, StorageError
 from semret.foreign import UnfitFileError
 from semret.index.care.soundness import Defect, finding
 from semret.index.collection import Collection
+from semret.index.region_words import stored_integers
 from semret.index.shortlist.lists import InvertedLists, mark_of, missing_in, open_any_lists, open_lists
+from semret.index.shortlist.word_training import differing_words
+from semret.index.shortlist.words import WordLists, open_any_words, words_mark
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_table import CatalogTable
 from semret.index.store.directory_file import DIRECTORY_NAME, directory_columns, lists_of, open_directory, state_of
 from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.members import REPAIR, damaged
 from semret.index.store.paged_file import PagedFile
+from semret.index.store.words_file import WORDS_NAME
 
 _MEANS = ("pooled_mean", "channel_mean")
 _ELSEWHERE = ("tail", *_MEANS)
 _TOLERANCE = 1e-9
 _BLOCK = 8192
 _ROUNDING = 1e-6
+_WORDS_DIFFERING = 0.02
+"""Another processor rounds otherwise, and a token that lies between two words may have the other one."""
 
 
 def check_directory(index: Path) -> list[Defect]:
@@ -129,6 +136,38 @@ def check_lists(index: Path) -> list[Defect]:
         file.require_sound()
         if file.mark == mark_of(collection.manifest):
             _require_right(InvertedLists(file, collection.manifest.pooled_length), collection)
+    return defects
+
+
+def check_words(index: Path) -> list[Defect]:
+    """Check the words: intact, and where they are of this index, made of its tokens.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory, whose catalog and segments are sound.
+
+    Returns
+    -------
+    list of Defect
+        One at most.
+
+    Raises
+    ------
+    StorageError
+        If they may not be read.
+    """
+    path = index / WORDS_NAME
+    if not os.path.lexists(path):
+        return []
+    defects: list[Defect] = []
+    with Collection(index, derived=False) as collection, _noted("words", path, defects):
+        file = open_any_words(path, collection.features.shape[0], collection.ids)
+        file.require_sound()
+        if file.mark == words_mark(collection.manifest):
+            lists = WordLists(file, collection.features.shape[1])
+            if differing_words(lists, collection.ids, partial(stored_integers, collection)) > _WORDS_DIFFERING:
+                raise damaged(path, "it is not made of the tokens in the segments")
     return defects
 
 

@@ -33,6 +33,7 @@ from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.store.reading import SegmentReader
 from semret.index.store.shortlist_file import SHORTLIST_NAME
+from semret.index.store.words_file import WORDS_NAME
 from semret.index.writer import IndexWriter
 from semret.paths import absolute
 from semret.progress import Progress
@@ -228,7 +229,7 @@ def _read_sound(writer: IndexWriter, segment: Segment, wanted: dict[int, bytes])
         return None
 
 
-_DERIVED = {"shortlist": SHORTLIST_NAME, "directory": DIRECTORY_NAME, "lists": LISTS_NAME}
+_DERIVED = {"shortlist": SHORTLIST_NAME, "directory": DIRECTORY_NAME, "lists": LISTS_NAME, "words": WORDS_NAME}
 """Files that are made anew where one is damaged, by the kind of the defect."""
 
 

@@ -22,7 +22,7 @@ from semret.errors import (
     StorageError,
 )
 from semret.foreign import UnfitFileError
-from semret.index.care.derived import check_directory, check_lists
+from semret.index.care.derived import check_directory, check_lists, check_words
 from semret.index.care.soundness import BY_INDEX, Defect, check_excluded, check_segment, finding
 from semret.index.codec.codec import Codec
 from semret.index.collection import Collection
@@ -159,7 +159,7 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
                 progress(done, total)
         if not defects:
             defects += _check_shortlist(index, content.next_id)
-            defects += [*check_directory(index), *check_lists(index)]
+            defects += [*check_directory(index), *check_lists(index), *check_words(index)]
     if files:
         defects += _check_files(content, len(content.segments), progress)
     return Report(index=str(index), images=len(content.images), segments=len(content.segments), defects=tuple(defects))

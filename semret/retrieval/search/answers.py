@@ -24,7 +24,7 @@ class Compared(NamedTuple):
     ids : ndarray of shape (K,), int64
         One for each content.
     pooled_scores : ndarray of shape (K,)
-    source : {"shortlist", "given", "all"}
+    source : {"shortlist", "given", "all", "patches"}
         See `Stats`.
     excluded : ndarray of int64
         Ids that may not be shown, not even as copies of a hit.
@@ -34,6 +34,8 @@ class Compared(NamedTuple):
         After an exhaustive search, the ids that a shortlist would have held.
     counted : bool
         Whether the caller chose `k`; if not, it is the number of candidates.
+    expected_recall : float or None
+        Of a first stage by patches; see `Stats`.
     """
 
     ids: IdVector
@@ -43,6 +45,7 @@ class Compared(NamedTuple):
     among: IdVector | None = None
     shortlist: IdVector | None = None
     counted: bool = True
+    expected_recall: float | None = None
 
 
 def answer(
@@ -84,6 +87,7 @@ def answer(
         shortlist_wanted=None if options.compares_all else options.shortlist,
         candidates=compared.source,
         shortlist_tried=None if short is None else len(short),
+        expected_recall=compared.expected_recall,
         score="query" if options.scores_query else "symmetric",
         allowed=_allowed(compared, options),
         min_score=least,

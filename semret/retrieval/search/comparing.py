@@ -14,6 +14,7 @@ from semret.progress import Progress
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import Copies
+from semret.retrieval.search.first_stage import FirstStage
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import Seen
 from semret.retrieval.search.query_scored import rerank_by_query
@@ -57,6 +58,7 @@ class Comparer:
 
     def __init__(self, collection: Collection, copies: Copies) -> None:
         self._collection, self._copies = collection, copies
+        self._first_stage = FirstStage(collection)
 
     def candidates(
         self, seen: Seen, options: SearchOptions, length: int, excluded: IdVector, among: IdVector | None, clock: Clock
@@ -86,9 +88,13 @@ class Comparer:
             if not options.compares_all:
                 return Compared(ids, pooled_scores, excluded=excluded, among=among)
             everything = self._copies.distinct(self._collection.ids if among is None else among, excluded)
-            pooled_scores = self._collection.pooled_scores(seen.pooled, everything)
-            tried = ids if options.exhaustive else None
-            return Compared(everything, pooled_scores, "all", excluded, among, shortlist=tried)
+            found = self._first_stage.promising(seen.tokens, everything, options)
+            if found is None or options.exhaustive:
+                pooled_scores = self._collection.pooled_scores(seen.pooled, everything)
+                tried = None if not options.exhaustive else ids if found is None else found.ids
+                return Compared(everything, pooled_scores, "all", excluded, among, shortlist=tried)
+            pooled_scores = self._collection.pooled_scores(seen.pooled, found.ids)
+            return Compared(found.ids, pooled_scores, "patches", excluded, among, expected_recall=found.recall)
 
     def rank(self, seen: Seen, ids: IdVector, options: SearchOptions, progress: Progress | None = None) -> Reranked:
         """Find the best candidates by their tokens.

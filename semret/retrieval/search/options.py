@@ -75,14 +75,15 @@ class SearchOptions(RerankOptions):
     center : {"channel", "position", "none"}
         What is subtracted from all tokens: the database's channel mean, its mean at each position, or nothing.
     exhaustive : bool
-        Rerank the whole database instead of a shortlist, and report which hits the shortlist would have missed.
+        Rerank the whole database, not a shortlist or what a first stage finds, and report which hits that would have
+        missed.
     exclude_self : bool or int
         True leaves out the query itself: the image at its path, and every image with the content of its file. A number
         leaves out the image with that id, and its copies.
     region : Region, str, four numbers of pixels, or None
         Search with the patches in this part of the picture; see `semret.retrieval.search.regions.as_region`. Unless a
-        shortlist is asked for, the whole index is compared: a picture that shows one thing of the query need not look
-        like it.
+        shortlist is asked for, the whole index is compared, or of a large one what a first stage by patches finds: a
+        picture that shows one thing of the query need not look like it.
     score : {"symmetric", "query"} or None
         ``query`` asks how much of the query a picture shows, whatever else it shows; see
         `semret.retrieval.similarity.query_score`. None is ``query`` for a region and ``symmetric`` for a whole picture.
@@ -166,7 +167,10 @@ class SearchOptions(RerankOptions):
 
     @property
     def compares_all(self) -> bool:
-        """Whether the whole index is compared: asked for, or because a region was given without a shortlist."""
+        """Whether the whole index is compared: asked for, or because a region was given without a shortlist.
+
+        In a large index, all that a first stage by patches finds; see `semret.retrieval.search.first_stage`.
+        """
         return self.exhaustive or (self.region is not None and self.shortlist is None)
 
     def check(self, database: int) -> int:

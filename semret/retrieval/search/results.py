@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
@@ -125,8 +126,9 @@ class Stats:
         Known after an exhaustive search only: the share of its hits that the shortlist would have held.
     wanted, shortlist_wanted : int or None
         Hits and candidates that were asked for, None where that was left open: the answer holds what there is.
-    candidates : {"shortlist", "given", "all"}
-        What was compared: a shortlist drawn by the pooled embedding, the caller's own candidates, or the whole index.
+    candidates : {"shortlist", "given", "all", "patches"}
+        What was compared: a shortlist drawn by the pooled embedding, the caller's own candidates, the whole index, or,
+        with a region of a large index, what a first stage by patches found.
     shortlist_tried : int or None
         Known after an exhaustive search only: the length of the shortlist that its hits were looked for in.
     score : {"symmetric", "query"}
@@ -137,6 +139,9 @@ class Stats:
         What a hit had to reach.
     combine, avoid_weight
         Of a question of several pictures, see `semret.retrieval.search.several.Combining`; None for one.
+    expected_recall : float or None
+        Known where candidates are ``patches``: the share of the ten best images of a region that were among such
+        candidates, as measured on regions of the index itself.
     """
 
     database: int
@@ -155,6 +160,7 @@ class Stats:
     min_score: float | None = None
     combine: str | None = None
     avoid_weight: float | None = None
+    expected_recall: float | None = None
 
     @property
     def exact(self) -> bool:
@@ -184,6 +190,8 @@ _PROVEN = {
     "shortlist allowed": "among the shortlist's candidates",
     "given allowed": "among the given candidates that the filter allows",
     "all allowed": "over all images that the filter allows",
+    "patches": "among the candidates of a first stage by patches",
+    "patches allowed": "among those candidates of a first stage by patches that the filter allows",
 }
 
 
@@ -288,6 +296,11 @@ class SearchResult:
         if stats.shortlist_wanted is not None and stats.shortlist_wanted > stats.shortlist:
             there = f"there {_be(stats.shortlist)} {amount(stats.shortlist, 'candidate')}"
             found.append(f"a shortlist of {stats.shortlist_wanted} was asked for, {there}")
+        if stats.expected_recall is not None:
+            found.append(
+                f"the region was compared with {amount(stats.shortlist, 'image')} that a first stage by patches found; "
+                f"of the ten best it finds {_share(stats.expected_recall)}, an exhaustive search finds all"
+            )
         return found
 
     @property
@@ -375,6 +388,11 @@ class SearchResult:
         pictures = [{"name": part.name, "avoided": part.avoided} for part in self.parts]
         several = {"pictures": pictures} if pictures else {}
         return {"query": self.query, **several, **region, "hits": hits, "stats": stats}
+
+
+def _share(value: float) -> str:
+    """Return a share in per cent, which is 100 only for all."""
+    return f"{math.floor(value * 1000) / 10:.1f}%"
 
 
 def _be(count: int) -> str:
