@@ -157,6 +157,6 @@ def _require_right(lists: InvertedLists, collection: Collection) -> None:
     for start in range(0, len(rows), _BLOCK):
         part = records[order[start : start + _BLOCK]]
         rounded = part["codes"].astype(np.float64) * part["unit"][:, None].astype(np.float64)
-        lost = collection.unit_vectors(rows[start : start + _BLOCK]) - rounded
+        lost = collection.nearest.unit_vectors(rows[start : start + _BLOCK]) - rounded
         if not (np.sqrt(np.einsum("nd,nd->n", lost, lost)) <= part["error"] + _ROUNDING).all():
             raise damaged(lists.file.path, "it is not made of the pooled embeddings in the segments")
