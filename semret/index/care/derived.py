@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from semret.arrays import Float32Array
 from semret.errors import IndexCorruptError, StorageError
 from semret.foreign import UnfitFileError
 from semret.index.care.soundness import Defect, finding
@@ -24,7 +26,8 @@ from semret.index.store.paged_file import PagedFile
 _MEANS = ("pooled_mean", "channel_mean")
 _ELSEWHERE = ("tail", *_MEANS)
 _TOLERANCE = 1e-9
-_BLOCK = 8192
+_BLOCK = 2**14
+_COMPARED = 2**11
 _ROUNDING = 1e-6
 
 
@@ -147,16 +150,21 @@ def _noted(kind: str, path: Path, defects: list[Defect]) -> Iterator[None]:
 
 def _require_right(lists: InvertedLists, collection: Collection) -> None:
     """Refuse lists that have an image twice, or whose vectors are further from the stored ones than they say."""
-    records = lists.records()
-    if len(np.unique(records["id"])) != len(records):
+    ids = lists.all_ids()
+    if len(np.unique(ids)) != len(ids):
         raise damaged(lists.file.path, "an image is in it twice")
-    order = np.argsort(records["id"])
-    rows = np.minimum(np.searchsorted(collection.ids, records["id"][order]), len(collection) - 1)
-    there = collection.ids[rows] == records["id"][order]
-    rows, order = rows[there], order[there]
-    for start in range(0, len(rows), _BLOCK):
-        part = records[order[start : start + _BLOCK]]
-        rounded = part["codes"].astype(np.float64) * part["unit"][:, None].astype(np.float64)
-        lost = collection.nearest.unit_vectors(rows[start : start + _BLOCK]) - rounded
-        if not (np.sqrt(np.einsum("nd,nd->n", lost, lost)) <= part["error"] + _ROUNDING).all():
-            raise damaged(lists.file.path, "it is not made of the pooled embeddings in the segments")
+    for start in range(0, lists.images, _BLOCK):
+        part = lists.records(start, min(start + _BLOCK, lists.images))
+        rows = np.minimum(np.searchsorted(collection.ids, part["id"]), len(collection) - 1)
+        there = np.flatnonzero(collection.ids[rows] == part["id"])
+        vectors = collection.nearest.unit_vectors(rows[there])
+        for few in range(0, len(there), _COMPARED):
+            piece = slice(few, few + _COMPARED)
+            _require_near(part[there[piece]], vectors[piece], lists)
+
+
+def _require_near(records: NDArray[np.void], vectors: Float32Array, lists: InvertedLists) -> None:
+    rounded = records["codes"].astype(np.float64) * records["unit"][:, None].astype(np.float64)
+    lost = vectors - rounded
+    if not (np.sqrt(np.einsum("nd,nd->n", lost, lost)) <= records["error"] + _ROUNDING).all():
+        raise damaged(lists.file.path, "it is not made of the pooled embeddings in the segments")

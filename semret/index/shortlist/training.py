@@ -91,7 +91,7 @@ def write_updated(path: Path, manifest: Manifest, lists: InvertedLists, ids: IdV
     StorageError
         If the disk is full, read-only, or refuses access.
     """
-    records, sizes = lists.records(), np.diff(np.concatenate([[0], lists.ends]))
+    records, sizes = lists.records(0, lists.images), np.diff(np.concatenate([[0], lists.ends]))
     kept = np.isin(records["id"], ids)
     old = np.repeat(np.arange(lists.lists, dtype=np.int32), sizes)[kept]
     new = _sort_in(lists.centroids, np.flatnonzero(~np.isin(ids, records["id"])), ids, vectors)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,9 @@ from typing import Any, Self
 from semret.errors import IndexCorruptError, StorageError
 from semret.index.store.catalog_file import JOURNAL_NAME, CatalogFile, check_companions, copy_with_journal
 from semret.index.store.guarded_sqlite import GuardedConnection, open_guarded, sqlite_reported
+
+PORTION = 2**13
+"""Rows of a table that are in memory at a time."""
 
 _ATTEMPTS = 5
 
@@ -142,6 +145,35 @@ class SqliteFile:
             self._db.allow(self.size)
             return self._db.execute(statement, values).fetchall()
 
+    def portions(self, statement: str, first: int | bytes) -> Iterator[list[tuple[Any, ...]]]:
+        """Give the rows of a query a portion at a time, so that a table of any length takes little memory.
+
+        Nothing is locked between two portions but within `reading`.
+
+        Parameters
+        ----------
+        statement : str
+            SQL without an ``ORDER BY``, whose first column is a key of its table, with a condition ``key > ?``.
+        first : int or bytes
+            What all keys are greater than.
+
+        Yields
+        ------
+        list of tuple
+            Some rows; all of them together are in the order of keys.
+
+        Raises
+        ------
+        IndexCorruptError, StorageError
+            As `select`; the first also if keys are not in order.
+        """
+        after: Any = first
+        while rows := self.select(f"{statement} ORDER BY 1 LIMIT {PORTION}", after):
+            if not rows[-1][0] > after:
+                raise IndexCorruptError(f"{self.path} is damaged: its entries are not in order")
+            yield rows
+            after = rows[-1][0]
+
     def change(self, statement: str, *values: Any) -> int:
         """Execute one statement inside a transaction.
 
@@ -165,15 +197,15 @@ class SqliteFile:
             self._db.allow(self.size, changes=True)
             return int(self._db.execute(statement, values).lastrowid or 0)
 
-    def change_many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+    def change_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Execute one statement for many rows inside a transaction.
 
         Parameters
         ----------
         statement : str
             SQL with a ``?`` for each value of a row.
-        rows : list of tuple
-            May be empty; nothing happens then.
+        rows : iterable of tuple
+            Taken one by one; may be empty, and nothing happens then.
 
         Raises
         ------

@@ -151,8 +151,8 @@ def test_lists_of_another_index_and_what_is_planted_are_passed_over(tmp_path):
 def test_crafted_lists_never_give_a_wrong_score(tmp_path):
     ids, vectors = clustered(200)
     lists = trained(tmp_path / "lists", ids, vectors)
-    records = lists.records().copy()
-    lists.records()
+    records = lists.records(0, lists.images).copy()
+    lists.records(0, lists.images)
     for field, value in [
         ("unit", np.nan),
         ("unit", np.inf),
