@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from semret.arrays import IdVector, IndexVector
 from semret.errors import ArgumentError
+from semret.index.image_table import ImageTable
 from semret.index.open_table import OpenTable
 from semret.index.store.root import Root
 from semret.paths import absolute
@@ -88,6 +89,11 @@ class IndexedImages:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.ids)
+
+    @property
+    def table(self) -> ImageTable:
+        """What is known of the images, as arrays."""
+        return self._opened.table
 
     @property
     def places(self) -> NDArray[np.int64]:

@@ -17,8 +17,14 @@ from semret.index.care.soundness import Defect, finding
 from semret.index.collection import Collection
 from semret.index.shortlist.lists import InvertedLists, mark_of, missing_in, open_any_lists, open_lists
 from semret.index.store.catalog import Catalog
-from semret.index.store.catalog_table import CatalogTable
-from semret.index.store.directory_file import DIRECTORY_NAME, directory_columns, lists_of, open_directory, state_of
+from semret.index.store.directory_file import (
+    DIRECTORY_NAME,
+    Arrays,
+    directory_columns,
+    lists_of,
+    open_directory,
+    state_of,
+)
 from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.members import REPAIR, damaged
 from semret.index.store.paged_file import PagedFile
@@ -26,8 +32,9 @@ from semret.index.store.paged_file import PagedFile
 _MEANS = ("pooled_mean", "channel_mean")
 _ELSEWHERE = ("tail", *_MEANS)
 _TOLERANCE = 1e-9
-_BLOCK = 2**14
+_BLOCK = 2**13
 _COMPARED = 2**11
+_PART = 2**16
 _ROUNDING = 1e-6
 
 
@@ -63,7 +70,7 @@ def check_directory(index: Path) -> list[Defect]:
         if state_of(file) != catalog.state or catalog.state != collection.state:
             return []
         wrong = [
-            *_differences(file, CatalogTable(catalog)),
+            *_differences(file, collection.table.arrays),
             *_wrong_means(file, collection),
             *_wrong_tail(file, collection),
         ]
@@ -71,11 +78,18 @@ def check_directory(index: Path) -> list[Defect]:
     return [Defect("directory", str(path), what, REPAIR)] if wrong else []
 
 
-def _differences(file: PagedFile, table: CatalogTable) -> Iterator[str]:
+def _differences(file: PagedFile, arrays: Arrays) -> Iterator[str]:
     """Give the names of the arrays that are not what the catalog gives."""
-    for name in directory_columns(file.counts):
-        if name not in _ELSEWHERE and not np.array_equal(file.whole(name), table.whole(name)):
+    for name, column in directory_columns(file.counts).items():
+        if name not in _ELSEWHERE and not _is_same(file, arrays, name, column.shape):
             yield name
+
+
+def _is_same(file: PagedFile, arrays: Arrays, name: str, shape: tuple[int, ...]) -> bool:
+    if arrays.whole(name).shape != shape:
+        return False
+    parts = [(start, min(start + _PART, shape[0])) for start in range(0, shape[0], _PART)]
+    return all(np.array_equal(file.part(name, *part), arrays.part(name, *part)) for part in parts)
 
 
 def _wrong_means(file: PagedFile, collection: Collection) -> Iterator[str]:
@@ -105,13 +119,15 @@ def _wrong_tail(file: PagedFile, collection: Collection) -> Iterator[str]:
         yield "tail"
 
 
-def check_lists(index: Path) -> list[Defect]:
+def check_lists(index: Path, *, derived: bool) -> list[Defect]:
     """Check the inverted lists: intact, and where they are of this index, made of its pooled embeddings.
 
     Parameters
     ----------
     index : Path
         Index directory, whose catalog and segments are sound.
+    derived : bool
+        Whether the directory is sound, too.
 
     Returns
     -------
@@ -127,7 +143,7 @@ def check_lists(index: Path) -> list[Defect]:
     if not os.path.lexists(path):
         return []
     defects: list[Defect] = []
-    with Collection(index, derived=False) as collection, _noted("lists", path, defects):
+    with Collection(index, derived=derived) as collection, _noted("lists", path, defects):
         file = open_any_lists(path, collection.ids)
         file.require_sound()
         if file.mark == mark_of(collection.manifest):

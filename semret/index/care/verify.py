@@ -187,7 +187,8 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
                 progress(done, total)
         if not defects:
             defects += _check_shortlist(index, content.next_id)
-            defects += [*check_directory(index), *check_lists(index)]
+            unsound = check_directory(index)
+            defects += [*unsound, *check_lists(index, derived=not unsound)]
     if files:
         defects += _check_files(content, len(content.segments), progress)
     return Report(index=str(index), images=content.images, segments=len(content.segments), defects=tuple(defects))

@@ -369,4 +369,10 @@ def missing_in(lists: InvertedLists, ids: IdVector) -> IndexVector:
     IndexCorruptError
         If the ids of the lists are damaged.
     """
-    return np.flatnonzero(~np.isin(ids, lists.all_ids()))
+    missing = np.ones(len(ids), dtype=bool)
+    for start in range(0, lists.images, _BLOCK):
+        listed = lists.records(start, min(start + _BLOCK, lists.images))["id"]
+        rows = np.searchsorted(ids, listed)
+        rows = rows[(rows < len(ids)) & (ids[np.minimum(rows, len(ids) - 1)] == listed)] if len(ids) else rows[:0]
+        missing[rows] = False
+    return np.flatnonzero(missing)

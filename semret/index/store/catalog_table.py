@@ -16,6 +16,7 @@ from semret.index.store.layout import Segment
 from semret.index.store.members import damaged
 
 _RUN = 2**14
+_KEYS = 2**8
 _BYTES = 2**20
 _NOWHERE, _OUTSIDE = -2, -1
 _MOST_ROWS = 2**31 - 1
@@ -213,8 +214,8 @@ class CatalogTable:
     def _keys(self, rows: NDArray[np.int32]) -> Iterator[tuple[bytes, int]]:
         """Give the stored paths of some images, with their positions."""
         ends, blob = self._kept["path_ends"], self._kept["paths"].data
-        for start in range(0, len(rows), _RUN):
-            part = rows[start : start + _RUN]
+        for start in range(0, len(rows), _KEYS):
+            part = rows[start : start + _KEYS]
             starts = np.where(part > 0, ends[np.maximum(part, 1) - 1], 0)
             for row, begin, end in zip(part.tolist(), starts.tolist(), ends[part].tolist(), strict=True):
                 yield bytes(blob[begin:end]), row
