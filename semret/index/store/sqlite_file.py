@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +26,7 @@ _ATTEMPTS = 5
 
 
 class SqliteFile:
-    """An open SQLite file that may come from somebody else.
+    """An open SQLite file that may come from somebody else. Several threads may ask it.
 
     Parameters
     ----------
@@ -44,6 +45,8 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         self.path = path
+        # A thread that asks waits for the end of a transaction of another one.
+        self._guard = threading.RLock()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._files = [CatalogFile(path, writable=writable)]
         try:
@@ -141,11 +144,11 @@ class SqliteFile:
         StorageError
             If the disk refuses.
         """
-        with self._reported():
+        with self._guard, self._reported():
             self._db.allow(self.size)
             return self._db.execute(statement, values).fetchall()
 
-    def portions(self, statement: str, first: int | bytes) -> Iterator[list[tuple[Any, ...]]]:
+    def portions(self, statement: str, first: int | bytes, *values: Any) -> Iterator[list[tuple[Any, ...]]]:
         """Give the rows of a query a portion at a time, so that a table of any length takes little memory.
 
         Nothing is locked between two portions but within `reading`.
@@ -156,6 +159,8 @@ class SqliteFile:
             SQL without an ``ORDER BY``, whose first column is a key of its table, with a condition ``key > ?``.
         first : int or bytes
             What all keys are greater than.
+        *values : int, float, str, bytes or None
+            For the marks ``?2`` and on; the key's is ``?1`` then.
 
         Yields
         ------
@@ -168,7 +173,7 @@ class SqliteFile:
             As `select`; the first also if keys are not in order.
         """
         after: Any = first
-        while rows := self.select(f"{statement} ORDER BY 1 LIMIT {PORTION}", after):
+        while rows := self.select(f"{statement} ORDER BY 1 LIMIT {PORTION}", after, *values):
             if not rows[-1][0] > after:
                 raise IndexCorruptError(f"{self.path} is damaged: its entries are not in order")
             yield rows
@@ -193,7 +198,7 @@ class SqliteFile:
         IndexCorruptError, StorageError
             As `select`.
         """
-        with self._reported():
+        with self._guard, self._reported():
             self._db.allow(self.size, changes=True)
             return int(self._db.execute(statement, values).lastrowid or 0)
 
@@ -212,7 +217,7 @@ class SqliteFile:
         IndexCorruptError, StorageError
             As `select`.
         """
-        with self._reported():
+        with self._guard, self._reported():
             self._db.allow(self.size, changes=True)
             self._db.executemany(statement, rows)
 
