@@ -163,7 +163,8 @@ class Nearest:
             return fingerprint(np.frombuffer(self._opened.state.encode(), dtype=np.uint8))
         table = self._opened.table
         digests = "".join(table.segments[number].sha256 for number in sorted(table.segments))
-        return fingerprint(self.ids, table.numbers, table.rows, np.frombuffer(digests.encode(), dtype=np.uint8))
+        numbers, rows = table.numbers.astype(np.int64), table.rows.astype(np.intp)
+        return fingerprint(self.ids, numbers, rows, np.frombuffer(digests.encode(), dtype=np.uint8))
 
     def save_directory(self, lists: InvertedLists | None = None) -> None:
         """Write ``directory.bin`` for this state, unless there is one that was sound when it was read.

@@ -34,7 +34,7 @@ _ELSEWHERE = ("tail", *_MEANS)
 _TOLERANCE = 1e-9
 _BLOCK = 2**13
 _COMPARED = 2**11
-_PART = 2**16
+_PART = 2**12
 _ROUNDING = 1e-6
 
 

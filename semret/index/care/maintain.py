@@ -152,7 +152,7 @@ def compact(index: Path, *, codec: str | None = None, progress: Progress | None 
         If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
-        before = writer.catalog.segments()
+        segments_before, rows_before = _counts(writer)
         size = directory_bytes(index)
         if codec is not None:
             convert(writer, codec, has_text=may_have_text(writer.manifest.identity.backbone), progress=progress)
@@ -160,15 +160,21 @@ def compact(index: Path, *, codec: str | None = None, progress: Progress | None 
         _move_all(writer, progress)
         writer.delete_retired()
         writer.refresh_shortlist()
-        after = writer.catalog.segments()
+        segments, rows = _counts(writer)
         return CompactReport(
             index=str(index),
-            segments_before=len(before),
-            segments=len(after),
+            segments_before=segments_before,
+            segments=segments,
             bytes_before=size,
             bytes=directory_bytes(index),
-            dropped=_rows(before) - _rows(after),
+            dropped=rows_before - rows,
         )
+
+
+def _counts(writer: IndexWriter) -> tuple[int, int]:
+    """Return the number of segments, and of rows in all of them."""
+    ((segments, rows),) = writer.catalog.select("SELECT count(*), total(rows) FROM segments WHERE retired IS NULL")
+    return int(segments), int(rows)
 
 
 def _drop_unused(writer: IndexWriter) -> None:
@@ -177,10 +183,6 @@ def _drop_unused(writer: IndexWriter) -> None:
     if writer.catalog.select(unused)[0][0]:
         with writer.catalog.transaction():
             writer.retire_unused()
-
-
-def _rows(segments: dict[int, Segment]) -> int:
-    return sum(segment.rows for segment in segments.values())
 
 
 def _move_all(writer: IndexWriter, progress: Progress | None) -> None:

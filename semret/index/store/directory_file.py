@@ -19,7 +19,7 @@ DIRECTORY_NAME = "directory.bin"
 NO_LISTS = bytes(16)
 """Stands for the inverted lists of an index that has none."""
 
-_BLOCK = 2**16
+_BLOCK = 2**12
 _LEAST_BYTES = 40
 """An image takes more than this in a catalog, with its path, times and two digests."""
 

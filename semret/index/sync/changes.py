@@ -331,8 +331,9 @@ class Changes:
 
     def _vanished(self, survey: Survey, *, prune: bool) -> tuple[array[int], dict[str, int]]:
         """Return the ids of the images that are removed, and for folders whose images are kept how many."""
-        root, seen = self._writer.root, np.unique(np.frombuffer(self._found, dtype=np.int64))
-        if len(seen) == len(self.stored):
+        root, seen = self._writer.root, np.frombuffer(self._found, dtype=np.int64)
+        seen.sort()
+        if len(seen) - np.count_nonzero(seen[1:] == seen[:-1]) == len(self.stored):
             return array("q"), {}
 
         def is_found(ids: Sequence[int]) -> list[bool]:
