@@ -17,7 +17,7 @@ from typing import Any, Self
 from semret.index.store.guarded_sqlite import sqlite_reported
 
 _CACHE_KIB = 2048
-_ROWS = 4096
+_ROWS = 512
 
 
 class Scratch:
