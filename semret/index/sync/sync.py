@@ -6,7 +6,7 @@
    done is committed in portions. For a new index pictures from all over the folders come first, and the codec is
    fitted on them (`fitting`). The index is made when the first picture has been embedded, so a run that finds no usable
    picture leaves nothing behind.
-4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`survey.find_vanished`).
+4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`vanished`).
 5. *Report*: count what was done (`report`).
 """
 
