@@ -28,11 +28,12 @@ from semret.index.store.directory_file import (
 from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.members import REPAIR, damaged
 from semret.index.store.paged_file import PagedFile
+from semret.index.vectors import normalise
 
 _MEANS = ("pooled_mean", "channel_mean")
 _ELSEWHERE = ("tail", *_MEANS)
 _TOLERANCE = 1e-9
-_BLOCK = 2**13
+_BLOCK = 2**15
 _COMPARED = 2**11
 _PART = 2**12
 _ROUNDING = 1e-6
@@ -173,10 +174,10 @@ def _require_right(lists: InvertedLists, collection: Collection) -> None:
         part = lists.records(start, min(start + _BLOCK, lists.images))
         rows = np.minimum(np.searchsorted(collection.ids, part["id"]), len(collection) - 1)
         there = np.flatnonzero(collection.ids[rows] == part["id"])
-        vectors = collection.nearest.unit_vectors(rows[there])
+        pooled, mean = collection.features.read("pooled", rows[there]), collection.features.pooled_mean
         for few in range(0, len(there), _COMPARED):
             piece = slice(few, few + _COMPARED)
-            _require_near(part[there[piece]], vectors[piece], lists)
+            _require_near(part[there[piece]], normalise(pooled[piece], mean), lists)
 
 
 def _require_near(records: NDArray[np.void], vectors: Float32Array, lists: InvertedLists) -> None:

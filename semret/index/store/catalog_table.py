@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from semret.index.store.catalog import Catalog
 from semret.index.store.layout import Segment
 from semret.index.store.members import damaged
 
+_PREFIX = 8
 _RUN = 2**14
 _KEYS = 2**8
 _BYTES = 2**20
@@ -184,20 +186,19 @@ class CatalogTable:
 
     def _sort_hashes(self) -> NDArray[np.int32]:
         hashes = self._kept["hashes"]
-        prefixes = _prefixes(hashes)
-        order = np.argsort(prefixes, kind="stable").astype(np.int32)
-        if len(_alike(prefixes, order)) != np.count_nonzero(self._follows(order)):
+        order = np.argsort(_prefixes(hashes), kind="stable").astype(np.int32)
+        if (self._follows(order, _PREFIX) != self._follows(order)).any():
             # Digests that begin alike and do not go on alike: nobody has seen two, but a crafted catalog may hold them.
             words = np.ascontiguousarray(hashes).view(">u8").astype(np.uint64)
             order = np.lexsort(words.T[::-1]).astype(np.int32)
         return order
 
-    def _follows(self, order: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Tell for each but the first of an order of hashes whether it is the same as the one before."""
-        hashes = self._kept["hashes"]
-        alike = _alike(_prefixes(hashes), order)
+    def _follows(self, order: NDArray[np.int32], length: int = 32) -> NDArray[np.bool_]:
+        """Tell for each but the first of an order of hashes whether it begins with the same bytes as the one before."""
         found = np.zeros(max(len(order) - 1, 0), dtype=bool)
-        found[alike] = (hashes[order[alike]] == hashes[order[alike + 1]]).all(axis=1)
+        for start in range(0, len(found), _RUN):
+            part = self._kept["hashes"][order[start : start + _RUN + 1], :length]
+            found[start : start + _RUN] = (part[1:] == part[:-1]).all(axis=1)
         return found
 
     def _sort_paths(self) -> NDArray[np.int32]:
@@ -248,18 +249,17 @@ def sorted_by(
     -------
     ndarray of shape (n,), int32
     """
-    runs = [
-        np.array([row for _, row in sorted(keys(rows[start : start + _RUN]))], dtype=np.int32)
-        for start in range(0, len(rows), _RUN)
-    ]
+    runs: list[NDArray[np.int32]] = []
+    edges: list[tuple[bytes, int]] = []
+    for start in range(0, len(rows), _RUN):
+        found = sorted(keys(rows[start : start + _RUN]))
+        runs.append(np.array([row for _, row in found], dtype=np.int32))
+        edges += [found[0], found[-1]]
+    if all(before < after for before, after in itertools.pairwise(edges[1:-1])):
+        # As files of one walk mostly are: each run lies behind the one before.
+        return np.concatenate([np.zeros(0, dtype=np.int32), *runs])
     merged = heapq.merge(*map(keys, runs))
     return np.fromiter((row for _, row in merged), dtype=np.int32, count=len(rows))
-
-
-def _alike(prefixes: NDArray[np.uint64], order: NDArray[np.int32]) -> NDArray[np.intp]:
-    """Return which of an order begin as the next one does."""
-    ordered = prefixes[order]
-    return np.flatnonzero(ordered[1:] == ordered[:-1])
 
 
 def _find(known: NDArray[np.uint8], prefixes: NDArray[np.uint64], wanted: NDArray[np.uint8]) -> NDArray[np.intp]:
@@ -279,7 +279,7 @@ def _hashes(values: tuple[bytes, ...]) -> NDArray[np.uint8]:
 
 
 def _prefixes(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(hashes[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    return np.ascontiguousarray(hashes[:, :_PREFIX]).view(">u8")[:, 0].astype(np.uint64)
 
 
 def _joined(parts: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
