@@ -33,7 +33,7 @@ from semret.index.vectors import normalise
 _MEANS = ("pooled_mean", "channel_mean")
 _ELSEWHERE = ("tail", *_MEANS)
 _TOLERANCE = 1e-9
-_BLOCK = 2**15
+_BLOCK = 2**14
 _COMPARED = 2**11
 _PART = 2**12
 _ROUNDING = 1e-6
