@@ -21,7 +21,7 @@ from semret.index.sync.rows import make_rows
 from semret.index.sync.sync import sync
 from semret.index.writer import IndexWriter
 
-FEW, MANY = 300, 2100
+FEW, MANY = 300, 1800
 SOME = 100
 MOST_BYTES = 220
 """Of an image. ADR 13 has figures; rows as objects were 800 and more."""
@@ -150,8 +150,10 @@ def peak(command, place: Path, images: int) -> int:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
 def test_commands_keep_tens_of_bytes_of_an_image(command, tmp_path, small_portions):
     peak(command, tmp_path / "warm", SOME * 2)  # what is imported, and kept for good, is there from now on
-    few, many = (peak(command, tmp_path, images) for images in (FEW, MANY))
+    # Twice: what another thread of the test's process allocates meanwhile is no command's.
+    few, many = (min(peak(command, tmp_path / f"{trial}", images) for trial in range(2)) for images in (FEW, MANY))
     assert (many - few) / (MANY - FEW) < MOST_BYTES
