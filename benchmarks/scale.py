@@ -3,8 +3,8 @@
     python benchmarks/scale.py [--images 1000 100000] [--positions 16] [--directions 16] [--rounds 5] [--place FOLDER]
 
 Pictures are names alone, and features are drawn at random around some centres; everything else is as in use: codec,
-segments, catalog, commits, directory, shortlist. `unchanged`, `add`, `remove` and `verify` are single runs, in this
-order; the others medians. `busy` is processor time, which hardly depends on what else the machine does.
+segments, catalog, commits, directory, shortlist. `unchanged`, `add`, `remove`, `compact` and `verify` are single runs,
+in this order; the others medians. `busy` is processor time, which hardly depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Protocol
 import numpy as np
 
 from semret.index.backbones.spec import Features, Identity, Preprocessing
-from semret.index.care.maintain import remove
+from semret.index.care.maintain import compact, remove
 from semret.index.care.verify import verify
 from semret.index.codec.table import parse
 from semret.index.collection import open_collection
@@ -205,6 +205,15 @@ def measure_remove(index: Path, root: Path) -> dict[str, float]:
     return figures
 
 
+def measure_compact(index: Path, root: Path) -> dict[str, float]:
+    """Rewrite the segments that have lost rows."""
+    del root
+    figures: dict[str, float] = {}
+    with timed(figures, "compact_seconds"):
+        compact(index)
+    return figures
+
+
 def measure_verify(index: Path, root: Path) -> dict[str, float]:
     """Check every byte."""
     del root
@@ -221,6 +230,7 @@ MEASURES: dict[str, Callable[[Path, Path], dict[str, float]]] = {
     "unchanged": measure_unchanged,
     "add": measure_add,
     "remove": measure_remove,
+    "compact": measure_compact,
     "verify": measure_verify,
 }
 REPEATED = ("query", "pooled")

@@ -41,14 +41,14 @@ def refresh(collection: Collection) -> None:
         path, shape = index / SHORTLIST_NAME, (len(collection), collection.manifest.pooled_length)
         if read_shortlist(path, shape, collection.mark) is None:
             write_shortlist(path, collection.features.unit_pooled(), collection.mark)
-        collection.save_directory()
+        collection.nearest.save_directory()
         return
     durable.discard(index / SHORTLIST_NAME)
     if len(collection) < LEAST_LISTED:
         durable.discard(index / LISTS_NAME)
-        collection.save_directory()
+        collection.nearest.save_directory()
     else:
-        collection.save_directory(refreshed_lists(collection, index / LISTS_NAME))
+        collection.nearest.save_directory(refreshed_lists(collection, index / LISTS_NAME))
 
 
 def refreshed_lists(collection: Collection, path: Path) -> InvertedLists | None:
@@ -75,7 +75,7 @@ def refreshed_lists(collection: Collection, path: Path) -> InvertedLists | None:
     lists = open_lists(path, manifest, length, ids)
     if lists is not None and _is_updated(collection, path, lists):
         return open_lists(path, manifest, length, ids)
-    write_trained(path, manifest, ids, collection.unit_vectors)
+    write_trained(path, manifest, ids, collection.nearest.unit_vectors)
     return open_lists(path, manifest, length, ids)
 
 
@@ -88,7 +88,7 @@ def _is_updated(collection: Collection, path: Path, lists: InvertedLists) -> boo
         missing = len(missing_in(lists, collection.ids))
         gone = lists.images - (count - missing)
         if missing + gone > LONGEST_TAIL:
-            write_updated(path, collection.manifest, lists, collection.ids, collection.unit_vectors)
+            write_updated(path, collection.manifest, lists, collection.ids, collection.nearest.unit_vectors)
     except IndexCorruptError as error:
         if str(path) not in str(error):
             raise

@@ -165,7 +165,7 @@ def summarise(collection: Collection) -> Summary:
     contents = int(np.count_nonzero(collection.firsts(everyone) == everyone))
     rows = collection.segments.row_count
     size = directory_bytes(collection.path)
-    lists = None if collection.lists is None else collection.lists.lists
+    lists = None if collection.nearest.lists is None else collection.nearest.lists.lists
     words = find_words(collection)
     return Summary(
         index=str(collection.path),

@@ -18,7 +18,7 @@ from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFou
 from semret.index.care.remains import DAMAGED_SUFFIX, set_aside
 from semret.index.care.salvage import rebuild_catalog
 from semret.index.care.soundness import Defect, check_excluded, check_segment, examine_rows
-from semret.index.care.verify import Report, read_catalog, rows_by_segment, verify
+from semret.index.care.verify import Report, read_catalog, verify
 from semret.index.convert import drop_features
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
@@ -187,10 +187,9 @@ def _repair_segments(writer: IndexWriter, actions: list[str]) -> None:
     content = read_catalog(writer.index, [])
     if content is None:
         return
-    rows = rows_by_segment(content)
     codec = readable_codec(writer.index, writer.manifest)
     for number, segment in content.segments.items():
-        wanted = rows.get(number, {})
+        wanted = content.wanted(number)
         if check_segment(writer.index, segment, writer.manifest, codec, wanted):
             kept = _replace_segment(writer, segment, wanted)
             name = segment_path(writer.index, number).name

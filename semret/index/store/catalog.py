@@ -140,7 +140,7 @@ class Catalog(SqliteFile):
         IndexCorruptError
             If SQLite finds the file damaged.
         """
-        with self._reported():
+        with self._guard, self._reported():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield

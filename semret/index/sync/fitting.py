@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from semret.index.backbones.spec import Backbone, Features
@@ -12,8 +11,8 @@ from semret.index.codec.fit import spread
 from semret.index.codec.table import parse
 from semret.index.convert import new_fitter, sample_size
 from semret.index.model_choice import may_have_text
-from semret.index.pictures.find import FoundImage
 from semret.index.store.manifest import Manifest
+from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.pipeline import Embedded
 
 
@@ -69,21 +68,21 @@ class FitSample:
         """Pictures that are still wanted."""
         return self._wanted - len(self._contents)
 
-    def choose(self, files: Sequence[FoundImage]) -> tuple[list[FoundImage], list[FoundImage]]:
+    def choose(self, files: FoundFiles) -> tuple[FoundFiles, FoundFiles]:
         """Choose files for the pictures that are missing, evenly spread.
 
         Parameters
         ----------
-        files : sequence of FoundImage
+        files : FoundFiles
 
         Returns
         -------
-        chosen, others : list of FoundImage
+        chosen, others : FoundFiles
             Both in the order of `files`.
         """
         places = set(spread(len(files), self.missing))
-        chosen = [found for place, found in enumerate(files) if place in places]
-        return chosen, [found for place, found in enumerate(files) if place not in places]
+        others = (place for place in range(len(files)) if place not in places)
+        return files.at(sorted(places)), files.at(others)
 
     def is_known(self, sha256: bytes) -> bool:
         """Tell whether a content has been through the network.

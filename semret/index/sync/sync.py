@@ -6,14 +6,14 @@
    done is committed in portions. For a new index pictures from all over the folders come first, and the codec is
    fitted on them (`fitting`). The index is made when the first picture has been embedded, so a run that finds no usable
    picture leaves nothing behind.
-4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`survey.find_vanished`).
+4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`vanished`).
 5. *Report*: count what was done (`report`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from semret.index.summary import describe_codec
 from semret.index.sync.changes import Changes
 from semret.index.sync.excluding import Excluding, find_excluding
 from semret.index.sync.fitting import FitSample, Network
+from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.intake import Intake
 from semret.index.sync.loading import Loaded, Loader, load_files
 from semret.index.sync.pipeline import Embedded, Embedder, Lazy, Result
@@ -102,7 +103,7 @@ def sync(
     excluding = find_excluding(directory, paths, settings)
     survey = look(paths, directory, excluding.exclusions, hold)
     if not (directory / MANIFEST_NAME).exists():
-        survey.require_pictures([])
+        survey.require_pictures(tuple)
     with IndexWriter(directory, may_create=True) as writer:
         known = _open_changes(writer, paths, settings, excluding) if writer.exists else None
         pending = _plan(survey, writer, known)
@@ -178,11 +179,11 @@ def _style(paths: Sequence[PathLike]) -> str:
 # -- plan
 
 
-def _plan(survey: Survey, writer: IndexWriter, changes: Changes | None) -> list[FoundImage]:
+def _plan(survey: Survey, writer: IndexWriter, changes: Changes | None) -> FoundFiles:
     """Return the files that have to be read; for a new index that is all of them."""
     if changes is None:
         return survey.found
-    survey.require_pictures([writer.root.to_path(key) for key in changes.stored])
+    survey.require_pictures(lambda: map(writer.root.to_path, changes.stored))
     return changes.pending(survey.found)
 
 
@@ -245,22 +246,22 @@ class _Run:
         self._size, self._progress, self._stop = size, progress, stop
         self._done = 0
 
-    def go(self, files: Sequence[FoundImage], *, makes_index: bool) -> None:
+    def go(self, files: FoundFiles, *, makes_index: bool) -> None:
         """Deal with all files; the codec of an index that is still to be made is fitted on some of them first."""
         self._progress(0, len(files))
-        total, rest = len(files), list(files)
+        total, rest = len(files), files
         if makes_index and self._options.codec != NO_CODEC and len(files) >= self._options.fit_from:
             rest = self._fit(rest, total)
         if not self.stopped:
             self._embed(rest, total, self._to_rows, self._take, self._intake.is_known)
 
-    def _fit(self, files: list[FoundImage], total: int) -> list[FoundImage]:
+    def _fit(self, files: FoundFiles, total: int) -> FoundFiles:
         """Fit the codec on pictures spread over the files, put these into the index, and return the other files."""
         network = self._network.get()
         if network.manifest.codec == NO_CODEC:
             return files
         sample = FitSample(network, self._options.fit_from)
-        while files and sample.missing and not self.stopped:
+        while len(files) and sample.missing and not self.stopped:
             chosen, files = sample.choose(files)
             self._embed(chosen, total, lambda _, features: features, sample.take, sample.is_known)
         if self.stopped:
@@ -281,7 +282,7 @@ class _Run:
 
     def _embed(
         self,
-        files: Sequence[FoundImage],
+        files: Iterable[FoundImage],
         total: int,
         finish: Callable[[list[Loaded], Features], Result],
         take: Callable[[Embedded[Result]], None],

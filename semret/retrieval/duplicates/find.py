@@ -175,7 +175,7 @@ def _vectors(collection: Collection, rows: IndexVector) -> Float32Array:
     """Return the pooled embeddings of images as they are compared, (n, D), a few at a time for the sake of memory."""
     found = np.empty((len(rows), collection.manifest.pooled_length), dtype=np.float32)
     for start in range(0, len(rows), _ROWS):
-        found[start : start + _ROWS] = collection.unit_vectors(rows[start : start + _ROWS])
+        found[start : start + _ROWS] = collection.nearest.unit_vectors(rows[start : start + _ROWS])
     return found
 
 
