@@ -19,6 +19,7 @@ from pathlib import Path
 
 from semret.errors import IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features
+from semret.index.codec.codec import Codec
 from semret.index.codec.table import NO_CODEC
 from semret.index.collection import open_collection
 from semret.index.convert import convert
@@ -31,7 +32,7 @@ from semret.index.store.manifest import MANIFEST_NAME, Manifest, check_compatibl
 from semret.index.store.root import Root
 from semret.index.summary import describe_codec
 from semret.index.sync.changes import Changes
-from semret.index.sync.fitting import FitSample, Network
+from semret.index.sync.fitting import FitSample, Network, UntilFitted
 from semret.index.sync.intake import Intake
 from semret.index.sync.loading import Loaded, Loader, load_files
 from semret.index.sync.pipeline import Embedded, Embedder, Lazy, Result
@@ -234,29 +235,27 @@ class _Run:
     def go(self, files: Sequence[FoundImage], *, makes_index: bool) -> None:
         """Deal with all files; the codec of an index that is still to be made is fitted on some of them first."""
         self._progress(0, len(files))
-        total, rest = len(files), list(files)
         if makes_index and self._options.codec != NO_CODEC and len(files) >= self._options.fit_from:
-            rest = self._fit(rest, total)
-        if not self.stopped:
-            self._embed(rest, total, self._to_rows, self._take, self._intake.is_known)
+            self._fit_and_embed(list(files), len(files))
+        else:
+            self._embed(files, len(files), self._to_rows, self._take, self._intake.is_known)
 
-    def _fit(self, files: list[FoundImage], total: int) -> list[FoundImage]:
-        """Fit the codec on pictures spread over the files, put these into the index, and return the other files."""
+    def _fit_and_embed(self, files: list[FoundImage], total: int) -> None:
+        """Embed pictures spread over the files first; fit the codec on them while the others are embedded."""
         network = self._network.get()
-        if network.manifest.codec == NO_CODEC:
-            return files
         sample = FitSample(network, self._options.fit_from)
-        while files and sample.missing and not self.stopped:
+        while network.manifest.codec != NO_CODEC and files and sample.missing and not self.stopped:
             chosen, files = sample.choose(files)
-            self._embed(chosen, total, lambda _, features: features, sample.take, sample.is_known)
+            self._embed(chosen, total, sample.measure, sample.take, sample.is_known)
         if self.stopped:
-            return files
-        if codec := sample.fit():
-            self._network.replace(network.with_codec(codec, write_codec(self._intake.folder, codec)))
-        for embedded in sample.embedded:
-            result = None if embedded.result is None else self._to_rows(embedded.pictures, embedded.result)
-            self._intake.take(Embedded(embedded.files, embedded.pictures, result))
-        return files
+            return
+        with UntilFitted(sample, self._know, self._to_rows, self._take) as late:
+            self._embed(files, total, late.finish, late.take, late.is_known)
+            late.rest(self._options.threads)
+
+    def _know(self, codec: Codec | None) -> None:
+        if codec is not None:
+            self._network.replace(self._network.get().with_codec(codec, write_codec(self._intake.folder, codec)))
 
     def _to_rows(self, pictures: list[Loaded], features: Features) -> Rows:
         network = self._network.get()
