@@ -20,17 +20,17 @@ from pathlib import Path
 from semret.errors import IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features
 from semret.index.codec.codec import Codec
+from semret.index.codec.describe import describe
 from semret.index.codec.table import NO_CODEC
-from semret.index.collection import open_collection
 from semret.index.convert import convert
 from semret.index.location import default_index_path
 from semret.index.model_choice import may_have_text
 from semret.index.pictures.find import FoundImage
 from semret.index.store.codec_file import read_codec, write_codec
+from semret.index.store.energies import energies_of
 from semret.index.store.layout import Rows, directory_bytes
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, check_compatible
 from semret.index.store.root import Root
-from semret.index.summary import describe_codec
 from semret.index.sync.changes import Changes
 from semret.index.sync.fitting import FitSample, Network, UntilFitted
 from semret.index.sync.intake import Intake
@@ -349,6 +349,9 @@ def _report(
 
 
 def _refit_pays(writer: IndexWriter) -> bool:
-    with open_collection(writer.index) as collection:
-        described = describe_codec(collection)
-    return described is not None and described.refit_pays
+    manifest = writer.manifest
+    if manifest.codec_file is None:
+        return False
+    found = energies_of(writer.index, writer.catalog, manifest)
+    codec = read_codec(writer.index, manifest.codec_file)
+    return describe(codec, manifest.map_shape[0], kept=found.kept, total=found.total).refit_pays
