@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from semret.arrays import Float64Array
+from semret.index.codec.lapack import leading_eigenvectors
 
 _one_at_a_time = threading.Lock()
 
@@ -25,8 +26,11 @@ def one_blas_thread() -> Iterator[None]:
     ------
     None
     """
+    import scipy.linalg
     import threadpoolctl
 
+    # SciPy has a BLAS of its own: what is not loaded yet is not set.
+    del scipy
     # Blocks that overlapped would put back each other's setting.
     with _one_at_a_time, threadpoolctl.threadpool_limits(1, user_api="blas"):
         yield
@@ -46,9 +50,7 @@ def principal_directions(scatter: Float64Array, count: int) -> Float64Array:
     ndarray of shape (count, C), float64
         Orthonormal rows, the largest eigenvalue first.
     """
-    # Not SciPy's, which finds some of the vectors in half the time: it holds the interpreter's lock meanwhile.
-    _, vectors = np.linalg.eigh(scatter)
-    leading = vectors[:, ::-1][:, :count].T
+    leading = leading_eigenvectors(scatter, count)
     # Of equal components the first: which is the largest must not hang on the last bit.
     peak = (np.abs(leading) >= np.abs(leading).max(axis=1, keepdims=True) * (1 - 1e-9)).argmax(axis=1)
     return np.ascontiguousarray(leading * np.sign(leading[np.arange(len(leading)), peak])[:, None])
