@@ -4,8 +4,8 @@
 2. *Plan*: compare size and time of every file with the catalog; only files that differ are read (`changes`).
 3. *Load, embed, commit*: threads read and decode, the network embeds in batches (`loading`, `pipeline`), and what is
    done is committed in portions. For a new index pictures from all over the folders come first, and the codec is
-   fitted on them (`fitting`). The index is made when the first picture has been embedded, so a run that finds no usable
-   picture leaves nothing behind.
+   fitted on them while the network goes on (`fitting`). The index is made when the first picture has been embedded, so
+   a run that finds no usable picture leaves nothing behind.
 4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`survey.find_vanished`).
 5. *Report*: count what was done (`report`).
 """
