@@ -19,7 +19,7 @@ MOST = 2**62
 LONGEST_PATH = 2**16
 """Bytes of a path; systems allow 4,096, or 32,767 characters."""
 
-_KEYS = "('generation', 'root', 'style', 'manifest', 'state', 'former')"
+_KEYS = "('generation', 'root', 'style', 'manifest', 'state', 'former', 'energies')"
 _HASH = "typeof({0}) = 'blob' AND length({0}) = 32"
 _PATH = f"typeof(path) = 'blob' AND length(path) BETWEEN 1 AND {LONGEST_PATH} AND instr(path, x'00') = 0"
 _FILE = f"typeof(size) = 'integer' AND size BETWEEN -1 AND {MOST} AND typeof(mtime_ns) = 'integer'"

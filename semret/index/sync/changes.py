@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from semret.index.store import durable
+from semret.index.store.energies import note_segment
 from semret.index.store.layout import SEGMENT_BYTES, Rows
 from semret.index.store.root import lies_in
 from semret.index.sync.found_files import FoundFiles
@@ -277,6 +278,7 @@ class Changes:
         if segment is not None or self._operations:
             with catalog.transaction():
                 if segment is not None:
+                    note_segment(self._writer.index, catalog, self._writer.manifest, segment.number, self._rows)
                     catalog.add_segment(segment)
                     rows = [(sha, segment.number, row, None) for row, sha in enumerate(self._row_contents)]
                     catalog.change_many("INSERT INTO contents VALUES (?, ?, ?, ?)", rows)

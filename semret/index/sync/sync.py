@@ -4,8 +4,8 @@
 2. *Plan*: compare size and time of every file with the catalog; only files that differ are read (`changes`).
 3. *Load, embed, commit*: threads read and decode, the network embeds in batches (`loading`, `pipeline`), and what is
    done is committed in portions. For a new index pictures from all over the folders come first, and the codec is
-   fitted on them (`fitting`). The index is made when the first picture has been embedded, so a run that finds no usable
-   picture leaves nothing behind.
+   fitted on them while the network goes on (`fitting`). The index is made when the first picture has been embedded, so
+   a run that finds no usable picture leaves nothing behind.
 4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`vanished`).
 5. *Report*: count what was done (`report`).
 """
@@ -19,20 +19,21 @@ from pathlib import Path
 
 from semret.errors import IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features
+from semret.index.codec.codec import Codec
+from semret.index.codec.describe import describe
 from semret.index.codec.table import NO_CODEC
-from semret.index.collection import open_collection
 from semret.index.convert import convert
 from semret.index.location import default_index_path
 from semret.index.model_choice import may_have_text
 from semret.index.pictures.find import FoundImage
 from semret.index.store.codec_file import read_codec, write_codec
+from semret.index.store.energies import energies_of
 from semret.index.store.layout import Rows, directory_bytes
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, check_compatible
 from semret.index.store.root import Root
-from semret.index.summary import describe_codec
 from semret.index.sync.changes import Changes
 from semret.index.sync.excluding import Excluding, find_excluding
-from semret.index.sync.fitting import FitSample, Network
+from semret.index.sync.fitting import FitSample, Network, UntilFitted
 from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.intake import Intake
 from semret.index.sync.loading import Loaded, Loader, load_files
@@ -249,29 +250,27 @@ class _Run:
     def go(self, files: FoundFiles, *, makes_index: bool) -> None:
         """Deal with all files; the codec of an index that is still to be made is fitted on some of them first."""
         self._progress(0, len(files))
-        total, rest = len(files), files
         if makes_index and self._options.codec != NO_CODEC and len(files) >= self._options.fit_from:
-            rest = self._fit(rest, total)
-        if not self.stopped:
-            self._embed(rest, total, self._to_rows, self._take, self._intake.is_known)
+            self._fit_and_embed(files, len(files))
+        else:
+            self._embed(files, len(files), self._to_rows, self._take, self._intake.is_known)
 
-    def _fit(self, files: FoundFiles, total: int) -> FoundFiles:
-        """Fit the codec on pictures spread over the files, put these into the index, and return the other files."""
+    def _fit_and_embed(self, files: FoundFiles, total: int) -> None:
+        """Embed pictures spread over the files first; fit the codec on them while the others are embedded."""
         network = self._network.get()
-        if network.manifest.codec == NO_CODEC:
-            return files
         sample = FitSample(network, self._options.fit_from)
-        while len(files) and sample.missing and not self.stopped:
+        while network.manifest.codec != NO_CODEC and len(files) and sample.missing and not self.stopped:
             chosen, files = sample.choose(files)
-            self._embed(chosen, total, lambda _, features: features, sample.take, sample.is_known)
+            self._embed(chosen, total, sample.measure, sample.take, sample.is_known)
         if self.stopped:
-            return files
-        if codec := sample.fit():
-            self._network.replace(network.with_codec(codec, write_codec(self._intake.folder, codec)))
-        for embedded in sample.embedded:
-            result = None if embedded.result is None else self._to_rows(embedded.pictures, embedded.result)
-            self._intake.take(Embedded(embedded.files, embedded.pictures, result))
-        return files
+            return
+        with UntilFitted(sample, self._know, self._to_rows, self._take) as late:
+            self._embed(files, total, late.finish, late.take, late.is_known)
+            late.rest(self._options.threads)
+
+    def _know(self, codec: Codec | None) -> None:
+        if codec is not None:
+            self._network.replace(self._network.get().with_codec(codec, write_codec(self._intake.folder, codec)))
 
     def _to_rows(self, pictures: list[Loaded], features: Features) -> Rows:
         network = self._network.get()
@@ -366,6 +365,9 @@ def _report(
 
 
 def _refit_pays(writer: IndexWriter) -> bool:
-    with open_collection(writer.index) as collection:
-        described = describe_codec(collection)
-    return described is not None and described.refit_pays
+    manifest = writer.manifest
+    if manifest.codec_file is None:
+        return False
+    found = energies_of(writer.index, writer.catalog, manifest)
+    codec = read_codec(writer.index, manifest.codec_file)
+    return describe(codec, manifest.map_shape[0], kept=found.kept, total=found.total).refit_pays
