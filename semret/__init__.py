@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from semret.index.embed import Embeddings as Embeddings
     from semret.index.embed import embed as embed
     from semret.index.sync.build import build as build
+    from semret.retrieval.matching import match_batch as match_batch
     from semret.retrieval.search.engine import SearchEngine as SearchEngine
     from semret.retrieval.search.engine import open_index as open_index
     from semret.retrieval.search.explain import Explanation as Explanation
@@ -46,6 +47,7 @@ _EXPORTS = {
     "build": ("semret.index.sync.build", "build"),
     "cka": ("semret.retrieval.similarity.cka", "cka"),
     "embed": ("semret.index.embed", "embed"),
+    "match_batch": ("semret.retrieval.matching", "match_batch"),
     "matched_similarity": ("semret.retrieval.similarity.pairs", "matched_similarity"),
     "open": ("semret.retrieval.search.engine", "open_index"),
     "open_index": ("semret.retrieval.search.engine", "open_index"),
@@ -64,6 +66,7 @@ __all__ = [
     "build",
     "cka",
     "embed",
+    "match_batch",
     "matched_similarity",
     "open_index",
     "rsm",
