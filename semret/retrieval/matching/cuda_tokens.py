@@ -30,7 +30,7 @@ class DeviceMaps:
 
     Attributes
     ----------
-    tokens : Tensor of shape (n, S, C), float16 or float32, or int8 with scales; contiguous
+    tokens : Tensor of shape (n, S, C), float16, float32 or float64, or int8 with scales; contiguous
     scales : Tensor of shape (n, S), float32 or float64, or None
         What integer tokens are multiplied with.
     """
@@ -39,7 +39,7 @@ class DeviceMaps:
     scales: Tensor | None = None
 
     def __post_init__(self) -> None:
-        wanted = (torch.int8,) if self.scales is not None else (torch.float16, torch.float32)
+        wanted = (torch.int8,) if self.scales is not None else (torch.float16, torch.float32, torch.float64)
         if self.tokens.dim() != 3 or 0 in self.tokens.shape[1:] or self.tokens.dtype not in wanted:
             raise ShapeError(
                 f"tokens have shape {tuple(self.tokens.shape)} and dtype {self.tokens.dtype}, "
@@ -88,7 +88,7 @@ def match_pairs(
         )
     swapped = x.tokens.shape[1] > y.tokens.shape[1]
     few, many, few_of, many_of = (y, x, y_of, x_of) if swapped else (x, y, x_of, y_of)
-    size = 4 * few.tokens.shape[1] * many.tokens.shape[1]
+    size = (8 if x.tokens.dtype == torch.float64 else 4) * few.tokens.shape[1] * many.tokens.shape[1]
     step = max(1, AFFINITY_BYTES // size)
     parts = [
         _match(few, many, few_of[start : start + step], many_of[start : start + step], finish=finish)
@@ -175,10 +175,12 @@ def form_affinities(x: DeviceMaps, y: DeviceMaps, x_of: Tensor, y_of: Tensor) ->
     Returns
     -------
     Tensor of shape (K, Sx, Sy)
-        int32, of the integers alone, or float32.
+        int32, of the integers alone; float64 of tokens in float64, else float32.
     """
     from semret.retrieval.matching.cuda_kernels import form_kernel
 
+    if x.tokens.dtype == torch.float64:
+        return torch.matmul(x.tokens[x_of], y.tokens[y_of].transpose(1, 2))
     integer = x.tokens.dtype == torch.int8
     rows, columns, channels = x.tokens.shape[1], y.tokens.shape[1], x.tokens.shape[2]
     dtype = torch.int32 if integer else torch.float32

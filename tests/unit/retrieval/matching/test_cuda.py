@@ -188,11 +188,11 @@ class TestTokens:
         x = DeviceMaps(tokens=put(maps[0].integers), scales=put(maps[0].scales))
         y = DeviceMaps(tokens=put(maps[1].as_floats()))
         pair = put(np.array([0])), put(np.array([0]))
-        with pytest.raises(ShapeError, match="int8 with 40 channels and torch.float32"):
+        with pytest.raises(ShapeError, match=r"int8 with 40 channels and torch\.float32"):
             match_pairs(x, y, *pair)
         with pytest.raises(ShapeError, match="expected integers with scales"):
             bounds_of_all(y, y)
-        with pytest.raises(ShapeError, match="expected \\(n, S, C\\)"):
+        with pytest.raises(ShapeError, match=r"expected \(n, S, C\)"):
             DeviceMaps(tokens=put(np.zeros((2, 3, 4))))
         with pytest.raises(ShapeError, match="scales have shape"):
             DeviceMaps(tokens=x.tokens, scales=x.scales[:, :1])
