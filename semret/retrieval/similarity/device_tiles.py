@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +16,6 @@ from semret.retrieval.matching.cuda import why_unavailable
 from semret.retrieval.matching.cuda_tokens import DeviceMaps, match_pairs
 from semret.retrieval.similarity.maps import prepare, unit_of
 from semret.retrieval.similarity.sets import RepresentationSet
-
-if TYPE_CHECKING:
-    from torch import device as Device
 
 KEPT_SHARE = 0.5
 """The share of a device's free memory that tiles may take; those used longest ago make room for others."""
@@ -58,7 +55,7 @@ class DeviceTile:
         return tokens.element_size() * tokens.nelement()
 
 
-def require_device(name: str) -> Device:
+def require_device(name: str) -> torch.device:
     """Return the device of this name, on which matchings can be computed.
 
     Parameters
@@ -99,7 +96,7 @@ class DeviceTiles:
     device : torch.device
     """
 
-    def __init__(self, source: RepresentationSet, center: NDArray[Any] | None, device: Device) -> None:
+    def __init__(self, source: RepresentationSet, center: NDArray[Any] | None, device: torch.device) -> None:
         self.source, self.center, self.device = source, center, device
         self._kept: OrderedDict[tuple[int, int], DeviceTile] = OrderedDict()
 
