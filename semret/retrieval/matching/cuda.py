@@ -110,6 +110,7 @@ def match_on_device(
     columns: Tensor | None = None,
     scales: Scales | None = None,
     finish: bool = True,
+    phases: int = 4,
 ) -> DeviceMatching:
     """Match affinities for the largest sum, each to the optimum up to the rounding of float64.
 
@@ -123,7 +124,10 @@ def match_on_device(
         How many rows and columns of each count, with 1 <= rows <= columns; None for all.
     scales : Scales or None
     finish : bool
-        False stops after the auction: bounds are good to about 1e-3 of the affinity's range, nothing is matched.
+        False stops after the auction: there are bounds, and nothing is matched.
+    phases : int
+        How many phases of the auction to run at most, the coarsest first. After one the bounds of square affinities are
+        good to some 2 % of their range a row, for a tenth of the time of a solve.
 
     Returns
     -------
@@ -157,20 +161,27 @@ def match_on_device(
     step = max(1, SCRATCH_BYTES // (2 * most * width))
     for start in range(0, count, step):
         part = slice(start, min(start + step, count))
-        _launch(given[part], m[part], n[part], _of(scales, part), _rows(found, part), states[part], finish=finish)
+        _launch(given[part], m[part], n[part], _of(scales, part), _rows(found, part), states[part], finish, phases)
     _require_finite(states)
     return found if exponent == 0 else _scaled(found, exponent)
 
 
 def _launch(
-    given: Tensor, m: Tensor, n: Tensor, scales: Scales | None, found: DeviceMatching, states: Tensor, *, finish: bool
+    given: Tensor,
+    m: Tensor,
+    n: Tensor,
+    scales: Scales | None,
+    found: DeviceMatching,
+    states: Tensor,
+    finish: bool,
+    phases: int,
 ) -> None:
     from semret.retrieval.matching.cuda_kernels import match_kernel
 
     count, most, longest = given.shape
     width = _width(longest)
     scratch = torch.empty((count, most, width), dtype=torch.int16, device=given.device)
-    shares = _schedule(longest)
+    shares = _schedule(longest)[:phases]
     epsilons = [int(share * LEVELS) + 1 for share in shares] + [1] * (4 - len(shares))
     none = found.values
     s = (none, none, m, m, 0, 0)

@@ -53,7 +53,7 @@ class DeviceMaps:
 
 
 def match_pairs(
-    x: DeviceMaps, y: DeviceMaps, x_of: Tensor, y_of: Tensor, *, finish: bool = True
+    x: DeviceMaps, y: DeviceMaps, x_of: Tensor, y_of: Tensor, *, finish: bool = True, phases: int = 4
 ) -> tuple[DeviceMatching, bool]:
     """Match the tokens of pairs of maps, for the largest sum of inner products.
 
@@ -63,7 +63,7 @@ def match_pairs(
         Both of integers, or both of one float dtype.
     x_of, y_of : Tensor of shape (K,), int64
         The pairs: maps of `x` and of `y`.
-    finish : bool
+    finish, phases : bool, int
         See `semret.retrieval.matching.cuda.match_on_device`.
 
     Returns
@@ -91,7 +91,7 @@ def match_pairs(
     size = (8 if x.tokens.dtype == torch.float64 else 4) * few.tokens.shape[1] * many.tokens.shape[1]
     step = max(1, AFFINITY_BYTES // size)
     parts = [
-        _match(few, many, few_of[start : start + step], many_of[start : start + step], finish=finish)
+        _match(few, many, few_of[start : start + step], many_of[start : start + step], finish, phases)
         for start in range(0, max(1, len(few_of)), step)
     ]
     return _joined(parts), swapped
@@ -146,12 +146,14 @@ def _against_all(database: DeviceMaps) -> tuple[Tensor, Tensor]:
     return torch.zeros_like(numbers), numbers
 
 
-def _match(few: DeviceMaps, many: DeviceMaps, few_of: Tensor, many_of: Tensor, *, finish: bool) -> DeviceMatching:
+def _match(
+    few: DeviceMaps, many: DeviceMaps, few_of: Tensor, many_of: Tensor, finish: bool, phases: int
+) -> DeviceMatching:
     affinities = form_affinities(few, many, few_of, many_of)
     if few.scales is not None and many.scales is not None:
         scales = Scales(rows=few.scales, columns=many.scales, rows_of=few_of, columns_of=many_of)
-        return match_on_device(affinities, scales=scales, finish=finish)
-    found = match_on_device(affinities, finish=finish)
+        return match_on_device(affinities, scales=scales, finish=finish, phases=phases)
+    found = match_on_device(affinities, finish=finish, phases=phases)
     if not finish or len(few_of) == 0:
         return found
     values = _values(few, many, few_of, many_of, found.assignments)

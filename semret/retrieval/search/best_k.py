@@ -14,6 +14,7 @@ import numpy as np
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array, require_finite
 from semret.errors import ArgumentError, ShapeError
 from semret.integer_tokens import IntegerTokens
+from semret.retrieval.matching.solvers import SOLVERS
 from semret.retrieval.search.float_side import FloatSide
 from semret.retrieval.search.integer_side import IntegerSide
 from semret.retrieval.search.options import RerankOptions
@@ -179,6 +180,35 @@ class BestK:
         self.solved += len(rows)
         self.exact = self.exact and exact
         self._enter(rows, ids, scores)
+
+    def can_rule_out(self, count: int) -> bool:
+        """Tell whether bounds may save a solve among so many candidates in integers.
+
+        Parameters
+        ----------
+        count : int
+
+        Returns
+        -------
+        bool
+            Not if all are among the best, or without an exact matching, or for a query of monstrous scales.
+        """
+        options = self.options
+        wanted = options.invariance == "permutation" and options.prune and SOLVERS[options.solver].exact
+        return wanted and count > options.k and not self.query.exponents.any()
+
+    def rule_out(self, count: int, seconds: float) -> None:
+        """Count candidates that bounds computed elsewhere have ruled out.
+
+        Parameters
+        ----------
+        count : int
+        seconds : float
+            How long that took.
+        """
+        self.seen += count
+        self.pruned += count
+        self.seconds += seconds
 
     def _can_prune(self, tokens: Tokens, count: int) -> bool:
         """Tell whether bounds may save a solve: some candidate will not be among the best, and bounds can be had."""

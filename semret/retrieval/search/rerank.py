@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from semret.progress import Progress
 from semret.retrieval.search.best_k import BestK, Tokens, as_compared, shared_among
 from semret.retrieval.search.candidates import Query, Reranked, TokenSource
 from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.similarity.integer_maps import IntegerMaps
 from semret.retrieval.similarity.kernels import centred_squared_norms, median_bandwidth
 
 CHUNK_BYTES = 128 << 20
@@ -26,6 +28,13 @@ INTEGER_CHUNK_BYTES = 32 << 20
 _STATISTICS_AT_ONCE = 1 << 16
 
 
+class Narrow(Protocol):
+    """Tells which candidates may be among the best, by bounds that are computed elsewhere."""
+
+    def __call__(self, query: IntegerMaps, ids: IdVector, *, k: int, kernel: str) -> IndexVector:
+        """Return places among `ids`, ascending: every other candidate is certainly worse than k of these."""
+
+
 def rerank(
     query: Query,
     source: TokenSource,
@@ -34,6 +43,7 @@ def rerank(
     center: Center | None = None,
     sigma: float | None = None,
     progress: Progress | None = None,
+    narrow: Narrow | None = None,
 ) -> Reranked:
     r"""Find the `k` candidates most similar to a query, solving as few matchings as possible.
 
@@ -53,6 +63,8 @@ def rerank(
         distances' means over all matchings. The order does not depend on it.
     progress : callable or None
         Called with the number of candidates visited and their total, first with 0.
+    narrow : callable or None
+        Rules out beforehand, of integer tokens, see `Narrow`: `semret.retrieval.search.device_maps` does it on a GPU.
 
     Returns
     -------
@@ -93,16 +105,21 @@ def rerank(
         return _result(best, 0.0)
     if options.kernel == "rbf" and sigma is None:
         best.sigma = _sigma_from_statistics(best, source, rows, middle)
-    reading = 0.0
+    reading, total = 0.0, len(rows)
     if progress is not None:
-        progress(0, len(rows))
+        progress(0, total)
+    query_maps = best.query
+    if narrow is not None and isinstance(query_maps, IntegerMaps) and best.can_rule_out(len(rows)):
+        start = time.perf_counter()
+        rows = rows[narrow(query_maps, source.ids[rows], k=options.k, kernel=options.kernel)]
+        best.rule_out(total - len(rows), time.perf_counter() - start)
     for chunk in _chunks(best, source, rows, middle):
         start = time.perf_counter()
         tokens = source.read(chunk)
         reading += time.perf_counter() - start
         best.compare(chunk, source.ids[chunk], tokens)
         if progress is not None:
-            progress(best.seen, len(rows))
+            progress(best.seen, total)
     return _result(best, reading)
 
 
