@@ -202,7 +202,11 @@ def match_kernel(
                     reached = tl.min(waiting, 0)
                     nearest = (waiting == reached) & (done == 0)
                     open_column = tl.min(tl.where(nearest & (owner < 0), cols, W), 0)
-                    column = tl.where(open_column < W, open_column, tl.min(tl.where(nearest, cols, W), 0))
+                    # Of columns at one distance, those that the last row led to come first: with many ties, going
+                    # deep finds a free column after fewer rows than going through all of them in order.
+                    recent = tl.min(tl.where(nearest & (before == column), cols, W), 0)
+                    some = tl.where(recent < W, recent, tl.min(tl.where(nearest, cols, W), 0))
+                    column = tl.where(open_column < W, open_column, some)
                     hit = cols == column
                     searching = tl.where(open_column < W, 0, 1)
                     closes = hit & (searching == 1)

@@ -109,6 +109,16 @@ class MapsOnDevice:
         self.resident = min(self.total, int(self._room() * share) // each)
         self._parts = [self._read(slice(*part)) for part in self._cut(0, self.resident)]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the maps are."""
+        return self._device
+
+    @property
+    def first(self) -> DeviceMaps:
+        """The first maps that are kept, at most `CHUNK_BYTES` of them."""
+        return self._parts[0].maps
+
     def __str__(self) -> str:
         """Say how many maps lie where."""
         where = "all" if self.resident == self.total else f"{self.resident:,} of {self.total:,}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -193,7 +196,7 @@ class TestTokens:
         with pytest.raises(ShapeError, match="expected integers with scales"):
             bounds_of_all(y, y)
         with pytest.raises(ShapeError, match=r"expected \(n, S, C\)"):
-            DeviceMaps(tokens=put(np.zeros((2, 3, 4))))
+            DeviceMaps(tokens=put(np.zeros((2, 3, 4), dtype=np.int32)))
         with pytest.raises(ShapeError, match="scales have shape"):
             DeviceMaps(tokens=x.tokens, scales=x.scales[:, :1])
 
@@ -315,3 +318,11 @@ def test_a_missing_triton_is_one_line(monkeypatch):
 def test_why_the_kernels_cannot_run():
     cuda.why_unavailable.cache_clear()
     assert cuda.why_unavailable("mps") == "Triton kernels run on cuda devices, not on mps"
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_a_card_that_is_not_there():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, "-m", "tests.support.compile_kernels"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.stdout == "compiled\n", done.stderr
