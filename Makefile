@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint install docs bench dist lower-bounds clean
+.PHONY: demo test lint install docs bench gpu dist lower-bounds clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -29,6 +29,11 @@ bench: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/solvers.py --readme README.md --out benchmarks/solvers.json
 	$(BIN)/python benchmarks/indexing.py --readme README.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reduced_decoding.py --document docs/images.md
+
+# What needs a CUDA device: its tests, then the tables of benchmarks/gpu.py, in less than ten minutes.
+gpu: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest tests/gpu tests/unit/retrieval/matching/test_cuda.py tests/property/test_device_maps.py
+	$(BIN)/python benchmarks/gpu.py --out build/gpu.md --json build/gpu.json
 
 # Builds sdist and wheel into dist/, checks them, and installs and uses both in a clean environment.
 dist: $(VENV)/.installed-dev

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from semret.retrieval.duplicates.find import duplicates as duplicates
     from semret.retrieval.duplicates.results import DuplicateGroup as DuplicateGroup
     from semret.retrieval.duplicates.results import Duplicates as Duplicates
+    from semret.retrieval.matching import match_batch as match_batch
     from semret.retrieval.search.engine import SearchEngine as SearchEngine
     from semret.retrieval.search.engine import open_index as open_index
     from semret.retrieval.search.explain import Explanation as Explanation
@@ -52,6 +53,7 @@ _EXPORTS = {
     "cka": ("semret.retrieval.similarity.cka", "cka"),
     "duplicates": ("semret.retrieval.duplicates.find", "duplicates"),
     "embed": ("semret.index.embed", "embed"),
+    "match_batch": ("semret.retrieval.matching", "match_batch"),
     "matched_similarity": ("semret.retrieval.similarity.pairs", "matched_similarity"),
     "open": ("semret.retrieval.search.engine", "open_index"),
     "open_index": ("semret.retrieval.search.engine", "open_index"),
@@ -73,6 +75,7 @@ __all__ = [
     "cka",
     "duplicates",
     "embed",
+    "match_batch",
     "matched_similarity",
     "open_index",
     "rsm",

@@ -6,18 +6,23 @@ its value is :math:`\sum_i A_{i,\pi(i)}` (equation 4 asks for the largest). Larg
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from semret.arrays import Float64Array, FloatArray, IndexVector, as_array, require_finite, require_ndim
-from semret.errors import ArgumentError, ShapeError, UnknownNameError
+from semret.arrays import Float64Array, as_array, require_ndim
+from semret.errors import UnknownNameError
 from semret.retrieval.matching.approximate import Norms
 from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
-from semret.retrieval.matching.results import BatchMatching, Matching, relative_gaps
+from semret.retrieval.matching.batch import Batch, check_shape, checked_affinities, checked_sizes
+from semret.retrieval.matching.results import BatchMatching, Matching
 from semret.retrieval.matching.solvers import SOLVERS, Solver
-from semret.retrieval.native import Native
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from semret.retrieval.matching.tensors import TensorMatching
 
 __all__ = [
     "EFFORTS",
@@ -31,8 +36,6 @@ __all__ = [
     "match_batch",
     "upper_bounds",
 ]
-
-_matched_sums = Native("semret.retrieval.matching.auction_loops", "matched_sums")
 
 
 def match(
@@ -101,40 +104,74 @@ def match(
     )
 
 
+@overload
+def match_batch(
+    affinities: Tensor,
+    *,
+    sizes: ArrayLike | Tensor | None = ...,
+    cost: bool = ...,
+    row_norms: ArrayLike | None = ...,
+    column_norms: ArrayLike | None = ...,
+    solver: str = ...,
+    threads: int | None = ...,
+    **options: Any,
+) -> TensorMatching: ...
+@overload
 def match_batch(
     affinities: ArrayLike,
     *,
+    sizes: ArrayLike | Tensor | None = ...,
+    cost: bool = ...,
+    row_norms: ArrayLike | None = ...,
+    column_norms: ArrayLike | None = ...,
+    solver: str = ...,
+    threads: int | None = ...,
+    **options: Any,
+) -> BatchMatching: ...
+def match_batch(
+    affinities: ArrayLike | Tensor,
+    *,
+    sizes: ArrayLike | Tensor | None = None,
+    cost: bool = False,
     row_norms: ArrayLike | None = None,
     column_norms: ArrayLike | None = None,
     solver: str = "auction",
     threads: int | None = None,
     **options: Any,
-) -> BatchMatching:
-    """Match each of many affinities of one shape.
+) -> BatchMatching | TensorMatching:
+    """Match each of many affinities: what a loop over `scipy.optimize.linear_sum_assignment` does, in one call.
 
     The result for an affinity does not depend on the others, nor on the number of threads.
 
     Parameters
     ----------
-    affinities : array_like of shape (K, Sq, Sd)
-        See `match`. K may be 0.
+    affinities : array_like or torch.Tensor of shape (K, Sq, Sd)
+        See `match`. K may be 0. A tensor is matched where it is: on a CUDA device by Triton kernels (solver auction,
+        sides up to 4,096), otherwise on the processor. Gradients do not flow through it.
+    sizes : array_like or tensor of shape (K, 2), integers, or None
+        How many rows and columns of each count; the rest is padding, which is never looked at and may hold anything.
+        None: all of them.
+    cost : bool
+        Whether entries are costs, of which the smallest sum is wanted. Values then are sums of costs, and bounds lie
+        below them.
     row_norms, column_norms : array_like of shape (Sq,) and (K, Sd), or None
         See `match`.
     solver : str
         A name of `SOLVERS`.
     threads : int or None
-        Threads of solver auction; None takes all processors. The other solvers run on one.
+        Threads of solver auction on the processor; None takes all. The other solvers run on one.
     **options
         See `match`.
 
     Returns
     -------
-    BatchMatching
+    BatchMatching, or TensorMatching for a tensor
+        The latter's tensors are on the device of the affinities. Rows and columns of padding are matched with nothing.
 
     Raises
     ------
     ShapeError, NonFiniteError, UnknownNameError, ArgumentError
-        See `match`.
+        See `match`; also if sizes do not fit.
 
     Examples
     --------
@@ -146,18 +183,34 @@ def match_batch(
     ([[1, 0], [0, 1]], [4.0, 6.0])
     >>> match_batch(both, solver="identity").values.tolist()
     [3.0, 6.0]
+
+    As costs, and of the second affinity the first row alone:
+
+    >>> found = match_batch(both, cost=True, sizes=[[2, 2], [1, 2]])
+    >>> found.assignments.tolist(), found.values.tolist()
+    ([[0, 1], [1, -1]], [3.0, 2.0])
     """
     chosen = SOLVERS.get(solver)
     if chosen is None:
         raise UnknownNameError.among("solver", solver, list(SOLVERS))
     settings = chosen.settings(options)
-    array = _checked(affinities)
-    if chosen.name == "auction":
-        return AuctionBatch(array, threads=threads).solve()
-    require_finite(array, "the affinity")
-    norms = _checked_norms(row_norms, column_norms, array, solver) if chosen.needs_norms else None
-    found = chosen.run(array, **settings) if norms is None else chosen.run(array, norms, **settings)
-    return _certified(array, found, chosen)
+    batch = Batch(chosen, settings, row_norms, column_norms, threads)
+    if not _is_tensor(affinities):
+        array = as_array(affinities, "affinities")
+        return batch.match(array, checked_sizes(sizes, array.shape), cost=cost)
+    from semret.retrieval.matching import tensors
+
+    check_shape(tuple(affinities.shape))
+    counts = checked_sizes(sizes, tuple(affinities.shape))
+    found = tensors.on_device(affinities, counts, cost=cost) if chosen.name == "auction" else None
+    if found is not None:
+        return found
+    return tensors.as_tensors(batch.match(tensors.as_array(affinities), counts, cost=cost), affinities)
+
+
+def _is_tensor(affinities: Any) -> TypeGuard[Tensor]:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(affinities, torch.Tensor)
 
 
 def upper_bounds(affinities: ArrayLike, *, effort: str, threads: int | None = None) -> Float64Array:
@@ -191,76 +244,4 @@ def upper_bounds(affinities: ArrayLike, *, effort: str, threads: int | None = No
     >>> [upper_bounds(affinity, effort=effort).round(9).tolist() for effort in ("maxima", "sweep")]
     [[5.0], [4.0]]
     """
-    return AuctionBatch(_checked(affinities), threads=threads).tighten(effort)
-
-
-def _checked(affinities: ArrayLike) -> FloatArray:
-    array = as_array(affinities, "affinities")
-    require_ndim(array, 3, "affinities", "(K, Sq, Sd)")
-    if 0 in array.shape[1:]:
-        raise ShapeError(f"the affinity is empty: shape {array.shape[1:]}, expected at least one row and one column")
-    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        raise ShapeError(f"the affinity has dtype {array.dtype}, expected float16, float32 or float64")
-    if array.dtype == np.float32:
-        return array
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
-    wide: FloatArray = array.astype(np.float64, copy=False)
-    _refuse_overflow(wide)
-    return wide
-
-
-def _refuse_overflow(array: FloatArray) -> None:
-    """Raise ArgumentError if a matched sum may exceed float64; float32 values cannot."""
-    largest = np.abs(array).max(initial=0.0)
-    if np.isfinite(largest) and largest > np.finfo(np.float64).max / (4 * min(array.shape[1:])):
-        raise ArgumentError(
-            f"the affinity has values up to {largest:.3g}; sums of {min(array.shape[1:])} of them overflow float64, "
-            "divide it by a power of two first"
-        )
-
-
-def _checked_norms(rows: ArrayLike | None, columns: ArrayLike | None, array: FloatArray, solver: str) -> Norms:
-    if rows is None or columns is None:
-        raise ArgumentError(f"solver {solver} sorts tokens by norm: pass row_norms and column_norms")
-    norms = Norms(rows=_as_norms(rows, "row_norms"), columns=_as_norms(columns, "column_norms"))
-    for name, given, shape in (
-        ("row_norms", norms.rows, array.shape[1:2]),
-        ("column_norms", norms.columns, (array.shape[0], array.shape[2])),
-    ):
-        if given.shape != shape:
-            raise ShapeError(f"{name} has shape {given.shape}, expected {shape}")
-        require_finite(given, name)
-    return norms
-
-
-def _mean_magnitude(array: FloatArray) -> Float64Array:
-    """Return the sum of all magnitudes of each affinity, divided by the longer side, (K,)."""
-    longer = max(array.shape[1:])
-    with np.errstate(over="ignore"):
-        sums = np.abs(array).sum(axis=(1, 2), dtype=np.float64)
-    if np.isfinite(sums).all():
-        return np.asarray(sums / longer)
-    # All entries together may exceed float64 where no matching does.
-    return np.asarray((np.abs(array) / longer).sum(axis=(1, 2), dtype=np.float64))
-
-
-def _as_norms(norms: ArrayLike, name: str) -> Float64Array:
-    array = as_array(norms, name)
-    if array.dtype.kind not in "fiub":
-        raise ShapeError(f"{name} has dtype {array.dtype}, expected numbers")
-    return array.astype(np.float64)
-
-
-def _certified(array: FloatArray, assignments: IndexVector, solver: Solver) -> BatchMatching:
-    """Value the assignments in float64 and bound the optimum: closely for exact solvers, else by one dual sweep."""
-    values = np.empty(len(array))
-    _matched_sums(np.ascontiguousarray(array), np.ascontiguousarray(assignments), values)
-    auction = AuctionBatch(array, threads=1)
-    bounds = auction.solve().bounds if solver.exact else auction.tighten("sweep")
-    bounds = np.maximum(bounds, values)
-    magnitude = _mean_magnitude(array)
-    gaps = relative_gaps(values, bounds, 1e-13 * magnitude)
-    return BatchMatching(
-        assignments=assignments, values=values, bounds=bounds, gaps=gaps, exact=solver.exact, solver=solver.name
-    )
+    return AuctionBatch(checked_affinities(affinities), threads=threads).tighten(effort)

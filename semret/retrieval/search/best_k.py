@@ -14,6 +14,7 @@ import numpy as np
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector, as_array, require_finite
 from semret.errors import ArgumentError, ShapeError
 from semret.integer_tokens import IntegerTokens
+from semret.retrieval.matching.solvers import SOLVERS
 from semret.retrieval.search.float_side import FloatSide
 from semret.retrieval.search.integer_side import IntegerSide
 from semret.retrieval.search.options import RerankOptions
@@ -150,7 +151,7 @@ class BestK:
             If a token is NaN or infinite.
         """
         begun = time.perf_counter()
-        tokens = self._admitted(tokens)
+        tokens = self.admitted(tokens)
         allowed = np.arange(len(ids)) if self.excluded is None else np.flatnonzero(~np.isin(ids, self.excluded))
         self.seen += len(allowed)
         if len(allowed) == 0:
@@ -180,14 +181,57 @@ class BestK:
         self.exact = self.exact and exact
         self._enter(rows, ids, scores)
 
+    def can_rule_out(self, count: int) -> bool:
+        """Tell whether bounds may save a solve among so many candidates in integers.
+
+        Parameters
+        ----------
+        count : int
+
+        Returns
+        -------
+        bool
+            Not if all are among the best, or without an exact matching, or for a query of monstrous scales.
+        """
+        options = self.options
+        wanted = options.invariance == "permutation" and options.prune and SOLVERS[options.solver].exact
+        return wanted and count > options.k and not self.query.exponents.any()
+
+    def rule_out(self, count: int, seconds: float) -> None:
+        """Count candidates that bounds computed elsewhere have ruled out.
+
+        Parameters
+        ----------
+        count : int
+        seconds : float
+            How long that took.
+        """
+        self.seen += count
+        self.pruned += count
+        self.seconds += seconds
+
     def _can_prune(self, tokens: Tokens, count: int) -> bool:
         """Tell whether bounds may save a solve: some candidate will not be among the best, and bounds can be had."""
         if not self.options.prune or count + len(self.rows) <= self.options.k:
             return False
         return bool(self._side.can_bound(tokens))
 
-    def _admitted(self, tokens: Tokens) -> Tokens:
-        """Return candidates in the kind of numbers that the query is compared in, if they fit it."""
+    def admitted(self, tokens: Tokens) -> Tokens:
+        """Return candidates in the kind of numbers that the query is compared in, if they fit it.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n, S, C), or IntegerTokens
+
+        Returns
+        -------
+        ndarray of shape (n, S, C), or IntegerTokens
+
+        Raises
+        ------
+        ArgumentError, ShapeError
+            If they do not.
+        """
         integer = isinstance(tokens, IntegerTokens)
         if integer != self.integer:
             kinds = ("integer", "float") if self.integer else ("float", "integer")

@@ -13,7 +13,7 @@ from semret.integer_tokens import IntegerTokens
 from semret.progress import Progress
 from semret.retrieval.search.candidates import Query, Reranked, TokenSource
 from semret.retrieval.search.options import RerankOptions
-from semret.retrieval.search.rerank import rerank
+from semret.retrieval.search.rerank import Narrow, rerank
 from semret.retrieval.similarity.kernels import centred_squared_norms
 from semret.retrieval.similarity.query_score import level_maps, weigh_query
 
@@ -26,6 +26,7 @@ def rerank_by_query(
     *,
     cells: IndexVector | None = None,
     progress: Progress | None = None,
+    narrow: Narrow | None = None,
 ) -> Reranked:
     """Find the `k` candidates that show most of a query; see `semret.retrieval.similarity.query_score`.
 
@@ -45,6 +46,8 @@ def rerank_by_query(
         a whole picture.
     progress : callable or None
         Called with the number of candidates visited and their total.
+    narrow : callable or None
+        See `semret.retrieval.search.rerank.rerank`; it has to compare by the tokens' directions.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def rerank_by_query(
     levelled = LevelledTokens(source, middle, threads=options.threads)
     # Of a search's options, only those of the rerank: the others are checked against the kernel that was chosen.
     chosen = {field.name: getattr(options, field.name) for field in fields(RerankOptions)}
-    return rerank(weighed, levelled, RerankOptions(**{**chosen, "kernel": "linear"}), progress=progress)
+    return rerank(weighed, levelled, RerankOptions(**{**chosen, "kernel": "linear"}), progress=progress, narrow=narrow)
 
 
 class LevelledTokens:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,7 +16,11 @@ from semret.progress import Progress
 from semret.retrieval.search.best_k import BestK, Tokens, as_compared, shared_among
 from semret.retrieval.search.candidates import Query, Reranked, TokenSource
 from semret.retrieval.search.options import RerankOptions
+from semret.retrieval.similarity.integer_maps import IntegerMaps
 from semret.retrieval.similarity.kernels import centred_squared_norms, median_bandwidth
+
+if TYPE_CHECKING:
+    from semret.retrieval.search.device_stream import StreamOnDevice
 
 CHUNK_BYTES = 128 << 20
 """Tokens held at once, and affinities, each as float32."""
@@ -26,6 +31,13 @@ INTEGER_CHUNK_BYTES = 32 << 20
 _STATISTICS_AT_ONCE = 1 << 16
 
 
+class Narrow(Protocol):
+    """Tells which candidates may be among the best, by bounds that are computed elsewhere."""
+
+    def __call__(self, query: IntegerMaps, ids: IdVector, *, k: int, kernel: str) -> IndexVector:
+        """Return places among `ids`, ascending: every other candidate is certainly worse than k of these."""
+
+
 def rerank(
     query: Query,
     source: TokenSource,
@@ -34,6 +46,7 @@ def rerank(
     center: Center | None = None,
     sigma: float | None = None,
     progress: Progress | None = None,
+    narrow: Narrow | None = None,
 ) -> Reranked:
     r"""Find the `k` candidates most similar to a query, solving as few matchings as possible.
 
@@ -53,6 +66,8 @@ def rerank(
         distances' means over all matchings. The order does not depend on it.
     progress : callable or None
         Called with the number of candidates visited and their total, first with 0.
+    narrow : callable or None
+        Rules out beforehand, of integer tokens, see `Narrow`: `semret.retrieval.search.device_maps` does it on a GPU.
 
     Returns
     -------
@@ -93,16 +108,21 @@ def rerank(
         return _result(best, 0.0)
     if options.kernel == "rbf" and sigma is None:
         best.sigma = _sigma_from_statistics(best, source, rows, middle)
-    reading = 0.0
+    reading, total = 0.0, len(rows)
     if progress is not None:
-        progress(0, len(rows))
+        progress(0, total)
+    query_maps = best.query
+    if narrow is not None and isinstance(query_maps, IntegerMaps) and best.can_rule_out(len(rows)):
+        start = time.perf_counter()
+        rows = rows[narrow(query_maps, source.ids[rows], k=options.k, kernel=options.kernel)]
+        best.rule_out(total - len(rows), time.perf_counter() - start)
     for chunk in _chunks(best, source, rows, middle):
         start = time.perf_counter()
         tokens = source.read(chunk)
         reading += time.perf_counter() - start
         best.compare(chunk, source.ids[chunk], tokens)
         if progress is not None:
-            progress(best.seen, len(rows))
+            progress(best.seen, total)
     return _result(best, reading)
 
 
@@ -114,6 +134,7 @@ def rerank_stream(
     center: Center | None = None,
     sigma: float | Sequence[float] | None = None,
     progress: Progress | None = None,
+    device: str | None = None,
 ) -> list[Reranked]:
     """Find the `k` best candidates of each of many queries in one pass over a stream.
 
@@ -131,6 +152,8 @@ def rerank_stream(
         RBF bandwidth of all queries or of each; required by kernel rbf, for a stream's median is not known in advance.
     progress : callable or None
         Called with the number of candidates seen, and 0 for their unknown total.
+    device : str or None
+        ``cuda`` or ``cuda:N`` rules out there what cannot be among the best; the answer is the same.
 
     Returns
     -------
@@ -154,17 +177,30 @@ def rerank_stream(
         BestK(query.tokens, options, middle, own, query.excluded) for query, own in zip(queries, sigmas, strict=True)
     ]
     seen = 0
+    narrowing = None if device is None else _narrowing(device, searches, options)
     for ids, tokens in chunks:
         tokens = tokens if isinstance(tokens, IntegerTokens) else as_array(tokens, "the candidates' tokens")
         rows = np.arange(seen, seen + len(ids))
-        many = len(ids) > 0 and len(queries) > 1
-        shared = shared_among(as_compared(tokens, middle), middle, options) if many else None
-        for best in searches:
-            best.compare(rows, ids, tokens, shared)
+        if narrowing is not None and len(ids):
+            narrowing.compare(rows, ids, tokens)
+        else:
+            many = len(ids) > 0 and len(queries) > 1
+            shared = shared_among(as_compared(tokens, middle), middle, options) if many else None
+            for best in searches:
+                best.compare(rows, ids, tokens, shared)
         seen += len(ids)
         if progress is not None:
             progress(seen, 0)
     return [_result(best, 0.0) for best in searches]
+
+
+def _narrowing(device: str, searches: list[BestK], options: RerankOptions) -> StreamOnDevice | None:
+    """Return what rules out on a device, where that is of use."""
+    if not searches or not all(best.can_rule_out(options.k + 1) for best in searches):
+        return None
+    from semret.retrieval.search.device_stream import StreamOnDevice
+
+    return StreamOnDevice(searches, device)
 
 
 def _result(best: BestK, reading: float) -> Reranked:

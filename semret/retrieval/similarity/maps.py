@@ -304,6 +304,21 @@ def affinities(
         yield rows, products, scale_query * scale_part
 
 
+def unit_of(maps: Maps) -> float:
+    """Return the power of two by which maps are divided so that their products keep within float32.
+
+    Parameters
+    ----------
+    maps : Maps
+
+    Returns
+    -------
+    float
+        1.0 unless they are very large or very small.
+    """
+    return _scale(maps.squared_norms)
+
+
 def _scale(squared_norms: Float64Array) -> float:
     largest = float(squared_norms.max(initial=0.0))
     exponent = int(np.frexp(largest)[1]) // 2

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -16,7 +17,7 @@ from semret.retrieval.similarity.kernels import checked_scores, kernel_score, me
 from semret.retrieval.similarity.maps import Maps, check_kernel, in_units_of_input, match_maps, prepare
 from semret.retrieval.similarity.maxsim import maxsim_scores
 from semret.retrieval.similarity.names import check_modes
-from semret.retrieval.similarity.pairs import check_comparable, pooled_products, position_products
+from semret.retrieval.similarity.pairs import check_comparable, check_shapes, pooled_products, position_products
 from semret.retrieval.similarity.sets import TILE_BYTES, RepresentationSet, SetLike, center_of
 
 
@@ -37,6 +38,7 @@ def rsm(
     sigma: float | None = None,
     tile_bytes: int = TILE_BYTES,
     threads: int | None = None,
+    device: str | None = None,
     progress: Progress | bool | None = None,
     **options: Any,
 ) -> Float64Array | dict[str, Float64Array]:
@@ -77,6 +79,10 @@ def rsm(
         Size of a tile's tokens as float32; larger tiles read less, and change nothing else.
     threads : int or None
         Threads of the solver; None takes all.
+    device : str or None
+        ``cuda`` or ``cuda:N`` matches there, by Triton kernels: invariance permutation with solver auction. Scores are
+        those of the processor within 1e-6 of themselves: affinities are float32 in another order of summing, the value
+        of what was matched is summed in float64. Tiles stay on the device as far as they fit. None: the processor.
     progress : callable, bool or None
         Called with the number of pairs done and their total; True draws a bar.
     **options
@@ -96,7 +102,7 @@ def rsm(
         If a value is NaN or infinite, as given or once it is centred, or a score would be.
     UnknownNameError, ArgumentError
         If a name is unknown or a number out of range; if entries are masked, or the rbf kernel's squared distances
-        leave float64.
+        leave float64; if there is no such device, or nothing for it to match.
 
     Examples
     --------
@@ -121,6 +127,11 @@ def rsm(
         raise ArgumentError(
             f"{', '.join(sorted(options))}: invariance {invariance} matches nothing, expected no option"
         )
+    if device is not None and (invariance, solver) != ("permutation", "auction"):
+        raise ArgumentError(
+            f"device {device} matches with solver auction, but invariance {invariance}"
+            f"{f' with solver {solver}' if invariance == 'permutation' else ''} was asked for; leave the device out"
+        )
     first = RepresentationSet(x, "x", layout, prefix_tokens, tile_bytes)
     second = first if y is None else RepresentationSet(y, "y", layout, prefix_tokens, tile_bytes)
     if None not in (first.space, second.space) and first.space != second.space:
@@ -131,8 +142,16 @@ def rsm(
     middle = center_of(second, center)
     compare = _Comparison(kernels, invariance, solver, sigma, threads, options)
     with told(progress, "pairs") as tell:
-        matrices = _Pass(first, second, middle, compare, tell).run()
+        matrices = _pass(device)(first, second, middle, compare, tell).run()
     return matrices[kernel] if isinstance(kernel, str) else matrices
+
+
+def _pass(device: str | None) -> Callable[..., _Pass]:
+    if device is None:
+        return _Pass
+    from semret.retrieval.similarity.device_tiles import require_device
+
+    return partial(_DevicePass, require_device(device))
 
 
 class _Comparison:
@@ -246,3 +265,29 @@ class _Pass:
             self.done += len(manys) - skip
             if self.progress is not None:
                 self.progress(self.done, self.total)
+
+
+class _DevicePass(_Pass):
+    """The same pass with all pairs of two tiles matched at once on a device."""
+
+    def __init__(self, device: Any, first: RepresentationSet, second: RepresentationSet, *rest: Any) -> None:
+        from semret.retrieval.similarity.device_tiles import DeviceTiles
+
+        super().__init__(first, second, *rest)
+        self.rows = DeviceTiles(first, self.center, device)
+        self.columns = self.rows if first is second else DeviceTiles(second, self.center, device)
+
+    def _compare_tiles(self, rows: slice, columns: slice) -> None:
+        from semret.retrieval.similarity.device_tiles import match_tiles
+
+        ones, manys = self.rows[rows], self.columns[columns]
+        check_shapes(tuple(ones.maps.tokens.shape[1:]), tuple(manys.maps.tokens.shape[1:]), "permutation")
+        for kernel in self.comparison.kernels:
+            check_kernel(kernel, ones, manys)
+        self.norms[0][rows], self.norms[1][columns] = ones.squared_norms, manys.squared_norms
+        self.exponents[0][rows], self.exponents[1][columns] = ones.exponents, manys.exponents
+        mirrored = self.mirrored and rows == columns
+        self.measured[0][rows, columns] = match_tiles(ones, manys, mirrored=mirrored)[0]
+        self.done += len(ones) * (len(ones) + 1) // 2 if mirrored else len(ones) * len(manys)
+        if self.progress is not None:
+            self.progress(self.done, self.total)
