@@ -11,7 +11,14 @@ import typer
 
 from semret.commands.index_output import IndexFormat, show_estimate, show_report
 from semret.commands.interrupt import INTERRUPTED
-from semret.commands.options import DeviceOption, IndexOption, ReportOption, complete_codec, complete_model
+from semret.commands.options import (
+    DeviceOption,
+    IndexOption,
+    ReportOption,
+    check_device,
+    complete_codec,
+    complete_model,
+)
 from semret.commands.output import (
     ReportFormat,
     progress_bar,
@@ -26,6 +33,7 @@ from semret.errors import SemretError
 from semret.names import amount, readable
 
 if TYPE_CHECKING:
+    from semret.index.collection import Collection
     from semret.index.summary import Summary
 
 
@@ -230,7 +238,14 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2] or match[1])
 
 
-def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:
+def info(
+    index: IndexOption = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", callback=check_device, help="Say how many maps fit on this device: cuda or cuda:N."),
+    ] = None,
+    format_: ReportOption = ReportFormat.table,
+) -> None:
     """Describe an index: its model, how many pictures it holds, how much space it takes."""
     with reported():
         from semret.index.collection import open_collection
@@ -239,8 +254,9 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
 
         with open_collection(find_index(index)) as collection:
             summary = summarise(collection)
+            on_device = None if device is None else _fitting(collection, device)
     if format_ is ReportFormat.json:
-        write_json(summary.as_json())
+        write_json({**summary.as_json(), **({} if on_device is None else {"device": on_device})})
         return
     positions = f"{summary.tokens} tokens ({summary.grid[0]} x {summary.grid[1]}) of {summary.channels} channels"
     stored = summary.dtype if summary.retained is None else summary.codec
@@ -257,11 +273,18 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
         ),
         ("shortlist", summary.shortlist_note),
         ("regions", summary.regions_note),
+        *([] if on_device is None else [("device", on_device)]),
         ("root", summary.root),
         *([("excluded", "  ".join(summary.excluded))] if summary.excluded else []),
         ("created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"),
     ]
     write_fields(fields)
+
+
+def _fitting(collection: Collection, device: str) -> str:
+    from semret.retrieval.search.device_search import DeviceSearch
+
+    return DeviceSearch(collection, device).fitting()
 
 
 def _model(summary: Summary) -> str:

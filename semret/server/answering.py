@@ -123,6 +123,7 @@ def info(served: Served) -> dict[str, Any]:
         "generation": view.generation,
         "model": manifest.identity.backbone,
         "codec": manifest.codec,
+        "device_maps": view.engine.device_maps,
         "grid": list(manifest.identity.grid),
         "text": may_have_text(manifest.identity.backbone),
         "root": escaped(str(view.collection.root.folder)),

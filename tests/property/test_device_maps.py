@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_streamed(room, said, monkeypatch):
     source = InMemoryTokens(maps_of(rng, 8, 5, 9, "dense"))
     each = 5 * (9 + 4) + 8
     monkeypatch.setattr(device_maps, "CHUNK_BYTES", 3 * each)
-    monkeypatch.setattr(MapsOnDevice, "_room", lambda _: room * each)
+    monkeypatch.setattr(device_maps, "_room", lambda _: room * each)
     maps = MapsOnDevice(source, DEVICE, share=1.0)
     assert str(maps) == f"{said} on {DEVICE}"
     query = Query(tokens=maps_of(rng, 1, 5, 9, "dense"))

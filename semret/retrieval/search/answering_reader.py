@@ -38,7 +38,8 @@ class AnsweringReader(EmbeddingReader):
         Checkpoint to load instead of the one that the backbone's name stands for. It must be the one that the index
         was made with.
     device : str or None
-        Where the network runs; None chooses.
+        Where the network runs; None chooses. With ``cuda`` searches over all images are narrowed there, too: their
+        answers are the same.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class AnsweringReader(EmbeddingReader):
     ) -> None:
         super().__init__(collection, weights=weights, device=device)
         self._copies = Copies(collection)
-        self._comparer = Comparer(collection, self._copies)
+        self._comparer = Comparer(collection, self._copies, device)
 
     def search_all(
         self,
@@ -102,6 +103,11 @@ class AnsweringReader(EmbeddingReader):
                 clock=clock,
                 progress=tell,
             )
+
+    @property
+    def device_maps(self) -> str | None:
+        """What is compared on the device that was asked for, in words; None where that is the processor."""
+        return self._comparer.on_device.describe()
 
     def represent(self, image: ImageLike) -> Seen:
         """Make the features of a picture, for several questions about it.

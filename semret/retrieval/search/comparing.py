@@ -14,6 +14,7 @@ from semret.progress import Progress
 from semret.retrieval.search.answers import Compared, answer
 from semret.retrieval.search.candidates import Query, Reranked
 from semret.retrieval.search.copies import Copies
+from semret.retrieval.search.device_search import DeviceSearch
 from semret.retrieval.search.first_stage import FirstStage
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import Seen
@@ -54,10 +55,13 @@ class Comparer:
     collection : Collection
     copies : Copies
         Of the collection.
+    device : str or None
+        Where searches over all images are narrowed, see `semret.retrieval.search.device_search`.
     """
 
-    def __init__(self, collection: Collection, copies: Copies) -> None:
+    def __init__(self, collection: Collection, copies: Copies, device: str | None = None) -> None:
         self._collection, self._copies = collection, copies
+        self.on_device = DeviceSearch(collection, device)
         self._first_stage = FirstStage(collection)
 
     def candidates(
@@ -88,7 +92,9 @@ class Comparer:
             if not options.compares_all:
                 return Compared(ids, pooled_scores, excluded=excluded, among=among)
             everything = self._copies.distinct(self._collection.ids if among is None else among, excluded)
-            found = self._first_stage.promising(seen.tokens, everything, options)
+            # On a device, comparing all of them is quicker than choosing.
+            staged = None if self.on_device.is_ready else self._first_stage
+            found = None if staged is None else staged.promising(seen.tokens, everything, options)
             if found is None or options.exhaustive:
                 pooled_scores = self._collection.pooled_scores(seen.pooled, everything)
                 tried = None if not options.exhaustive else ids if found is None else found.ids
@@ -118,10 +124,11 @@ class Comparer:
             tokens = single(features.uncentred(tokens))
         query = Query(tokens=tokens, pooled=seen.pooled)
         center, source = features.center(options.center), self._collection.source(ids, options.center)
+        narrow = self.on_device.narrow(options, len(ids))
         if options.scores_query:
             cells = None if seen.region is None else seen.region.cells
-            return rerank_by_query(query, source, options, center, cells=cells, progress=progress)
-        return rerank(query, source, options, center=center, progress=progress)
+            return rerank_by_query(query, source, options, center, cells=cells, progress=progress, narrow=narrow)
+        return rerank(query, source, options, center=center, progress=progress, narrow=narrow)
 
     def answer(
         self, seen: Seen, compared: Compared, ranked: Reranked, options: SearchOptions, clock: Clock

@@ -151,9 +151,8 @@ class MapsOnDevice:
         self._source, self._device = source, require_device(device)
         self._ids = np.asarray(source.ids)
         self.total = len(self._ids)
-        each = source.shape[0] * (source.shape[1] + 4) + 8
-        self._step = max(1, CHUNK_BYTES // each)
-        self.resident = min(self.total, int(self._room() * share) // each)
+        self._step = max(1, CHUNK_BYTES // _bytes_of(source.shape))
+        self.resident = fitting(self.total, source.shape, device, share=share)
         self._parts = [self._read(slice(*part)) for part in self._cut(0, self.resident)]
 
     @property
@@ -221,8 +220,40 @@ class MapsOnDevice:
             raise ArgumentError("maps of floats are searched on the processor; a codec's are searched on a device")
         return part_of(prepare_integers(tokens, threads=None), self._device, start=rows.start)
 
-    def _room(self) -> float:
-        return torch.cuda.mem_get_info(self._device)[0] if self._device.type == "cuda" else _INTERPRETED_BYTES
+
+def fitting(count: int, shape: tuple[int, int], device: str, *, share: float = KEPT_SHARE) -> int:
+    """Return how many maps are kept on a device.
+
+    Parameters
+    ----------
+    count : int
+        Maps in all.
+    shape : (int, int)
+        Of a map: ``(S, D)``.
+    device : str
+        ``cuda`` or ``cuda:N``.
+    share : float
+        How much of the device's free memory they may take.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such device, or Triton is missing.
+    """
+    return min(count, int(_room(require_device(device)) * share) // _bytes_of(shape))
+
+
+def _bytes_of(shape: tuple[int, int]) -> int:
+    positions, dimension = shape
+    return positions * (dimension + 4) + 8
+
+
+def _room(device: torch.device) -> int:
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _INTERPRETED_BYTES
 
 
 def part_of(maps: IntegerMaps | Maps, device: torch.device, *, start: int = 0) -> Part:

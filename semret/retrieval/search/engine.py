@@ -43,7 +43,8 @@ class SearchEngine(AnsweringReader):
         Checkpoint to load instead of the one that the backbone's name stands for. It must be the one that the index
         was made with.
     device : str or None
-        Where the network runs; None chooses.
+        Where the network runs; None chooses. With ``cuda`` searches over all images are narrowed there, too: their
+        answers are the same.
     """
 
     def query(
