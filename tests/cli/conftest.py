@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.places import with_root
 from tests.support.processes import command_of
+from tests.support.terminals import sized
 
 _BEFORE_ERASING = re.compile(rb"(?=\r?\x1b\[[0-3]?[JK])")
 """Where a line or more is going to be erased: on a busy machine a bar and its end may be read at once."""
@@ -26,7 +27,7 @@ class Terminal:
         self._screen = pyte.Screen(columns, 300)
         self._stream = pyte.ByteStream(self._screen)
         self.seen: list[str] = []
-        self.child = pexpect.spawn(command[0], command[1:], dimensions=(300, columns), timeout=60, **options)
+        self.child = pexpect.spawn(command[0], command[1:], preexec_fn=sized(300, columns), timeout=60, **options)
 
     @property
     def screen(self) -> str:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import io
 import os
 import re
-import struct
 import sys
-import termios
 from functools import partial
 
 import pexpect
@@ -18,10 +15,16 @@ from PIL import Image
 
 from semret.cli import app
 from tests.support.commands import invoke
+from tests.support.terminals import sized
 
 SIXEL, KITTY, NEITHER = b"\x1b[?62;4;22c", b"\x1b[?62;22c\x1b_Gi=1;OK\x1b\\", b"\x1b[?62;22c"
 CELL = 10, 20
 PALE = "\x1b[38;2;"
+
+
+def _without_size():
+    """Return the environment without what would be believed before the terminal's own size."""
+    return {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
 
 
 @pytest.fixture
@@ -32,13 +35,10 @@ def ask(rendered_index):
         child = pexpect.spawn(
             sys.executable,
             ["-m", "semret", "query", *map(str, arguments)],
-            dimensions=(40, columns),
+            preexec_fn=sized(40, columns, CELL),
             timeout=120,
             echo=False,
-            env={**os.environ, "TERM": "xterm-256color", "SEMRET_INDEX": str(rendered_index), **environment},
-        )
-        fcntl.ioctl(
-            child.child_fd, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, columns * CELL[0], 40 * CELL[1])
+            env={**_without_size(), "TERM": "xterm-256color", "SEMRET_INDEX": str(rendered_index), **environment},
         )
         child.send(answer)
         written = child.read()

@@ -77,7 +77,8 @@ class Kept:
 class Searched(SearchEngine):
     """An engine whose queries are images of the collection, given by id."""
 
-    def _represent(self, image):
+    def _seen(self, image, region):
+        assert region is None
         row = self.collection.rows([int(image)])[0]
         return Seen(
             self.collection.all_tokens[row],

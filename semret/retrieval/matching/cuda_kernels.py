@@ -97,12 +97,40 @@ def match_kernel(
     LEVELS: tl.constexpr,
     BIDS: tl.constexpr,
 ):
-    """Match one affinity: see `semret.retrieval.matching.cuda`, which calls this.
+    """Match one affinity: see `semret.retrieval.matching.cuda`, which calls this. Programs: problems.
 
-    A (K, rows, line); M and N (K,): rows and columns of each that count, M <= N. If SCALED, A holds inner products of
-    integers and R (any, r_line), C (any, c_line) the scales of the tokens, whose maps are R_OF and C_OF (K,).
-    SCRATCH (K, rows, W) int16. ASSIGNMENTS (K, rows) int32, VALUES, BOUNDS and SLACK (K,) float64, STATES (K,) int32
-    and SCANS (K, 2) int32 (bids, and rows looked at afterwards) are written; without FINISH, BOUNDS and STATES alone.
+    Parameters
+    ----------
+    A : pointer to (K, rows, line), float16, float32 or float64; int32 if SCALED
+        Affinities, or inner products of integers.
+    R, C : pointer to (any, r_line) and (any, c_line), float32 or float64
+        Scales of the tokens, if SCALED.
+    R_OF, C_OF : pointer to (K,), int64
+        Which maps they are of.
+    M, N : pointer to (K,), int32
+        Rows and columns of each affinity that count, M <= N.
+    SCRATCH : pointer to (K, rows, W), int16
+        For the affinity in fixed point.
+    ASSIGNMENTS : pointer to (K, rows), int64
+        Written with FINISH.
+    VALUES, BOUNDS, SLACK : pointer to (K,), float64
+        Written; VALUES with FINISH alone.
+    STATES : pointer to (K,), int32
+        Written: 0, `NAN` or `INFINITE`.
+    SCANS : pointer to (K, 2), int32
+        Written: bids, and rows looked at afterwards.
+    rows, line, r_line, c_line : int
+    E0, E1, E2, E3 : int
+        Increments of the phases.
+    W : int
+        Columns that a program holds: a power of two, at least all of N.
+    PHASES : int
+        How many of the increments count, from 1 to 4.
+    SCALED, FINISH : bool
+    LEVELS : int
+        Steps of the fixed point, up to 32,767.
+    BIDS : int
+        Bids per row after which a phase ends.
     """
     problem = tl.program_id(0).to(tl.int64)
     A += problem * rows * line
@@ -266,9 +294,21 @@ def form_kernel(
 ):
     """Form a tile of the inner products of the tokens of two maps on the tensor cores.
 
-    X (any, rows, channels), Y (any, columns, channels): float16 or float32, or int8 if INTEGER; X_OF and Y_OF (K,):
-    the maps of each problem. OUT (K, rows, columns): float32, or int32, exact, if INTEGER. Programs: problems, tiles of
-    rows, tiles of columns.
+    Programs: problems, tiles of rows, tiles of columns.
+
+    Parameters
+    ----------
+    X, Y : pointer to (any, rows, channels) and (any, columns, channels), float16 or float32, int8 if INTEGER
+    X_OF, Y_OF : pointer to (K,), int64
+        The maps of each problem.
+    OUT : pointer to (K, rows, columns), float32, or int32, exact, if INTEGER
+        Written.
+    rows, columns, channels : int
+    BLOCK, DEPTH : int
+        Sides of a tile, and channels multiplied at a time: powers of two.
+    INTEGER : bool
+    PRECISION : str
+        Of products of float32, as Triton names it.
     """
     problem = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -297,9 +337,18 @@ def form_kernel(
 def value_kernel(
     X, Y, X_OF, Y_OF, ASSIGNMENTS, VALUES, rows, columns, channels, BLOCK: tl.constexpr, DEPTH: tl.constexpr
 ):
-    """Sum the inner products of matched tokens in float64, from the tokens themselves: VALUES (K,).
+    """Sum the inner products of matched tokens in float64, from the tokens themselves. Programs: problems.
 
-    X, Y, X_OF and Y_OF as for `form_kernel`, ASSIGNMENTS (K, rows) int64.
+    Parameters
+    ----------
+    X, Y, X_OF, Y_OF, rows, columns, channels
+        See `form_kernel`.
+    ASSIGNMENTS : pointer to (K, rows), int64
+        -1 adds nothing.
+    VALUES : pointer to (K,), float64
+        Written.
+    BLOCK, DEPTH : int
+        Rows, and channels, taken at a time: powers of two.
     """
     problem = tl.program_id(0).to(tl.int64)
     X += tl.load(X_OF + problem) * rows * channels
@@ -346,14 +395,26 @@ def sweep_kernel(
     DEPTH: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """Bound the best matching of one integer map with each of many from above, by one dual sweep.
+    """Bound the best matching of one integer map with each of many from above, by one dual sweep. Programs: maps.
 
     For affinities a and u_i = max_j a_ij, v_j = max_i (a_ij - u_i), every matching is worth at most sum u + sum v, and
     at most the sum of the rows' and, if the maps are of one size, of the columns' best. Affinities are formed tile by
-    tile, twice, and never written. X (rows, channels) int8 and R (rows,) float32, rows <= W and channels <= DEPTH; Y
-    (N, columns, channels) int8 and C (N, columns) float32, rows <= columns. OUT (N,) float64: sums are
-    formed in float64, and what the entries' rounding in float32 may take away is added: 4 units in the last place of
-    the largest that an entry can be, `largest` times the largest of C, for each term.
+    tile, twice, and never written. Sums are formed in float64, and what the entries' rounding in float32 may take away
+    is added: 4 units in the last place of the largest that an entry can be, for each term.
+
+    Parameters
+    ----------
+    X, Y : pointer to (rows, channels) and (N, columns, channels), int8
+        rows <= columns, rows <= W and channels <= DEPTH.
+    R, C : pointer to (rows,) and (N, columns), float32
+        Scales.
+    OUT : pointer to (N,), float64
+        Written.
+    rows, columns, channels : int
+    largest : float
+        What an entry can be at most, over the largest of C.
+    W, DEPTH, TILE : int
+        Rows, channels, and columns at a time: powers of two.
     """
     problem = tl.program_id(0).to(tl.int64)
     Y += problem * columns * channels

@@ -109,6 +109,11 @@ def bounds_of_all(query: DeviceMaps, database: DeviceMaps) -> Tensor:
     -------
     Tensor of shape (N,), float64
         Rounding included: no matching is worth more.
+
+    Raises
+    ------
+    ShapeError
+        If the maps are of floats.
     """
     from semret.retrieval.matching.cuda_kernels import sweep_kernel
 

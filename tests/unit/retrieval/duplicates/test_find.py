@@ -95,7 +95,7 @@ def brute(index, threshold):
     """Stars by comparing every pair without a bound, by another path through the code."""
     with semret.open_index(index) as engine:
         collection = engine.collection
-        units = collection.unit_vectors(np.arange(len(collection))).astype(np.float64)
+        units = collection.nearest.unit_vectors(np.arange(len(collection))).astype(np.float64)
         free, groups = list(range(len(collection))), []
         while free:
             kept, *rest = free
