@@ -27,7 +27,8 @@ class Terminal:
         self._screen = pyte.Screen(columns, 300)
         self._stream = pyte.ByteStream(self._screen)
         self.seen: list[str] = []
-        self.child = pexpect.spawn(command[0], command[1:], preexec_fn=sized(300, columns), timeout=60, **options)
+        first, *rest = sized(command, 300, columns)
+        self.child = pexpect.spawn(first, rest, dimensions=(300, columns), timeout=60, **options)
 
     @property
     def screen(self) -> str:

@@ -32,10 +32,11 @@ def ask(rendered_index):
     """Run ``semret query`` in a terminal whose answers are there before it is asked: nothing waits for anything."""
 
     def start(answer, *arguments, columns=100, **environment):
+        first, *rest = sized([sys.executable, "-m", "semret", "query", *map(str, arguments)], 40, columns, CELL)
         child = pexpect.spawn(
-            sys.executable,
-            ["-m", "semret", "query", *map(str, arguments)],
-            preexec_fn=sized(40, columns, CELL),
+            first,
+            rest,
+            dimensions=(40, columns),
             timeout=120,
             echo=False,
             env={**_without_size(), "TERM": "xterm-256color", "SEMRET_INDEX": str(rendered_index), **environment},

@@ -1,22 +1,27 @@
-"""Pseudo-terminals that have their size before the program in them starts."""
+"""Programs that start once their pseudo-terminal has its size.
+
+`pexpect.spawn` sets the size after the program has begun, which on a busy machine may be too late.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import struct
-import termios
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
+
+_WAIT = """
+import fcntl, os, struct, sys, termios, time
+rows, columns, wide, high = map(int, sys.argv[1:5])
+while struct.unpack("HHHH", fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8)))[:2] != (rows, columns):
+    time.sleep(0.001)
+fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, columns * wide, rows * high))
+os.execv(sys.argv[5], sys.argv[5:])
+"""
 
 
-def sized(rows: int, columns: int, cell: tuple[int, int] = (0, 0)) -> Callable[[], None]:
-    """Return what `pexpect.spawn` is to run in the child first.
+def sized(command: Sequence[str], rows: int, columns: int, cell: tuple[int, int] = (0, 0)) -> list[str]:
+    """Return a command that waits for these ``dimensions`` of `pexpect.spawn`, then runs another in its place.
 
-    Its own ``dimensions`` are set by the parent after the program has begun, which on a busy machine may be too late.
-    `cell` is the width and height of a character in pixels.
+    `cell` is the width and height of a character in pixels; the first word of `command` is a path.
     """
-    size = struct.pack("HHHH", rows, columns, columns * cell[0], rows * cell[1])
-
-    def set_size() -> None:
-        fcntl.ioctl(0, termios.TIOCSWINSZ, size)
-
-    return set_size
+    size = map(str, (rows, columns, *cell))
+    return [sys.executable, "-ISc", _WAIT, *size, *command]
