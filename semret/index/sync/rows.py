@@ -75,14 +75,16 @@ def _rows(batch: Sequence[Loaded], stored: dict[str, NDArray[Any]]) -> Rows:
 
 
 def _rows_of_shrunk(manifest: Manifest, codec: Codec | None, batch: Sequence[Loaded], shrunk: Shrunk) -> Rows:
-    """Return the same rows from what was made on a device; the images that it left open go the usual way."""
+    """Return the same rows from what was made on a device; the images that it left open go the usual way, and first."""
+    left: dict[int, Rows] = {}
+    for place, tokens in shrunk.whole.items():
+        image = Features(tokens[None], shrunk.pooled[place : place + 1], shrunk.grid)
+        left[place] = make_rows(manifest, codec, batch[place : place + 1], image)
     if codec is None:
         stored = {**_with_statistics(shrunk.made["tokens"]), "pooled": shrunk.pooled}
     else:
         stored = finish_encoding(codec, shrunk.made, shrunk.pooled)
-    for place, tokens in shrunk.whole.items():
-        image = Features(tokens[None], shrunk.pooled[place : place + 1], shrunk.grid)
-        rows = make_rows(manifest, codec, batch[place : place + 1], image)
+    for place, rows in left.items():
         for name, array in stored.items():
             if array is not None:
                 array[place] = getattr(rows, name)[0]
