@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--small", action="store_true", help="in miniature, on the processor")
     parser.add_argument("--images", type=int, help="pictures in a run; default 2,048, small 160")
-    parser.add_argument("--rounds", type=int, help="default 3, small 1")
+    parser.add_argument("--rounds", type=int, help="default 2, small 1")
     parser.add_argument("--batch-size", type=int, help="default 64, small 16")
     parser.add_argument("--out", type=Path, help="Markdown to write")
     parser.add_argument("--json", type=Path, help="JSON to write")
@@ -94,7 +94,7 @@ def main() -> None:
         device=device,
         small=given.small,
         images=given.images or (160 if given.small else 2048),
-        rounds=given.rounds or (1 if given.small else 3),
+        rounds=given.rounds or (1 if given.small else 2),
         batch_size=given.batch_size or (16 if given.small else 64),
         size=(224, 224),
         index=("float32", "bfloat16"),
@@ -337,8 +337,8 @@ def as_markdown(found: dict[str, Any]) -> str:
     """Return all tables."""
     lines = [
         f"Card: {found['card']}; {as_sentence(found['conditions'])}; {found['usable_cores']} cores in use.",
-        f"DINOv2-large with random weights at 224 px{', in miniature' if found['small'] else ''}; "
-        f"{found['images']} photos of 640 x 480, batches of {found['batch_size']}, medians of {found['rounds']} rounds.",
+        f"DINOv2-large with random weights at 224 px{', in miniature' if found['small'] else ''}; {found['images']} "
+        f"photos of 640 x 480, batches of {found['batch_size']}; medians of {found['rounds']} rounds.",
         "",
         "| pictures a second | bare network | new index | added to an index | new, float16 tokens |",
         "|---|---|---|---|---|",

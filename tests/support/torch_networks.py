@@ -41,9 +41,10 @@ class FedNetwork(TorchBackbone):
         False for the usual way of the processor.
     largest : int
         Most pictures in a pass; more raise what torch raises where memory runs out.
+    device : str
     """
 
-    def __init__(self, pooled: str = "mean", *, fed: bool = True, largest: int = 10**9) -> None:
+    def __init__(self, pooled: str = "mean", *, fed: bool = True, largest: int = 10**9, device: str = "cpu") -> None:
         self.sizes: list[int] = []
         self._largest = largest
 
@@ -63,7 +64,7 @@ class FedNetwork(TorchBackbone):
             network=Small(),
             wiring=Wiring(layers={"last": "last"}, call=call),
             preprocessing=Preprocessing(size=(SIDE, SIDE), mean=(0.5,) * 3, std=(0.25,) * 3),
-            options=LoadOptions(device="cpu"),
+            options=LoadOptions(device=device),
             weights_sha256="0" * 64,
         )
         self.sizes.clear()
