@@ -168,7 +168,7 @@ def load(checkpoint: Path, setting: Setting, precision: str) -> TorchBackbone:
     )
     assert isinstance(backbone, TorchBackbone)
     if setting.small:
-        backbone._feeds = True  # the way to a device, with the processor in its place
+        backbone.feeds = True  # the way to a device, with the processor in its place
     return backbone
 
 

@@ -10,6 +10,8 @@ the same network, and commits. Loading the network counts for none of them. Ther
 * ``streams``: pictures shared out over the cores as indexing does it (`Backbone.streams`), memory kept between them:
   the fastest arrangement that we know, and what indexing would reach if everything else took no time.
 
+Indexing is done with the default codec and with ``--codec none`` (``uncoded``), which fits and encodes nothing.
+
 The processor seconds of everything else are the difference of the last one to indexing.
 """
 
@@ -31,6 +33,7 @@ from documents import as_sentence, conditions, put_between_markers
 from semret.eval.scenes.collection import render_collection
 from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone
 from semret.index.backbones.spec import Backbone
+from semret.index.codec.table import NO_CODEC
 from semret.index.pictures.decode import decode_image
 from semret.index.pictures.find import FoundImage, find_images
 from semret.index.sync.report import SyncOptions
@@ -53,10 +56,11 @@ def run_in_streams(backbone: Backbone, inputs: Sequence[np.ndarray], batch_size:
             pass
 
 
-def index(backbone: Backbone, folder: Path, batch_size: int) -> float:
+def index(backbone: Backbone, folder: Path, batch_size: int, codec: str | None = None) -> float:
     """Index the folder anew; return the bytes that a picture takes in the index."""
+    options = SyncOptions(batch_size=batch_size, codec=codec)
     with tempfile.TemporaryDirectory() as place:
-        report = sync(Path(place, "index"), [folder], lambda: backbone, options=SyncOptions(batch_size=batch_size))
+        report = sync(Path(place, "index"), [folder], lambda: backbone, options=options)
     if report.skipped:
         raise SystemExit(f"{report.skipped[0]}: give a folder of readable pictures")
     return report.bytes_per_image
@@ -74,6 +78,7 @@ def measure(folder: Path, model: str, rounds: int, batch_size: int) -> dict[str,
         "pictures": lambda: run_one_by_one(backbone, singles),
         "streams": lambda: run_in_streams(backbone, inputs, batch_size),
         "indexing": lambda: index(backbone, folder, batch_size),
+        "uncoded": lambda: index(backbone, folder, batch_size, NO_CODEC),
     }
     run_one_by_one(backbone, singles[:2])
     wall: dict[str, list[float]] = {name: [] for name in ways}

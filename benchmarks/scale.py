@@ -3,8 +3,8 @@
     python benchmarks/scale.py [--images 1000 100000] [--positions 16] [--directions 16] [--rounds 5] [--place FOLDER]
 
 Pictures are names alone, and features are drawn at random around some centres; everything else is as in use: codec,
-segments, catalog, commits, directory, shortlist. `unchanged`, `add`, `remove` and `verify` are single runs, in this
-order; the others medians. `busy` is processor time, which hardly depends on what else the machine does.
+segments, catalog, commits, directory, shortlist. `unchanged`, `add`, `remove`, `compact` and `verify` are single runs,
+in this order; the others medians. `busy` is processor time, which hardly depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from semret.index.backbones.spec import Features, Identity, Preprocessing
-from semret.index.care.maintain import remove
+from semret.index.care.maintain import compact, remove
 from semret.index.care.verify import verify
 from semret.index.codec.table import parse
 from semret.index.collection import open_collection
@@ -52,12 +53,23 @@ KNOWN = 100
 """So many of the pictures have a file with a content, and can be queries."""
 
 
+class Drawn(Protocol):
+    """Features of pictures by their numbers."""
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of a map."""
+
+    def features(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return tokens (count, S, C) and pooled embeddings (count, P)."""
+
+
 class Source:
     """Draws the features of pictures by their numbers."""
 
     def __init__(self, positions: int, images: int) -> None:
         chance = np.random.default_rng(0)
-        self.positions = positions
+        self.grid, self._positions = (1, positions), positions
         self._centres = chance.standard_normal((max(20, images // 50), LATENT)).astype(np.float32)
         self._pooled = chance.standard_normal((LATENT, POOLED)).astype(np.float32)
         self._tokens = chance.standard_normal((LATENT, CHANNELS)).astype(np.float32)
@@ -67,18 +79,18 @@ class Source:
         chance = np.random.default_rng(first + 1)
         latent = self._centres[chance.integers(0, len(self._centres), count)]
         latent = latent + 0.5 * chance.standard_normal(latent.shape, dtype=np.float32)
-        spread = chance.standard_normal((count, self.positions, LATENT), dtype=np.float32)
+        spread = chance.standard_normal((count, self._positions, LATENT), dtype=np.float32)
         tokens = (latent[:, None] + spread) @ self._tokens
         pooled = latent @ self._pooled + chance.standard_normal((count, POOLED), dtype=np.float32)
         return tokens, pooled
 
 
-def manifest_of(positions: int, directions: int) -> Manifest:
+def manifest_of(grid: tuple[int, int], directions: int) -> Manifest:
     """Return the manifest of a network that there is not."""
     identity = Identity(
         backbone="none", family="timm", checkpoint="none", revision=None, weights_sha256="0" * 64,
         preprocessing=Preprocessing(size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3), layer="last", pooled="mean",
-        prefix_tokens=0, grid=(1, positions), channels=CHANNELS, pooled_dim=POOLED,
+        prefix_tokens=0, grid=grid, channels=CHANNELS, pooled_dim=POOLED,
     )  # fmt: skip
     return Manifest(identity=identity, codec=f"pca{directions}-int8", created="2026-01-01T00:00:00+00:00")
 
@@ -99,13 +111,13 @@ def picture(root: Path, number: int) -> Loaded:
     return Loaded(str(path), path.stat().st_size, 10**18, digest, None, (640, 480), None, 2 * 10**18)
 
 
-def write(index: Path, root: Path, first: int, count: int, source: Source, directions: int) -> None:
+def write(index: Path, root: Path, first: int, count: int, source: Drawn, directions: int) -> None:
     """Put pictures into an index, making it if there is none."""
     with IndexWriter(index, may_create=True) as writer:
         if writer.exists:
             codec = read_codec(index, writer.manifest.codec_file)
         else:
-            manifest = manifest_of(source.positions, directions)
+            manifest = manifest_of(source.grid, directions)
             fitter = new_fitter(parse(manifest.codec), manifest, has_text=False)
             fitter.add(*source.features(0, min(count, BATCH)))
             codec = fitter.finish()
@@ -117,7 +129,7 @@ def write(index: Path, root: Path, first: int, count: int, source: Source, direc
             numbers = range(start, min(start + BATCH, first + count))
             loaded = [picture(root, number) for number in numbers]
             tokens, pooled = source.features(start, len(numbers))
-            features = Features(tokens=tokens, pooled=pooled, grid=(1, source.positions))
+            features = Features(tokens=tokens, pooled=pooled, grid=source.grid)
             changes.keep(loaded, make_rows(writer.manifest, codec, loaded, features))
             for one in loaded:
                 changes.place(one)
@@ -193,6 +205,15 @@ def measure_remove(index: Path, root: Path) -> dict[str, float]:
     return figures
 
 
+def measure_compact(index: Path, root: Path) -> dict[str, float]:
+    """Rewrite the segments that have lost rows."""
+    del root
+    figures: dict[str, float] = {}
+    with timed(figures, "compact_seconds"):
+        compact(index)
+    return figures
+
+
 def measure_verify(index: Path, root: Path) -> dict[str, float]:
     """Check every byte."""
     del root
@@ -209,6 +230,7 @@ MEASURES: dict[str, Callable[[Path, Path], dict[str, float]]] = {
     "unchanged": measure_unchanged,
     "add": measure_add,
     "remove": measure_remove,
+    "compact": measure_compact,
     "verify": measure_verify,
 }
 REPEATED = ("query", "pooled")

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from semret.index.embed import Embeddings as Embeddings
     from semret.index.embed import embed as embed
     from semret.index.sync.build import build as build
+    from semret.retrieval.duplicates.find import duplicates as duplicates
+    from semret.retrieval.duplicates.results import DuplicateGroup as DuplicateGroup
+    from semret.retrieval.duplicates.results import Duplicates as Duplicates
     from semret.retrieval.matching import match_batch as match_batch
     from semret.retrieval.search.engine import SearchEngine as SearchEngine
     from semret.retrieval.search.engine import open_index as open_index
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
     open = open_index
 
 _EXPORTS = {
+    "DuplicateGroup": ("semret.retrieval.duplicates.results", "DuplicateGroup"),
+    "Duplicates": ("semret.retrieval.duplicates.results", "Duplicates"),
     "Embeddings": ("semret.index.embed", "Embeddings"),
     "Explanation": ("semret.retrieval.search.explain", "Explanation"),
     "Hit": ("semret.retrieval.search.results", "Hit"),
@@ -46,6 +51,7 @@ _EXPORTS = {
     "SemretError": ("semret.errors", "SemretError"),
     "build": ("semret.index.sync.build", "build"),
     "cka": ("semret.retrieval.similarity.cka", "cka"),
+    "duplicates": ("semret.retrieval.duplicates.find", "duplicates"),
     "embed": ("semret.index.embed", "embed"),
     "match_batch": ("semret.retrieval.matching", "match_batch"),
     "matched_similarity": ("semret.retrieval.similarity.pairs", "matched_similarity"),
@@ -56,6 +62,8 @@ _EXPORTS = {
 
 # Written out, for type checkers read it and run nothing.
 __all__ = [
+    "DuplicateGroup",
+    "Duplicates",
     "Embeddings",
     "Explanation",
     "Hit",
@@ -65,6 +73,7 @@ __all__ = [
     "__version__",
     "build",
     "cka",
+    "duplicates",
     "embed",
     "match_batch",
     "matched_similarity",

@@ -11,6 +11,8 @@ import typer
 
 from semret._version import __version__
 from semret.commands import (
+    duplicates,
+    eval_duplicates,
     eval_experiments,
     eval_regions,
     eval_retrieval,
@@ -38,9 +40,9 @@ app = Application(
 
 evaluation = Application(no_args_is_help=True, help="Run the benchmarks and experiments of the paper, on any data.")
 
-for _commands in (index, query, serve, maintain, verify, models, rsm, tokens):
+for _commands in (index, query, duplicates, serve, maintain, verify, models, rsm, tokens):
     _commands.register(app)
-for _commands in (eval_retrieval, eval_experiments, eval_regions):
+for _commands in (eval_retrieval, eval_experiments, eval_regions, eval_duplicates):
     _commands.register(evaluation)
 app.add_typer(evaluation, name="eval")
 

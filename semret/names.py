@@ -1,4 +1,4 @@
-"""Write file names so that nothing in them steers a terminal, stays invisible, or runs in a spreadsheet."""
+"""Names and amounts as people read them: in a name nothing steers a terminal, hides, or runs in a spreadsheet."""
 
 from __future__ import annotations
 
@@ -84,6 +84,26 @@ def amount(count: int, noun: str) -> str:
         ``1 image``, ``2 images``.
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def readable(size: float) -> str:
+    """Return a number of bytes for people: ``1.4 MB``.
+
+    Parameters
+    ----------
+    size : float
+        Bytes.
+
+    Returns
+    -------
+    str
+        Decimal units, from ``B`` to ``TB``.
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def _shown(character: str) -> str:

@@ -219,6 +219,7 @@ def _retrieve(
 
 def _settings(scoring: RetrievalOptions, seed: int, stored: FeatureOptions, *, measure: str) -> RetrievalSettings:
     from semret.eval.experiments.retrieval_report import RetrievalSettings
+    from semret.retrieval.search.device_search import usable
     from semret.retrieval.similarity.names import check_modes
 
     chosen = RetrievalSettings(
@@ -228,6 +229,7 @@ def _settings(scoring: RetrievalOptions, seed: int, stored: FeatureOptions, *, m
         k=_answers(scoring.metric, measure),
         solver=scoring.solver,
         full_matrix=scoring.full_matrix,
+        device=usable(stored.device),
         dtype=stored.dtype,
         codec=stored.codec,
         frame=read_frame(scoring.frame),

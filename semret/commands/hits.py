@@ -41,6 +41,18 @@ class HitOptions:
         bool, typer.Option("--print0", help="With --format paths: end each path with a zero byte, unescaped.")
     ] = False
     html: Annotated[Path | None, typer.Option("--html", help="Also write a page with thumbnails to this file.")] = None
+    open_: Annotated[
+        bool,
+        typer.Option("--open", help="Show the page in the browser; without --html it is a temporary file."),
+    ] = False
+    thumbnails: Annotated[
+        bool,
+        typer.Option(
+            "--thumbnails",
+            help="Draw the pictures below the table, in terminals that can (kitty, and those with sixels: iTerm2, "
+            "WezTerm, foot, Windows Terminal); needs semret[terminal].",
+        ),
+    ] = False
     explain: Annotated[
         bool,
         typer.Option(
@@ -51,20 +63,28 @@ class HitOptions:
     ] = False
 
     def check(self) -> None:
-        """Refuse --print0 and --explain where they would do nothing.
+        """Refuse --print0, --thumbnails and --explain where they would do nothing.
 
         Raises
         ------
         typer.BadParameter
-            If hits are not printed as paths, or in no form that has room for explanations.
+            If hits are not printed as paths, or as a table, or in no form that has room for explanations.
         """
-        if self.explain and self.format_ not in (Format.json, Format.jsonl) and self.html is None:
+        if self.explain and self.format_ not in (Format.json, Format.jsonl) and not self.has_page:
             raise typer.BadParameter(
-                f"--format {self.format_.value} has no room for explanations; add --html FILE, or --format json",
+                f"--format {self.format_.value} has no room for explanations; "
+                "add --html FILE or --open, or --format json",
                 param_hint="--explain",
             )
         if self.print0 and self.format_ is not Format.paths:
             raise typer.BadParameter("goes with --format paths, and does nothing without", param_hint="--print0")
+        if self.thumbnails and self.format_ is not Format.table:
+            raise typer.BadParameter("goes with --format table, and does nothing without", param_hint="--thumbnails")
+
+    @property
+    def has_page(self) -> bool:
+        """Whether a page is written."""
+        return self.html is not None or self.open_
 
 
 def write_results(results: list[SearchResult], options: HitOptions, *, settings: str = "") -> None:
@@ -98,8 +118,12 @@ def write_results(results: list[SearchResult], options: HitOptions, *, settings:
     else:
         _write_tables(results)
     _write_notes(results, missed=format_ is not Format.table)
-    if options.html is not None:
-        _write_page(results, options.html, settings)
+    if options.thumbnails:
+        from semret.commands.thumbnails import draw_thumbnails
+
+        draw_thumbnails(results)
+    if options.has_page:
+        _write_page(results, options, settings)
 
 
 def _csv_rows(result: SearchResult) -> list[list[object]]:
@@ -159,13 +183,17 @@ def _write_notes(results: list[SearchResult], *, missed: bool) -> None:
             say(f"semret: {name}{result.missed}")
 
 
-def _write_page(results: list[SearchResult], file: Path, settings: str) -> None:
+def _write_page(results: list[SearchResult], options: HitOptions, settings: str) -> None:
+    from semret.commands.browser import new_page, show_page
     from semret.retrieval.search.page import render_page
 
     drawings = sum(len(result.explanations) for result in results)
     with progress_bar("drawing") if drawings >= _MANY_DRAWINGS else nullcontext() as progress:
         page = render_page([result.as_section(progress=progress) for result in results], settings=settings)
+    file = new_page() if options.html is None else options.html
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error
+    if options.open_:
+        show_page(file)

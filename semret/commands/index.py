@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from semret.commands.index_output import show_estimate, show_report
+from semret.commands.index_output import IndexFormat, show_estimate, show_report
 from semret.commands.interrupt import INTERRUPTED
-from semret.commands.options import DeviceOption, IndexOption, ReportOption, complete_codec, complete_model
+from semret.commands.options import (
+    DeviceOption,
+    IndexOption,
+    ReportOption,
+    check_device,
+    complete_codec,
+    complete_model,
+)
 from semret.commands.output import (
     ReportFormat,
     progress_bar,
-    readable,
     reported,
     say,
     show_error,
@@ -24,9 +30,10 @@ from semret.commands.output import (
 )
 from semret.commands.process import stopped_by_interrupt
 from semret.errors import SemretError
-from semret.names import amount
+from semret.names import amount, readable
 
 if TYPE_CHECKING:
+    from semret.index.collection import Collection
     from semret.index.summary import Summary
 
 
@@ -118,12 +125,32 @@ def index(
     prune: Annotated[
         bool, typer.Option("--prune", help="Also remove the images of folders that are missing or empty as a whole.")
     ] = False,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude",
+            metavar="GLOB",
+            help="Leave out what matches, a pattern as in a .gitignore; several times for several. The index remembers "
+            "it.",
+        ),
+    ] = None,
+    no_exclude: Annotated[
+        bool, typer.Option("--no-exclude", help="Forget the patterns of earlier runs; --exclude beside it begins anew.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only tell what would be done, and how many bytes and seconds it takes.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Then follow the folders until Ctrl-C: take over what is added, changed, moved and deleted."
+        ),
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file had to be skipped.")] = False,
     index: IndexOption = None,
-    format_: ReportOption = ReportFormat.table,
+    format_: Annotated[
+        IndexFormat, typer.Option("--format", help="How to print the report; with --watch JSON is a line an update.")
+    ] = IndexFormat.table,
 ) -> None:
     """Bring the index up to date with PATHs, making it if there is none.
 
@@ -131,6 +158,8 @@ def index(
     Interrupt it at any time: what is done is kept, and the next run continues. A folder that is found missing or empty
     as a whole (a drive that is not connected) keeps its images until --prune.
     """
+    if watch and (dry_run or strict):
+        raise typer.BadParameter("does not go with --dry-run and --strict, which are for one run", param_hint="--watch")
     with reported():
         from semret.index.location import default_index_path
         from semret.index.model_choice import ModelChoice
@@ -153,18 +182,26 @@ def index(
             workers=workers,
             root=root,
             prune=prune,
+            exclude=tuple(exclude or ()),
+            no_exclude=no_exclude,
         )
         directory = default_index_path(index)
         if dry_run:
             show_estimate(directory, paths, choice, options, format_)
             return
+        if watch:
+            from semret.commands.index_watch import watch_folders
+
+            with stopped_by_interrupt(terminate=True) as stop:
+                watch_folders(directory, paths, choice.loader(directory), options, format_, stop)
+            return
         with stopped_by_interrupt() as stop:
             try:
                 with progress_bar("indexing") as progress:
                     load = choice.loader(directory)
-                    report = sync(directory, paths, load, options=options, progress=progress, stop=stop)
+                    report = sync(directory, paths, load, options=options, progress=progress, stop=stop.is_set)
             except SemretError as error:
-                if not stop():
+                if not stop.is_set():
                     raise
                 show_error(error)
                 raise typer.Exit(INTERRUPTED) from error
@@ -201,7 +238,14 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2] or match[1])
 
 
-def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) -> None:
+def info(
+    index: IndexOption = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", callback=check_device, help="Say how many maps fit on this device: cuda or cuda:N."),
+    ] = None,
+    format_: ReportOption = ReportFormat.table,
+) -> None:
     """Describe an index: its model, how many pictures it holds, how much space it takes."""
     with reported():
         from semret.index.collection import open_collection
@@ -210,8 +254,9 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
 
         with open_collection(find_index(index)) as collection:
             summary = summarise(collection)
+            on_device = None if device is None else _fitting(collection, device)
     if format_ is ReportFormat.json:
-        write_json(summary.as_json())
+        write_json({**summary.as_json(), **({} if on_device is None else {"device": on_device})})
         return
     positions = f"{summary.tokens} tokens ({summary.grid[0]} x {summary.grid[1]}) of {summary.channels} channels"
     stored = summary.dtype if summary.retained is None else summary.codec
@@ -227,10 +272,19 @@ def info(index: IndexOption = None, format_: ReportOption = ReportFormat.table) 
             f"{summary.segments} with {amount(summary.rows, 'image')}, {summary.dead_rows} not wanted any more",
         ),
         ("shortlist", summary.shortlist_note),
+        ("regions", summary.regions_note),
+        *([] if on_device is None else [("device", on_device)]),
         ("root", summary.root),
+        *([("excluded", "  ".join(summary.excluded))] if summary.excluded else []),
         ("created", f"{summary.created} by semret {summary.semret}; format {summary.format_version}"),
     ]
     write_fields(fields)
+
+
+def _fitting(collection: Collection, device: str) -> str:
+    from semret.retrieval.search.device_search import DeviceSearch
+
+    return DeviceSearch(collection, device).fitting()
 
 
 def _model(summary: Summary) -> str:

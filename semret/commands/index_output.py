@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from semret.commands.output import ReportFormat, duration, printable, readable, say, write_json, write_phrases
-from semret.names import amount
+from semret.commands.output import duration, printable, say, write_json, write_json_lines, write_phrases
+from semret.names import amount, readable
 
 if TYPE_CHECKING:
     from semret.index.model_choice import ModelChoice
     from semret.index.sync.estimate import Estimate
     from semret.index.sync.report import SyncOptions, SyncReport
 
+
+class IndexFormat(StrEnum):
+    """How the outcome is printed; lines of JSON are for the updates of a watched folder."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+
+
 SHOWN = 20
 """Skipped files that are named one by one on a terminal."""
 
 
-def show_report(report: SyncReport, format_: ReportFormat) -> None:
+def show_report(report: SyncReport, format_: IndexFormat) -> None:
     """Print what was done on stdout, and what was skipped or kept on stderr.
 
     Parameters
     ----------
     report : SyncReport
-    format_ : ReportFormat
+    format_ : IndexFormat
     """
-    if format_ is ReportFormat.json:
-        write_json(report.as_json())
+    if format_ is not IndexFormat.table:
+        _write(report.as_json(), format_)
         return
     tell_exceptions(report)
     if report.refit_pays:
@@ -44,7 +55,7 @@ def show_report(report: SyncReport, format_: ReportFormat) -> None:
 
 
 def show_estimate(
-    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: ReportFormat
+    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: IndexFormat
 ) -> None:
     """Measure on a few pictures, and print what indexing would take.
 
@@ -56,13 +67,13 @@ def show_estimate(
         Pictures and folders.
     choice : ModelChoice
     options : SyncOptions
-    format_ : ReportFormat
+    format_ : IndexFormat
     """
     from semret.index.sync.estimate import estimate
 
     found = estimate(directory, paths, choice.loader(directory), options=options)
-    if format_ is ReportFormat.json:
-        write_json(found.as_json())
+    if format_ is not IndexFormat.table:
+        _write(found.as_json(), format_)
         return
     tell_exceptions(found)
     typer.echo(f"{amount(found.images, 'image')}, {found.to_embed} to embed, into {printable(found.index)}")
@@ -76,24 +87,42 @@ def show_estimate(
         )
 
 
-def tell_exceptions(report: SyncReport | Estimate) -> None:
+def _write(document: dict[str, Any], format_: IndexFormat) -> None:
+    if format_ is IndexFormat.json:
+        write_json(document)
+    else:
+        write_json_lines([document])
+
+
+def tell_exceptions(
+    report: SyncReport | Estimate, *, only: Container[tuple[str, str] | tuple[str, int]] | None = None
+) -> None:
     """Name on stderr the files that were skipped, and the folders whose images are kept though they are missing.
 
     Parameters
     ----------
     report : SyncReport or Estimate
+    only : container, optional
+        Those of ``report.skipped`` and ``report.kept_in`` that are named; default: all.
     """
-    for path, reason in report.skipped[:SHOWN]:
+    skipped = [one for one in report.skipped if only is None or one in only]
+    kept_in = [one for one in report.kept_in if only is None or one in only]
+    for path, reason in skipped[:SHOWN]:
         say(f"semret: skipped {printable(path)}: {printable(reason)}")
-    if len(report.skipped) > SHOWN:
-        say(f"semret: and {len(report.skipped) - SHOWN} more; --format json names them all")
-    for path, images in report.kept_in[:SHOWN]:
+    if len(skipped) > SHOWN:
+        say(f"semret: and {len(skipped) - SHOWN} more; --format json names them all")
+    for path, images in kept_in[:SHOWN]:
         say(
             f"semret: kept {amount(images, 'image')} of {printable(path)}, "
             "which is missing or empty; --prune removes what is kept"
         )
-    if len(report.kept_in) > SHOWN:
-        say(f"semret: and those of {len(report.kept_in) - SHOWN} folders more")
+    if len(kept_in) > SHOWN:
+        say(f"semret: and those of {len(kept_in) - SHOWN} folders more")
+    if report.excluded.images:
+        say(
+            f"semret: removed because they are excluded now: {amount(report.excluded.images, 'image')}; "
+            "after a run with --no-exclude they are back, without being embedded again"
+        )
 
 
 def counted(report: SyncReport | Estimate) -> str:
@@ -113,4 +142,10 @@ def counted(report: SyncReport | Estimate) -> str:
         changes.append("kept")
     counts = ", ".join(f"{getattr(report, name)} {name}" for name in changes)
     kinds = ", ".join(f"{count} {kind}" for kind, count in report.left_out.items())
-    return f"{counts}, {len(report.skipped)} skipped" + (f"; not read: {kinds}" if kinds else "")
+    excluded = ", ".join(
+        amount(count, noun)
+        for count, noun in ((report.excluded.files, "file"), (report.excluded.folders, "folder"))
+        if count
+    )
+    notes = (f"; not read: {kinds}" if kinds else "") + (f"; excluded: {excluded}" if excluded else "")
+    return f"{counts}, {len(report.skipped)} skipped{notes}"

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from semret.commands.options import IndexOption, ReportOption, complete_codec
-from semret.commands.output import ReportFormat, printable, progress_bar, readable, reported, write_json
-from semret.names import amount
+from semret.commands.output import ReportFormat, printable, progress_bar, reported, write_json
+from semret.names import amount, readable
 
 
 def register(app: typer.Typer) -> None:

@@ -105,26 +105,6 @@ def say(line: str) -> None:
         sys.stderr.flush()
 
 
-def readable(size: float) -> str:
-    """Return a number of bytes for people: ``1.4 MB``.
-
-    Parameters
-    ----------
-    size : float
-        Bytes.
-
-    Returns
-    -------
-    str
-        Decimal units, from ``B`` to ``TB``.
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
-
-
 def duration(seconds: float) -> str:
     """Return a length of time for people: ``40 s``, ``12 min``, ``3.4 h``.
 
@@ -198,8 +178,14 @@ def write_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     typer.echo(buffer.getvalue(), nl=False)
 
 
-def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()) -> None:
-    """Print aligned columns; the columns in `right` are aligned to the right.
+def write_table(
+    header: list[str],
+    rows: list[list[str]],
+    *,
+    right: frozenset[int] = frozenset(),
+    prose: frozenset[int] = frozenset(),
+) -> None:
+    """Print aligned columns; the columns in `right` are aligned to the right, those in `prose` are sentences.
 
     In a terminal long cells are folded to its width, so that no line breaks the columns; elsewhere nothing is folded.
 
@@ -207,13 +193,13 @@ def write_table(header: list[str], rows: list[list[str]], *, right: frozenset[in
     ----------
     header : list of str
     rows : list of list of str
-    right : frozenset of int
+    right, prose : frozenset of int
     """
     cells = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from semret.commands.tables import draw_table
 
-        draw_table(header, cells, right)
+        draw_table(header, cells, right, prose)
         return
     widths = [max(len(row[column]) for row in [header, *cells]) for column in range(len(header))]
     for row in [header, *cells]:

@@ -53,13 +53,18 @@ def run(app: Callable[[], object]) -> NoReturn:
 
 
 @contextlib.contextmanager
-def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
+def stopped_by_interrupt(*, terminate: bool = False) -> Iterator[threading.Event]:
     """Let work end by itself when Ctrl-C is pressed; pressed a second time, it ends the program at once.
+
+    Parameters
+    ----------
+    terminate : bool
+        Whether SIGTERM, too, lets it end by itself.
 
     Yields
     ------
-    callable
-        Tells whether Ctrl-C was pressed. In a thread other than the main one, which gets no signals, it never was.
+    threading.Event
+        Set once Ctrl-C was pressed. In a thread other than the main one, which gets no signals, it never is.
     """
     pressed = threading.Event()
 
@@ -70,16 +75,19 @@ def stopped_by_interrupt() -> Iterator[Callable[[], bool]]:
         say("semret: finishing what was begun; press Ctrl-C again to stop at once")
 
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
+        yield pressed
         return
     before = signal.signal(signal.SIGINT, press)
+    former = signal.signal(signal.SIGTERM, lambda *_: pressed.set()) if terminate else None
     try:
-        yield pressed.is_set
+        yield pressed
     except KeyboardInterrupt:
         # Python's own way out would wait for the passes that are under way, which may take minutes.
         leave_interrupted()
     finally:
         signal.signal(signal.SIGINT, before)
+        if terminate:
+            signal.signal(signal.SIGTERM, former)
 
 
 def _status(app: Callable[[], object]) -> tuple[int, bool]:

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from semret.commands.candidates import read_candidates
+from semret.commands.filter_options import FilterOptions
 from semret.commands.hits import HitOptions, write_results
 from semret.commands.matching_options import MatchingOptions, RegionOption
 from semret.commands.options import DeviceOption, IndexOption
 from semret.commands.output import progress_bar, reported, say, show_error
+from semret.commands.together_options import TogetherOptions
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.outputs import require_distinct
 from semret.progress import Progress, rare_waits_drawn
 
 if TYPE_CHECKING:
     from semret.retrieval.search.engine import SearchEngine
-    from semret.retrieval.search.query_pictures import ImageLike
+    from semret.retrieval.search.options import SearchOptions
+    from semret.retrieval.search.query_pictures import ImageLike, Seen
+    from semret.retrieval.search.results import SearchResult
 
 _STALE_SHOWN = 5
 _MANY = 1000
@@ -100,6 +104,8 @@ def query(
     ] = None,
     region: RegionOption = None,
     *,
+    together: TogetherOptions,
+    filters: FilterOptions,
     matching: MatchingOptions,
     exhaustive: Annotated[
         bool,
@@ -118,8 +124,12 @@ def query(
     shortlist's candidates; --exhaustive makes it exact over the whole index. Copies of a picture are one hit.
 
     With --region, pictures that show this part of IMAGE come first, whatever else they show: the whole index is
-    compared, and a score of 1 means that every patch of the region has its equal.
+    compared, or in a large one what a first stage by patches finds (--exhaustive compares all), and a score of 1 means
+    that every patch of the region has its equal.
+
+    Several IMAGEs are a question each; with --all they are one, and --not names pictures that hits should not be like.
     """
+    images, text = images or [], text or []
     if not images and not text:
         raise typer.BadParameter("give at least one IMAGE, or --text SENTENCE", param_hint="IMAGE")
     if exclude_self and not images:
@@ -128,13 +138,15 @@ def query(
         raise typer.BadParameter("a sentence has no regions; give an IMAGE too", param_hint="--region")
     if output.explain and not images:
         raise typer.BadParameter("a sentence has no patches to explain; give an IMAGE too", param_hint="--explain")
-    if (images or []).count("-") > 1:
+    together.check(images, text)
+    pictures = [*images, *(together.avoid or [])]
+    if pictures.count("-") > 1:
         raise typer.BadParameter("- is given twice, but standard input can be read once", param_hint="IMAGE")
     output.check()
     with reported(), rare_waits_drawn(progress_bar):
         from semret.retrieval.search.options import SearchOptions
 
-        engine = opened.open(images or [])
+        engine = opened.open(pictures)
         options = SearchOptions(
             k=k,
             shortlist=shortlist,
@@ -143,20 +155,24 @@ def query(
             exclude_self=exclude_self,
             region=region,
             explain=output.explain,
+            **filters.names(),
         )
         options.check(max(len(engine), 1))
         if output.html is not None:
-            require_distinct(output.html, _files(images or []))
+            require_distinct(output.html, _files(pictures))
             _require_no_source(output.html, engine)
         results, failures = [], []
-        for name in images or []:
+        # Once for all questions.
+        avoided = [engine.represent(_picture(name)) for name in together.avoid or []]
+        for names in [images] if together.together else [[name] for name in images]:
             try:
+                asked = [_picture(name) for name in names]
                 with _bar(shown=options.compares_all) as progress:
-                    results.append(engine.search(_picture(name), options, progress=progress))
+                    results.append(_answer(engine, asked, avoided, options, together, progress))
             except ImageDecodeError as error:
                 failures.append(error)
-        results += [engine.query_text(sentence, k=k) for sentence in text or []]
-        settings = matching.describe(region) if images else ""
+        results += [engine.query_text(sentence, k=k, **filters.names()) for sentence in text]
+        settings = " · ".join([*([matching.describe(region)] if images else []), *filters.describe()])
         if text:
             settings = " · ".join(filter(None, [settings, "sentences by the pooled embedding"]))
             say("semret: a sentence has no patches to match; ranked by the pooled embedding")
@@ -182,6 +198,7 @@ def rerank(
     k: Annotated[int | None, typer.Option("-k", help="Hits; default, and at most: all candidates.")] = None,
     region: RegionOption = None,
     *,
+    filters: FilterOptions,
     matching: MatchingOptions,
     exclude_self: ExcludeOption = False,
     opened: EngineOptions,
@@ -202,11 +219,25 @@ def rerank(
             _require_no_source(output.html, engine)
         chosen = _choose(engine, candidates)
         wanted = {**matching.names(), "exclude_self": exclude_self, "region": region, "explain": output.explain}
-        wanted |= {} if k is None else {"k": k}
+        wanted |= filters.names() | ({} if k is None else {"k": k})
         with _bar(shown=len(chosen) > _MANY) as progress:
             result = engine.rerank(_picture(query), chosen, progress=progress, **wanted)
-        settings = f"{len(chosen)} given candidates · {matching.describe(region)}"
+        settings = " · ".join([f"{len(chosen)} given candidates", matching.describe(region), *filters.describe()])
         write_results([result], output, settings=settings)
+
+
+def _answer(
+    engine: SearchEngine,
+    asked: list[ImageLike],
+    avoided: list[Seen],
+    options: SearchOptions,
+    together: TogetherOptions,
+    progress: Progress | None,
+) -> SearchResult:
+    """Answer one question, of one picture or of several."""
+    if len(asked) == 1 and not avoided:
+        return engine.search(asked[0], options, progress=progress)
+    return engine.search_all(asked, options, avoid=avoided, progress=progress, **together.names())
 
 
 @contextlib.contextmanager

@@ -48,6 +48,10 @@ def serve(
     max_waiting: Annotated[
         int, typer.Option("--max-waiting", help="Searches that may wait for one another before more are refused.")
     ] = 64,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="Searches at one time; default: one for each processor, at most 4."),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     *,
     opened: EngineOptions,
@@ -72,6 +76,7 @@ def serve(
             names=tuple(name or ()),
             most_upload_bytes=max_upload * 10**6,
             most_waiting=max_waiting,
+            workers=workers,
         )
         # Only now: these need the extra.
         from semret.server.run import serve as library

@@ -6,6 +6,7 @@ put together again. Where columns would become too narrow to read, each row beco
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.cells import cell_len, chop_cells
@@ -18,14 +19,18 @@ LEAST = 10
 """Cells of a column below which nothing is folded into it."""
 
 
-def draw_table(header: list[str], rows: list[list[str]], right: frozenset[int]) -> None:
+def draw_table(
+    header: list[str], rows: list[list[str]], right: frozenset[int], prose: frozenset[int] = frozenset()
+) -> None:
     """Print a table on stdout as wide as the terminal allows; the columns in `right` are aligned to the right.
+
+    Those in `prose` are sentences, which are broken between words.
 
     Parameters
     ----------
     header : list of str
     rows : list of list of str
-    right : frozenset of int
+    right, prose : frozenset of int
     """
     console = _console()
     natural = [max(cell_len(row[column]) for row in [header, *rows]) for column in range(len(header))]
@@ -36,7 +41,11 @@ def draw_table(header: list[str], rows: list[list[str]], right: frozenset[int]) 
     table = _grid(widths, right)
     _add_row(table, [Text(name, style="bold") for name in header])
     for row in rows:
-        _add_row(table, [_folded(cell, width) for cell, width in zip(row, widths, strict=True)])
+        folded = [
+            Text("\n".join(textwrap.wrap(cell, width))) if column in prose else _folded(cell, width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        _add_row(table, folded)
     console.print(table)
 
 

@@ -98,7 +98,11 @@ def _check_absolute(parameters: dict[str, Any]) -> None:
     missing = ["the index"] if parameters.get("index", "") is None else []
     values = [value for given in parameters.values() for value in (given if isinstance(given, list) else [given])]
     missing += [str(value) for value in values if isinstance(value, Path) and _is_relative(str(value))]
-    pictures = [*(parameters.get("images") or []), *([parameters["query"]] if "query" in parameters else [])]
+    pictures = [
+        *(parameters.get("images") or []),
+        *(parameters.get("avoid") or []),
+        *([parameters["query"]] if "query" in parameters else []),
+    ]
     missing += filter(_is_relative, pictures)
     if missing:
         say(f"semret: the current folder was deleted: change to another, or name {missing[0]} by an absolute path")

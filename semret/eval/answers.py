@@ -64,6 +64,7 @@ def find_answers(
     full_matrix: bool = False,
     prune: bool = True,
     threads: int | None = None,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> dict[tuple[str, str], Answers]:
     r"""Find the best allowed database images of every query, under every kernel and invariance asked for.
@@ -93,6 +94,9 @@ def find_answers(
         False solves every pair without keeping the matrix: for measurements.
     threads : int or None
         Threads of bounds and solver; None takes all.
+    device : str or None
+        ``cuda`` or ``cuda:N`` matches there, with solver auction. Certified answers are those of the processor; a full
+        matrix agrees with its within 1e-6.
     progress : callable or None
         Called with pairs done and their total, over all invariances.
 
@@ -110,7 +114,9 @@ def find_answers(
             check_modes(kernel, invariance, center, solver)
     if k < 1:
         raise ArgumentError(f"k is {k}, expected at least 1")
-    search = _Search(queries, database, allowed, k, list(kernels), measure_center(database, center), threads)
+    middle = measure_center(database, center)
+    on = device if solver == "auction" else None
+    search = _Search(queries, database, allowed, k, list(kernels), middle, threads, on)
     runs: dict[str, Callable[[], dict[str, Answers]]] = {
         "pooled": search.compare_pooled,
         "none": search.compare_positions,
@@ -137,9 +143,10 @@ class _Search:
         kernels: list[str],
         center: Center,
         threads: int | None,
+        device: str | None,
     ) -> None:
         self.queries, self.database, self.allowed = queries, database, allowed
-        self.k, self.kernels, self.center, self.threads = k, kernels, center, threads
+        self.k, self.kernels, self.center, self.threads, self.device = k, kernels, center, threads, device
         self.done = self.total = 0
         self.progress: Progress | None = None
 
@@ -207,7 +214,13 @@ class _Search:
             options = RerankOptions(k=self.k, kernel=kernel, solver=solver, threads=self.threads, prune=prune)
             progress = self._advance_by(len(block))
             ranked = rerank_stream(
-                questions, self._stream(), options, center=self.center, sigma=sigma, progress=progress
+                questions,
+                self._stream(),
+                options,
+                center=self.center,
+                sigma=sigma,
+                progress=progress,
+                device=self.device,
             )
             for query, answer in zip(block, ranked, strict=True):
                 rows[query, : len(answer.rows)] = answer.rows
@@ -225,6 +238,7 @@ class _Search:
             solver=solver,
             center="none" if self.center.tokens is None else self.center.tokens,
             threads=self.threads,
+            device=self.device,
             progress=self._advance_by(1),
         )
         norms = self._statistics(self.queries)[0], self._statistics(self.database)[0]

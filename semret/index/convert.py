@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from semret.index.store.agreement import FORMER_NAME, replace_manifest
 from semret.index.store.codec_file import read_codec, write_codec
 from semret.index.store.layout import Rows, Segment, rows_of_segment
 from semret.index.store.manifest import FORMAT_VERSION, Manifest
+from semret.index.store.places import Place, Places
 from semret.index.store.reading import SegmentReader
 from semret.index.store.segments import write_segment
 from semret.index.writer import IndexWriter
@@ -36,9 +37,6 @@ FEWEST_IMAGES = 64
 
 _PORTION = 16
 _SAMPLE_BYTES = 2**29
-
-Place = tuple[int, int, bytes]
-"""Segment, row and SHA-256 of a content."""
 
 
 def sample_size(manifest: Manifest) -> int:
@@ -115,9 +113,7 @@ def convert(
     spec, before = _check(writer, name)
     if before.codec_file is not None and before.codec == name:
         return True
-    places = writer.catalog.select(
-        "SELECT segment, row, sha256 FROM contents WHERE sha256 IN (SELECT sha256 FROM images) ORDER BY segment, row"
-    )
+    places = Places(writer.catalog, in_use=True)
     wanted = replace(before, format_version=FORMAT_VERSION, codec=name)
     if spec is None or (before.codec_file is None and len(places) < fewest) or not places:
         if wanted != before:
@@ -189,7 +185,7 @@ def _write(
     manifest: Manifest,
     codec: Codec,
     source: _Source,
-    places: list[Place],
+    places: Places,
     progress: Progress | None,
 ) -> Iterator[Segment]:
     """Write all rows, encoded anew, to segments that the catalog does not know yet."""
@@ -230,7 +226,7 @@ def drop_features(writer: IndexWriter) -> int:
     return lost
 
 
-def _settle(writer: IndexWriter, manifest: Manifest, segments: list[Segment], places: list[Place]) -> None:
+def _settle(writer: IndexWriter, manifest: Manifest, segments: list[Segment], places: Sequence[Place]) -> None:
     """Make new segments and manifest those of the index."""
     catalog = writer.catalog
     with _settled(writer, manifest):

@@ -47,8 +47,8 @@ class Features:
         index: Path,
         manifest: Manifest,
         segments: Mapping[int, Segment],
-        numbers: NDArray[np.int64],
-        rows: IndexVector,
+        numbers: NDArray[np.integer[Any]],
+        rows: NDArray[np.integer[Any]],
     ) -> None:
         self._index = index
         self._manifest = manifest
@@ -298,8 +298,9 @@ class Features:
             If what is read is damaged.
         """
         kept = total = 0.0
-        for number in self._segments:
-            reader = self._reader(number)
+        for segment in self._segments.values():
+            # Not one that is kept: what it reads of all segments would be, too.
+            reader = SegmentReader(self._index, segment, self._manifest)
             kept += float((reader.whole("norms") ** 2).sum())
             total += float((reader.whole("full_norms").astype(np.float64) ** 2).sum())
         return kept, total
@@ -333,7 +334,7 @@ class Features:
 
     def _by_segment(self, rows: IndexVector) -> Iterator[tuple[SegmentReader, IndexVector, IndexVector]]:
         """Split positions by segment: its reader, which of `rows`, and their rows in the segment, ascending."""
-        numbers, inner = self._numbers[rows], self._rows[rows]
+        numbers, inner = self._numbers[rows], self._rows[rows].astype(np.intp)
         order = np.lexsort((inner, numbers))
         edges = np.flatnonzero(np.diff(numbers[order])) + 1
         for places in np.split(order, edges):

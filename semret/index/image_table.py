@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,13 +57,13 @@ class ImageTable:
         self._path = path
         self._arrays = self.arrays = arrays
         self.ids: IdVector = arrays.whole("ids")
-        self.rows: IndexVector = np.asarray(arrays.whole("rows"), dtype=np.intp)
+        self.rows: NDArray[np.int32] = arrays.whole("rows")
         numbers, limits, places = (arrays.whole(name) for name in ("segment_numbers", "segment_rows", "places"))
         if len(places) and not (places.min() >= 0 and places.max() < len(numbers)):
             raise damaged(path, "an image is placed outside the segments")
         if (self.rows < 0).any() or (self.rows >= limits[places]).any():
             raise damaged(path, "an image is placed outside its segment")
-        self.numbers: NDArray[np.int64] = numbers[places]
+        self.numbers: NDArray[np.integer[Any]] = _short(numbers)[places]
         self.segments = SegmentTable(path, arrays)
         self.pooled_mean, self.channel_mean = (_given(arrays.whole(name)) for name in ("pooled_mean", "channel_mean"))
 
@@ -316,6 +317,11 @@ class _Texts:
     def __getitem__(self, place: int) -> bytes:
         start = int(self._ends[place - 1]) if place else 0
         return self._blob[max(start, 0) : max(int(self._ends[place]), 0)].tobytes()
+
+
+def _short(numbers: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
+    """Return numbers in 32 bits, if they have room there."""
+    return numbers.astype(np.int32) if numbers.max(initial=0) < 2**31 else numbers
 
 
 def _given(mean: Float64Array) -> Float64Array | None:

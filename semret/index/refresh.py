@@ -6,6 +6,7 @@ from pathlib import Path
 
 from semret.errors import IndexCorruptError
 from semret.index.collection import Collection
+from semret.index.region_words import refresh_words
 from semret.index.shortlist.lists import LEAST_LISTED, InvertedLists, missing_in, open_lists
 from semret.index.shortlist.training import write_trained, write_updated
 from semret.index.store import durable
@@ -20,7 +21,7 @@ _GROWTH = 2
 
 
 def refresh(collection: Collection) -> None:
-    """Write the shortlist and the directory of an index anew where they do not belong to its present state.
+    """Write the shortlist, words and the directory of an index anew where they do not belong to its present state.
 
     Parameters
     ----------
@@ -35,18 +36,19 @@ def refresh(collection: Collection) -> None:
         If the disk is full, read-only, or refuses access.
     """
     index = collection.path
+    refresh_words(collection)
     if collection.manifest.codec_file is None:
         path, shape = index / SHORTLIST_NAME, (len(collection), collection.manifest.pooled_length)
         if read_shortlist(path, shape, collection.mark) is None:
             write_shortlist(path, collection.features.unit_pooled(), collection.mark)
-        collection.save_directory()
+        collection.nearest.save_directory()
         return
     durable.discard(index / SHORTLIST_NAME)
     if len(collection) < LEAST_LISTED:
         durable.discard(index / LISTS_NAME)
-        collection.save_directory()
+        collection.nearest.save_directory()
     else:
-        collection.save_directory(refreshed_lists(collection, index / LISTS_NAME))
+        collection.nearest.save_directory(refreshed_lists(collection, index / LISTS_NAME))
 
 
 def refreshed_lists(collection: Collection, path: Path) -> InvertedLists | None:
@@ -73,7 +75,7 @@ def refreshed_lists(collection: Collection, path: Path) -> InvertedLists | None:
     lists = open_lists(path, manifest, length, ids)
     if lists is not None and _is_updated(collection, path, lists):
         return open_lists(path, manifest, length, ids)
-    write_trained(path, manifest, ids, collection.unit_vectors)
+    write_trained(path, manifest, ids, collection.nearest.unit_vectors)
     return open_lists(path, manifest, length, ids)
 
 
@@ -86,7 +88,7 @@ def _is_updated(collection: Collection, path: Path, lists: InvertedLists) -> boo
         missing = len(missing_in(lists, collection.ids))
         gone = lists.images - (count - missing)
         if missing + gone > LONGEST_TAIL:
-            write_updated(path, collection.manifest, lists, collection.ids, collection.unit_vectors)
+            write_updated(path, collection.manifest, lists, collection.ids, collection.nearest.unit_vectors)
     except IndexCorruptError as error:
         if str(path) not in str(error):
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from semret.index.codec.describe import Description, describe
 from semret.index.codec.table import NO_CODEC
 from semret.index.collection import Collection
 from semret.index.convert import FEWEST_IMAGES
+from semret.index.region_words import find_words
+from semret.index.store.excluded_file import read_excluded
 from semret.index.store.layout import directory_bytes
 
 
@@ -26,6 +29,8 @@ class Summary:
         What the backbone's weights are.
     images, contents : int
         Paths in the index, and different contents among them.
+    excluded : tuple of str
+        Patterns of what is left out; ones with a slash from the root.
     skipped : int
         Files that could not be indexed, as of the last run over their folder.
     segments, rows, dead_rows : int
@@ -48,6 +53,12 @@ class Summary:
     bytes, bytes_per_image : int, float
     shortlist : str
         How the images nearest by pooled embedding are found: ``flat``, by comparing with all, or ``lists``.
+    regions : str
+        What a region is compared with: ``all`` images, or those that a first stage by ``patches`` finds.
+    region_words, region_candidates : int
+        Words of that first stage, and images that are compared then; 0 without one.
+    region_recall : float
+        Share of the 10 best images of a region that were among these, as measured when words were fitted; 1 without.
     lists, lists_searched : int
         Inverted lists, and those of them that a query looks at; 0 without any.
     shortlist_recall : float
@@ -61,6 +72,7 @@ class Summary:
     root: str
     images: int
     contents: int
+    excluded: tuple[str, ...]
     skipped: int
     segments: int
     rows: int
@@ -81,6 +93,10 @@ class Summary:
     lists: int
     lists_searched: int
     shortlist_recall: float
+    regions: str
+    region_words: int
+    region_candidates: int
+    region_recall: float
     codec: str
     retained_at_fit: float | None
     retained: float | None
@@ -105,6 +121,16 @@ class Summary:
             f"{self.shortlist_recall:.1%} of the 100 nearest were found when they were fitted"
         )
 
+    @property
+    def regions_note(self) -> str:
+        """What a region is compared with, in a few words."""
+        if not self.region_words:
+            return "compared with all images"
+        return (
+            f"compared with {self.region_candidates} images that a first stage by {self.region_words} words finds; "
+            f"{math.floor(self.region_recall * 1000) / 10:.1f}% of the 10 best were among them when they were fitted"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return the fields by name, as plain lists, strings and numbers.
 
@@ -112,7 +138,8 @@ class Summary:
         -------
         dict
         """
-        return {**asdict(self), "grid": list(self.grid), "input_size": list(self.input_size)}
+        lists = {name: list(getattr(self, name)) for name in ("excluded", "grid", "input_size")}
+        return {**asdict(self), **lists}
 
 
 def summarise(collection: Collection) -> Summary:
@@ -138,7 +165,8 @@ def summarise(collection: Collection) -> Summary:
     contents = int(np.count_nonzero(collection.firsts(everyone) == everyone))
     rows = collection.segments.row_count
     size = directory_bytes(collection.path)
-    lists = None if collection.lists is None else collection.lists.lists
+    lists = None if collection.nearest.lists is None else collection.nearest.lists.lists
+    words = find_words(collection)
     return Summary(
         index=str(collection.path),
         model=identity.backbone,
@@ -147,6 +175,7 @@ def summarise(collection: Collection) -> Summary:
         root=str(collection.root.folder),
         images=len(collection),
         contents=contents,
+        excluded=tuple(str(rule) for rule in read_excluded(collection.path)),
         skipped=collection.skipped_count,
         segments=len(collection.segments),
         rows=rows,
@@ -167,6 +196,10 @@ def summarise(collection: Collection) -> Summary:
         lists=0 if lists is None else lists.lists,
         lists_searched=0 if lists is None else lists.probed,
         shortlist_recall=1.0 if lists is None else lists.recall,
+        regions="all" if words is None else "patches",
+        region_words=0 if words is None else words.lists.words,
+        region_candidates=0 if words is None else words.examined(1),
+        region_recall=1.0 if words is None else words.lists.recall,
         codec=manifest.codec,
         retained_at_fit=None if described is None else described.energy_fit,
         retained=None if described is None else described.energy_now,

@@ -15,6 +15,7 @@ from semret.index.store.agreement import FORMER_NAME, agreed_manifest, replace_m
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME
 from semret.index.store.codec_file import codec_files, codec_name
+from semret.index.store.excluded_file import EXCLUDED_NAME
 from semret.index.store.layout import FOLDER, Rows, Segment, segment_numbers, segment_path
 from semret.index.store.lock import LOCK_NAME, NoReaders, WriterLock, locks_are_shared
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
@@ -123,7 +124,7 @@ class IndexWriter:
         # The lock goes last: from then on another writer may begin.
         for path in codec_files(self.index):
             durable.discard(path)
-        for name in (CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, LOCK_NAME):
+        for name in (CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, EXCLUDED_NAME, LOCK_NAME):
             durable.discard(self.index / name)
         with contextlib.suppress(OSError):
             self.index.rmdir()

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
 from semret.index.model_choice import may_have_text
 from semret.names import escaped
 from semret.progress import Progress
-from semret.retrieval.search.query_pictures import ImageLike
+from semret.retrieval.search.query_pictures import EncodedImage
 from semret.retrieval.search.results import SearchResult
 from semret.server.asks import Ask, Matching
+from semret.server.recent import Recent
 from semret.server.served import Served, View
 
 _MOST_FOLDERS = 2000
 
 
-def search(view: View, ask: Ask, progress: Progress) -> SearchResult:
+def search(view: View, ask: Ask, recent: Recent, progress: Progress) -> SearchResult:
     """Answer a question.
 
     Parameters
     ----------
     view : View
     ask : Ask
+    recent : Recent
+        Has, or makes, the features of an upload.
     progress : callable
         Called with the number of candidates compared and their total; may raise, to end the search.
 
@@ -36,8 +41,18 @@ def search(view: View, ask: Ask, progress: Progress) -> SearchResult:
     """
     among = view.within(ask.options.folder)
     if ask.sentence is not None:
-        return view.engine.query_text(ask.sentence, k=ask.options.k, among=among)
-    return view.engine.search(ask.picture(view), ask.options.as_search(), among=among, progress=progress)
+        return view.engine.query_text(ask.sentence, k=ask.options.k, among=among, **ask.options.filters())
+    options, picture = ask.options.as_search(), ask.picture(view)
+    if not isinstance(picture, EncodedImage):
+        return view.engine.search(picture, options, among=among, progress=progress)
+    # Before the picture is decoded, as the engine does it.
+    options.check(max(len(view.engine), 1))
+    start = time.perf_counter()
+    seen = recent.represent(view, picture)
+    embed = time.perf_counter() - start
+    result = view.engine.search(seen, options, among=among, progress=progress)
+    seconds = {**result.stats.seconds, "embed": result.stats.seconds["embed"] + embed}
+    return replace(result, stats=replace(result.stats, seconds=seconds))
 
 
 def as_json(result: SearchResult) -> dict[str, Any]:
@@ -59,7 +74,7 @@ def as_json(result: SearchResult) -> dict[str, Any]:
     return found
 
 
-def explain(view: View, picture: ImageLike, id_: int, matching: Matching) -> dict[str, Any]:
+def explain(view: View, picture: int | EncodedImage, id_: int, matching: Matching, recent: Recent) -> dict[str, Any]:
     """Tell why an image is like a picture.
 
     Parameters
@@ -69,6 +84,8 @@ def explain(view: View, picture: ImageLike, id_: int, matching: Matching) -> dic
     id_ : int
         Of the image.
     matching : Matching
+    recent : Recent
+        Has, or makes, the features of an upload.
 
     Returns
     -------
@@ -80,7 +97,8 @@ def explain(view: View, picture: ImageLike, id_: int, matching: Matching) -> dic
     SemretError
         See `SearchEngine.explain`.
     """
-    found = view.engine.explain(picture, id_, **matching.names()).as_json()
+    query = picture if isinstance(picture, int) else recent.represent(view, picture)
+    found = view.engine.explain(query, id_, **matching.names()).as_json()
     for side in ("query", "image"):
         found[side]["shown"] = escaped(found[side].get("path", found[side].get("name", "")))
     return {"generation": view.generation, **found}
@@ -105,6 +123,7 @@ def info(served: Served) -> dict[str, Any]:
         "generation": view.generation,
         "model": manifest.identity.backbone,
         "codec": manifest.codec,
+        "device_maps": view.engine.device_maps,
         "grid": list(manifest.identity.grid),
         "text": may_have_text(manifest.identity.backbone),
         "root": escaped(str(view.collection.root.folder)),

@@ -70,6 +70,14 @@ class Options(Matching):
     folder: str | None = Field(
         None, max_length=4096, description="only images in this folder, from the root of the index, and below it"
     )
+    since: str | None = Field(
+        None,
+        max_length=64,
+        description="only images whose files were last changed on or after this date: a day, month, year or moment",
+        examples=["2024-05"],
+    )
+    until: str | None = Field(None, max_length=64, description="as since: on or before this date")
+    min_score: float | None = Field(None, allow_inf_nan=False, description="only hits that score at least this")
 
     def as_search(self) -> SearchOptions:
         """Return the options as the library takes them.
@@ -89,7 +97,17 @@ class Options(Matching):
             exhaustive=self.exhaustive,
             exclude_self=self.exclude_self,
             **self.names(),
+            **self.filters(),
         )
+
+    def filters(self) -> dict[str, Any]:
+        """Return what hits must be, but for their folder, by the names that the library has for it.
+
+        Returns
+        -------
+        dict
+        """
+        return {"since": self.since, "until": self.until, "min_score": self.min_score}
 
 
 class Query(Options):

@@ -1,4 +1,4 @@
-"""Where requests queue for the network and the solver, which are shared: one works, a bounded number waits."""
+"""Where requests queue for the network and the solver, which are shared: a few work, a bounded number waits."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Place:
 
 
 class Desk:
-    """Lets requests work one after another, and refuses what would wait behind too many.
+    """Lets a few requests work at one time, and refuses what would wait behind too many.
 
     Parameters
     ----------

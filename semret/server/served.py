@@ -7,14 +7,12 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-import numpy as np
 from pydantic import Field
 
-from semret.arrays import IdVector, IndexVector
+from semret.arrays import IdVector
 from semret.errors import ArgumentError, SemretError
 from semret.index.collection import Collection
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
@@ -50,26 +48,10 @@ class View:
         """Number of the state."""
         return self.collection.generation
 
-    @cached_property
-    def _places(self) -> tuple[list[str], IndexVector]:
-        """All folders that hold images, from the root of the index, with a slash at the end; and each image's."""
-        root = str(self.collection.root.folder)
-        numbers: dict[str, int] = {}
-        of_each = np.fromiter(
-            (numbers.setdefault(os.path.dirname(path), len(numbers)) for path, _, _ in self.collection.files()),  # noqa: PTH120
-            dtype=np.intp,
-            count=len(self.collection),
-        )
-        return [os.path.relpath(folder, root).replace(os.sep, "/") + "/" for folder in numbers], of_each
-
-    @cached_property
+    @property
     def folders(self) -> list[str]:
         """All folders that hold images or folders with images, from the root of the index, sorted."""
-        found: set[str] = set()
-        for place in self._places[0]:
-            parts = place.split("/")[:-1]
-            found.update("/".join(parts[: count + 1]) for count in range(len(parts)))
-        return sorted(found - {"."})
+        return self.engine.places.folders
 
     def within(self, folder: str | None) -> IdVector | None:
         """Find the images in a folder and those below it.
@@ -92,16 +74,15 @@ class View:
         name = (folder or "").strip("/")
         if not name:
             return None
-        if name not in self._chosen:
-            names, of_each = self._places
-            inside = np.array([place.startswith(name + "/") for place in names], dtype=bool)
-            rows = np.flatnonzero(inside[of_each])
-            if not len(rows):
+        found = self._chosen.get(name)
+        if found is None:
+            found = self.engine.places.below(name)
+            if not len(found):
                 raise ArgumentError(f"there is no image in a folder {folder}; /api/info lists the folders")
             if len(self._chosen) > 100:
                 self._chosen.clear()
-            self._chosen[name] = np.asarray(self.collection.ids[rows])
-        return self._chosen[name]
+            self._chosen[name] = found
+        return found
 
 
 class Served:

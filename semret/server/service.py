@@ -23,6 +23,7 @@ from semret.server.desk import Desk, Place
 from semret.server.metrics import Metrics
 from semret.server.pictures import Pictures, hash_of
 from semret.server.problems import GoneError, RefusedError, status_and_line
+from semret.server.recent import Recent
 from semret.server.served import Served, View
 from semret.server.settings import Settings
 
@@ -33,7 +34,7 @@ _FOR_A_DAY, _EACH_TIME = "private, max-age=86400", "private, no-cache"
 
 
 class Service:
-    """Searches one after another at one desk, reads pictures at another, so that neither waits for the other.
+    """Searches at one desk, a few at a time, reads pictures at another, so that neither waits for the other.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ class Service:
     def __init__(self, served: Served, settings: Settings, metrics: Metrics) -> None:
         self.served = served
         self._metrics = metrics
-        self._searches = Desk(1, settings.most_waiting)
+        self._searches = Desk(settings.searches_at_once, settings.most_waiting)
+        self._recent = Recent()
         self._reads = Desk(_READERS, _MOST_READS)
         self._pictures = Pictures()
         metrics.watch("semret_index_images", "Images in the index.", lambda: len(served.view.collection))
@@ -100,7 +102,7 @@ class Service:
         return {"generation": view.generation, "results": results}
 
     async def _search_one(self, place: Place, view: View, ask: Ask) -> dict[str, Any]:
-        result = await place.run(partial(answering.search, view, ask, place.progress))
+        result = await place.run(partial(answering.search, view, ask, self._recent, place.progress))
         self._metrics.stages(result.stats.seconds)
         return answering.as_json(result)
 
@@ -134,7 +136,7 @@ class Service:
         for one in (asked.query, asked.id):
             hash_of(view, one)
         async with self._searches.place(request) as place:
-            return await place.run(partial(answering.explain, view, asked.query, asked.id, asked))
+            return await place.run(partial(answering.explain, view, asked.query, asked.id, asked, self._recent))
 
     async def explain_upload(self, request: Request) -> dict[str, Any]:
         """Tell why an image is like an uploaded picture.
@@ -160,7 +162,7 @@ class Service:
         hash_of(view, id_)
 
         def work() -> dict[str, Any]:
-            return answering.explain(view, encoded(uploads[0]), id_, matching)
+            return answering.explain(view, encoded(uploads[0]), id_, matching, self._recent)
 
         async with self._searches.place(request) as place:
             return await place.run(work)

@@ -7,9 +7,15 @@ import ipaddress
 from dataclasses import dataclass
 
 from semret.errors import ArgumentError, MissingDependencyError
+from semret.retrieval.native.threads import available_threads
 
 SHORTEST_TOKEN = 16
 """Characters of the shortest token: what can be guessed protects nothing."""
+
+MOST_AT_ONCE = 4
+"""Searches at one time, unless told otherwise: each holds the tokens that it compares, and shares out its own work."""
+
+MOST_WORKERS = 256
 
 _NEEDED = {
     "fastapi": "fastapi",
@@ -41,6 +47,8 @@ class Settings:
         Of all requests that are being received.
     most_waiting : int
         Searches that may wait for one another; the next is refused.
+    workers : int or None
+        Searches at one time; None takes one for each processor, at most `MOST_AT_ONCE`.
 
     Raises
     ------
@@ -56,10 +64,13 @@ class Settings:
     most_upload_bytes: int = 64 * 10**6
     most_uploads_bytes: int = 10**9
     most_waiting: int = 64
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ArgumentError(f"the port is {self.port}, expected 0 to 65535")
+        if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
+            raise ArgumentError(f"workers is {self.workers}, expected 1 to {MOST_WORKERS}")
         if self.most_upload_bytes < 1 or self.most_waiting < 1:
             raise ArgumentError("the server would accept nothing; uploads and waiting searches must be at least 1")
         if self.token is not None and (len(self.token) < SHORTEST_TOKEN or not _is_plain(self.token)):
@@ -72,6 +83,11 @@ class Settings:
                 f"on {self.host}, others than this computer could search and see the pictures; give --token, or "
                 "--no-auth if everybody may"
             )
+
+    @property
+    def searches_at_once(self) -> int:
+        """How many searches are worked on at one time."""
+        return self.workers or min(available_threads(None), MOST_AT_ONCE)
 
     @property
     def is_local(self) -> bool:

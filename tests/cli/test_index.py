@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 
 from semret.cli import app
 from semret.commands import index as index_commands
-from semret.commands.output import duration, readable
+from semret.commands.output import duration
+from semret.names import readable
 from tests.support.commands import error_of, invoke
 from tests.support.places import with_root
 from tests.support.processes import command_of
@@ -326,3 +328,27 @@ def test_the_commands_of_this_file_are_registered_once():
     names = [command.name for command in alone.registered_commands]
     assert names == ["index", "info", "remove", "compact", "export", "import"]
     assert set(names) <= REGISTERED
+
+
+def test_what_is_excluded_is_counted_shown_and_forgotten(semret, photos):
+    (photos / "raw").mkdir()
+    shutil.copy(photos / "0.png", photos / "raw" / "copy.png")
+    done = semret("index", "photos", "--exclude", "raw/", "--exclude", "5.png")
+    assert done.stdout.splitlines()[0].endswith(
+        "5 added, 0 updated, 0 renamed, 0 removed, 0 unchanged, 0 skipped; excluded: 1 file, 1 folder"
+    )
+    assert re.search(r"^excluded +raw/  5\.png$", semret("info").stdout, re.MULTILINE)
+    assert json.loads(semret("info", "--format", "json").stdout)["excluded"] == ["raw/", "5.png"]
+    more = semret("index", "photos", "--exclude", "/4.png", "--format", "jsonl")
+    assert more.stdout.count("\n") == 1
+    report = json.loads(more.stdout)
+    patterns = ["raw/", "5.png", "photos/4.png"]
+    assert report["excluded"] == {"patterns": patterns, "files": 2, "folders": 1, "images": 1}
+    dry = semret("index", "photos", "--no-exclude", "--dry-run")
+    assert "3 added" in dry.stdout
+    back = semret("index", "photos", "--no-exclude", "--exclude", "0.png")
+    assert "3 added, 0 updated, 0 renamed, 1 removed" in back.stdout
+    assert back.stderr.startswith("semret: removed because they are excluded now: 1 image; after a run with --no-excl")
+    assert error_of(semret("index", "photos", "--exclude", "[")).startswith(
+        "semret: '[' matches nothing; give a pattern"
+    )

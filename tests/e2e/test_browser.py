@@ -182,6 +182,19 @@ def test_options_change_the_answer(page, place):
     assert "no image in a folder nowhere" in page.text_content("#error")
 
 
+def test_dates_change_the_answer(page, place):
+    choose(page, place / "photos" / "3.png")
+    assert hits(page)
+    page.fill("#until", "2001-05-17")
+    page.keyboard.press("Tab")
+    until(page, "document.querySelectorAll('#hits li').length === 0")
+    assert "no image passes the filter" in page.inner_text("#answer")
+    page.fill("#until", "")
+    page.fill("#since", "2001-05-17")
+    page.keyboard.press("Tab")
+    until(page, "document.querySelectorAll('#hits li').length > 0")
+
+
 def test_names_are_text(page, place, tmp_path):
     page.fill("#folder", "photos/deep")
     # The browser is driven in JSON, which cannot name the file itself.

@@ -150,6 +150,25 @@ def test_a_sentence_is_answered_by_the_pooled_embedding(place, engine):
         assert server.client.post("/api/search", json={"text": "a", "region": "0,0,9,9"}).status_code == 400
 
 
+def test_times_and_a_least_score_are_those_of_the_library(server, engine, place):
+    one = id_of(engine, "a/2.png")
+    every = engine.query(place / "photos" / "a" / "2.png", k=10)
+    least = float(every.scores[2])
+    found = server.search(id=one, k=10, min_score=least)
+    assert pairs(found["hits"]) == pairs(every[:3])
+    assert found["notes"] == [f"only 3 candidates reached a score of {least:g}"]
+    assert pairs(server.search(id=one, k=10, since="2001", until="9998")["hits"]) == pairs(every)
+    assert server.search(id=one, k=10, until="2001-05")["notes"] == ["no image passes the filter"]
+    assert server.search(id=one, folder="photos/a/deep")["stats"]["allowed"] == 2
+    form = {"since": "2001", "min_score": str(least), "k": "10"}
+    with (place / "photos" / "a" / "2.png").open("rb") as file:
+        answer = server.client.post("/api/search", files={"image": file}, data=form).json()["results"][0]
+    assert pairs(answer["hits"]) == pairs(every[:3])
+    for wrong in ({"since": "soon"}, {"since": "2024", "until": "2023"}, {"min_score": "much"}):
+        refused = server.client.post("/api/search", json={"id": one, **wrong})
+        assert (refused.status_code, set(refused.json())) == (400, {"error"})
+
+
 def test_folders_are_listed(server):
     assert server.client.get("/api/info").json()["folders"] == ["photos", "photos/a", "photos/a/deep"]
 
@@ -484,7 +503,10 @@ def test_slow_uploads_hold_up_nobody(place):
 
 
 def test_too_many_are_told_to_come_again(place):
-    with running(place / ".semret", "--max-waiting", "1", embed=1.0) as server, ThreadPoolExecutor(6) as pool:
+    with (
+        running(place / ".semret", "--max-waiting", "1", "--workers", "1", embed=1.0) as server,
+        ThreadPoolExecutor(6) as pool,
+    ):
         wait_for(lambda: "semret_searches_waiting 0.0" in server.client.get("/metrics").text)
         answers = list(pool.map(lambda _: server.upload(place / "new.png"), range(6)))
         statuses = sorted(answer.status_code for answer in answers)
@@ -498,7 +520,7 @@ def test_too_many_are_told_to_come_again(place):
 
 
 def test_whoever_leaves_frees_their_place(place):
-    with running(place / ".semret", "--max-waiting", "2", embed=1.5) as server:
+    with running(place / ".semret", "--max-waiting", "2", "--workers", "1", embed=1.5) as server:
         body = (place / "new.png").read_bytes()
         head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
         whole = head + body + b"\r\n--x--\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semret.centers import Center
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.search import device_maps
 from semret.retrieval.search.candidates import InMemoryTokens, Query
 from semret.retrieval.search.device_maps import MapsOnDevice
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.search.query_scored import rerank_by_query
-from semret.retrieval.search.rerank import rerank
+from semret.retrieval.search.rerank import rerank, rerank_stream
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -65,12 +67,49 @@ def test_what_does_not_fit_is_streamed(room, said, monkeypatch):
     source = InMemoryTokens(maps_of(rng, 8, 5, 9, "dense"))
     each = 5 * (9 + 4) + 8
     monkeypatch.setattr(device_maps, "CHUNK_BYTES", 3 * each)
-    monkeypatch.setattr(MapsOnDevice, "_room", lambda _: room * each)
+    monkeypatch.setattr(device_maps, "_room", lambda _: room * each)
     maps = MapsOnDevice(source, DEVICE, share=1.0)
     assert str(maps) == f"{said} on {DEVICE}"
     query = Query(tokens=maps_of(rng, 1, 5, 9, "dense"))
     found, plain = (rerank(query, source, RerankOptions(k=2), narrow=each) for each in (maps.left, None))
     assert (found.rows.tolist(), found.scores.tolist()) == (plain.rows.tolist(), plain.scores.tolist())
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    kernel=st.sampled_from(["cosine", "linear", "rbf"]),
+    kind=st.sampled_from(["float16", "float32", "float64", "integers", "huge"]),
+    k=st.integers(1, 3),
+)
+def test_a_stream_gives_the_same_hits_and_scores(seed, kernel, kind, k):
+    rng = np.random.default_rng(seed)
+    if kind == "integers":
+        tokens, asked = maps_of(rng, 8, 4, 6, "dense"), maps_of(rng, 2, 5, 6, "dense")
+        queries = [Query(tokens=asked[i : i + 1]) for i in range(2)]
+        center = None
+    else:
+        dtype = "float32" if kind == "huge" else kind
+        tokens = (rng.standard_normal((8, 4, 6)) * (1e17 if kind == "huge" else 1)).astype(dtype)
+        tokens[6] = tokens[1, ::-1]
+        queries = [Query(tokens=rng.standard_normal((5, 6)).astype("float32")) for _ in range(2)]
+        center = Center(mode="channel", channel=tokens.mean(axis=(0, 1), dtype=np.float64).astype(np.float32))
+    queries[1] = replace(queries[1], excluded=np.array([0, 5]))
+    options = RerankOptions(k=k, kernel=kernel, threads=1)
+    ids = np.arange(8)
+
+    def stream():
+        yield ids[:5], tokens[:5]
+        yield ids[5:5], tokens[5:5]
+        yield ids[5:], tokens[5:]
+
+    found, plain = (
+        rerank_stream(queries, stream(), options, center=center, sigma=3.0, device=device) for device in (DEVICE, None)
+    )
+    for one, other in zip(found, plain, strict=True):
+        assert one.rows.tolist() == other.rows.tolist()
+        assert one.scores.tolist() == other.scores.tolist()
+        assert one.solved + one.pruned == other.solved + other.pruned
 
 
 def test_bounds_rule_out_most_of_what_is_unlike():

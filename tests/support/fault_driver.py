@@ -15,7 +15,7 @@ import h5py  # noqa: F401 - imported before forking, not in each fork
 import numpy as np
 
 from semret.errors import SemretError
-from semret.index import collection, refresh
+from semret.index import nearest, refresh, region_words
 from semret.index.care.maintain import compact, remove
 from semret.index.convert import convert
 from semret.index.store import durable
@@ -68,8 +68,9 @@ def set_trap(job, trace):
 def run(job):
     index = Path(job["index"])
     if job.get("least_listed") is not None:
-        collection.LEAST_LISTED = refresh.LEAST_LISTED = job["least_listed"]
-        refresh.LONGEST_TAIL = 1
+        nearest.LEAST_LISTED = refresh.LEAST_LISTED = job["least_listed"]
+        region_words.LEAST_WORDED = job["least_listed"]
+        refresh.LONGEST_TAIL = region_words.LONGEST_TAIL = 1
     if job["do"] == "sync":
         options = SyncOptions(
             commit_rows=job.get("commit_rows", 2),

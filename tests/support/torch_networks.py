@@ -68,7 +68,7 @@ class FedNetwork(TorchBackbone):
             weights_sha256="0" * 64,
         )
         self.sizes.clear()
-        self._feeds = fed
+        self.feeds = fed
 
     @contextmanager
     def streams(self, batch_size: int) -> Iterator[Streams]:

@@ -133,3 +133,23 @@ def test_a_document_without_markers_is_left_alone(script, tmp_path):
     with pytest.raises(SystemExit, match="lacks the lines <!-- begin: benchmarks/solvers"):
         script("documents").put_between_markers(document, "solvers.py", "text")
     assert document.read_text() == "nothing to replace\n"
+
+
+def test_several_pictures_are_measured_by_what_they_have_in_common(script):
+    import numpy as np
+
+    together = script("together")
+    assert (
+        together.average_precision(np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False]))
+        == (1 + 2 / 3) / 2
+    )
+    # Eight pictures show the one kind, eight the other, four both, twenty neither.
+    shown = np.zeros((40, 2), dtype=bool)
+    shown[:12, 0] = shown[8:20, 1] = True
+    scores = shown.astype(float) @ shown.T
+    found = together.wanted_together(scores, shown, 2, 20)
+    assert set(found) == {"one alone", "largest score", "mean of scores", "mean of ranks"}
+    assert all(len(values) == 20 for values in found.values())
+    weighed = together.avoided(scores, shown, "scores", 10)
+    assert weighed[0.75].mean() > weighed[0.0].mean()
+    assert together.line("x", np.array([0.5, 0.7]), np.array([0.4, 0.6])) == "x               0.600  +0.100 ± 0.000"

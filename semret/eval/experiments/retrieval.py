@@ -173,6 +173,7 @@ def _retrieve(
         solver=settings.solver,
         full_matrix=settings.full_matrix,
         threads=settings.threads,
+        device=settings.device,
         progress=progress,
     )
     values = {cell: _judge(dataset, split.queries, rows, found.rows) for cell, found in answers.items()}

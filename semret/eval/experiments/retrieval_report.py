@@ -46,6 +46,8 @@ class RetrievalSettings:
         Of the split and of the intervals.
     resamples : int
         Of the bootstrap and of the paired test.
+    device : str or None
+        Where matchings are computed, if that is not the processor.
     threads : int or None
     """
 
@@ -61,6 +63,7 @@ class RetrievalSettings:
     seed: int = 0
     resamples: int = 2000
     threads: int | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

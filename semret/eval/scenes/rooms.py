@@ -137,7 +137,7 @@ def draw_condition(rng: np.random.Generator, rooms: int) -> Condition:
 
 
 def render_room(
-    things: list[Thing], condition: Condition, *, seed: int, size: tuple[int, int] = (360, 640)
+    things: list[Thing], condition: Condition, *, seed: int, size: tuple[int, int] = (360, 640), step: float = 0.0
 ) -> tuple[Image.Image, list[Placed]]:
     """Render one picture of a scene.
 
@@ -150,6 +150,9 @@ def render_room(
         Decides the arrangement: where each thing stands, how large, turned or mirrored it is.
     size : (int, int)
         Height and width in pixels.
+    step : float
+        How far the camera went to the left, as what the nearest things move by, in widths of the picture: things move
+        the more the nearer they are, and the wall does not.
 
     Returns
     -------
@@ -162,6 +165,7 @@ def render_room(
     picture = _room(condition.room, size).copy()
     sprites = [_pose(thing, condition, size[0], rng) for thing in things]
     boxes = _arrange([sprite.size for sprite in sprites], _horizon(condition.room), size, rng)
+    boxes = [(x + round(step * size[1] * (y + high) / size[0]), y, wide, high) for x, y, wide, high in boxes]
     for index in sorted(range(len(things)), key=lambda index: boxes[index][1] + boxes[index][3]):
         x, y, _, _ = boxes[index]
         _cast_shadow(picture, boxes[index])

@@ -190,6 +190,26 @@ def find_weights(spec: BackboneSpec) -> Path | None:
     return found.weights[0] if found else None
 
 
+def weight_bytes(file: Path) -> int:
+    """Return the size of a checkpoint on this machine.
+
+    Parameters
+    ----------
+    file : Path
+        As `find_weights` gives it.
+
+    Returns
+    -------
+    int
+        Bytes of the weight file; of a split one, of all parts that are here.
+    """
+    try:
+        parts = sorted(file.parent.glob("*-of-*" + file.suffix)) if "-of-" in file.name else [file]
+        return sum(part.stat().st_size for part in parts)
+    except OSError:
+        return 0
+
+
 def _packaged(package: str) -> Path | None:
     """Return the weight file inside an installed package, without importing it."""
     found = find_spec(package)

@@ -78,7 +78,7 @@ class TorchBackbone(Backbone):
         self._device = pick_device(options.device)
         self._pooling = options.pooled or spec.pooled
         self._autocast = check_autocast(options.autocast, self._device)
-        self._feeds = self._device.type != "cpu"
+        self.feeds = self._device.type != "cpu"
         wanted = spec.layer if options.layer is None else options.layer
         self._layer, self._path = resolve_layer(wanted, wiring.layers, network, spec.name)
         self._network = place(network.eval().requires_grad_(False), self._device)
@@ -129,7 +129,7 @@ class TorchBackbone(Backbone):
         Streams
         """
         self._settle()
-        if self._feeds:
+        if self.feeds:
             # Apple's devices run one stream, from one thread.
             lanes = LANES if self._device.type in ("cuda", "cpu") else 1
             yield Streams(lanes, batch_size, self._new_feed(batch_size, lanes))

@@ -365,10 +365,16 @@ class Backbone(ABC):
     """A loaded network. Adapters load, forward and rename outputs; they know nothing of files, folders or batching.
 
     `prepare` may run in many threads at once; `embed` in as many as `streams` says, otherwise in one at a time.
+
+    Attributes
+    ----------
+    feeds : bool
+        Whether it runs on a device of its own, beside which the processor's cores are free: see `Feed`.
     """
 
     spec: BackboneSpec
     identity: Identity
+    feeds: bool = False
 
     @contextmanager
     def streams(self, batch_size: int) -> Iterator[Streams]:

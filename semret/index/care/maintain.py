@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from semret.errors import ArgumentError
 from semret.index.convert import convert
 from semret.index.model_choice import may_have_text
 from semret.index.store.layout import Segment, directory_bytes, rows_of_segment
+from semret.index.store.places import Place, Places
 from semret.index.store.reading import SegmentReader
 from semret.index.store.root import lies_in
 from semret.index.writer import IndexWriter
@@ -89,25 +91,36 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
         If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
-        catalog, root = writer.catalog, writer.root
-        images = catalog.select("SELECT id, path FROM images WHERE path IS NOT NULL")
-        refused = [key for (key,) in catalog.select("SELECT path FROM skipped")]
-        located = [(id_, root.to_path(key)) for id_, key in images]
-        chosen: set[int] = set()
-        forgotten: set[bytes] = set()
-        for path in paths:
-            top = [str(absolute(path))]
-            here = {id_ for id_, place in located if lies_in(place, top)}
-            known = {key for key in refused if lies_in(root.to_path(key), top)}
-            if not here and not known:
-                raise ArgumentError(f"the index {index} has nothing at or below {top[0]}; nothing was removed")
-            chosen |= here
-            forgotten |= known
+        chosen, forgotten = _choose(writer, [str(absolute(path)) for path in paths])
+        catalog = writer.catalog
+        images = int(catalog.select("SELECT count(*) FROM images WHERE path IS NOT NULL")[0][0])
         with catalog.transaction():
-            catalog.change_many("DELETE FROM images WHERE id = ?", [(id_,) for id_ in sorted(chosen)])
-            catalog.change_many("DELETE FROM skipped WHERE path = ?", [(key,) for key in sorted(forgotten)])
+            catalog.change_many("DELETE FROM images WHERE id = ?", ((id_,) for id_ in chosen))
+            catalog.change_many("DELETE FROM skipped WHERE path = ?", ((key,) for key in forgotten))
         writer.refresh_shortlist()
-        return RemoveReport(index=str(index), removed=len(chosen), images=len(images) - len(chosen))
+        return RemoveReport(index=str(index), removed=len(chosen), images=images - len(chosen))
+
+
+def _choose(writer: IndexWriter, tops: list[str]) -> tuple[array[int], list[bytes]]:
+    """Return the ids of images, and the stored paths of refused files, at and below some paths."""
+    catalog, root = writer.catalog, writer.root
+    chosen, forgotten = array("q"), []
+    empty = set(tops)
+
+    def lies_here(key: bytes) -> bool:
+        place = root.to_path(key)
+        found = [top for top in tops if lies_in(place, [top])]
+        empty.difference_update(found)
+        return bool(found)
+
+    for images in catalog.portions("SELECT id, path FROM images WHERE path IS NOT NULL AND id > ?", 0):
+        chosen.extend(id_ for id_, key in images if lies_here(key))
+    for refused in catalog.portions("SELECT path FROM skipped WHERE path > ?", b""):
+        forgotten += [key for (key,) in refused if lies_here(key)]
+    for top in tops:
+        if top in empty:
+            raise ArgumentError(f"the index {writer.index} has nothing at or below {top}; nothing was removed")
+    return chosen, forgotten
 
 
 def compact(index: Path, *, codec: str | None = None, progress: Progress | None = None) -> CompactReport:
@@ -139,28 +152,29 @@ def compact(index: Path, *, codec: str | None = None, progress: Progress | None 
         If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
-        before = writer.catalog.segments()
+        segments_before, rows_before = _counts(writer)
         size = directory_bytes(index)
         if codec is not None:
             convert(writer, codec, has_text=may_have_text(writer.manifest.identity.backbone), progress=progress)
         _drop_unused(writer)
-        moving, limit = _to_move(writer, writer.catalog.segments())
-        total = len(moving)
-        for start in range(0, total, limit):
-            _move(writer, moving[start : start + limit])
-            if progress is not None:
-                progress(min(start + limit, total), total)
+        _move_all(writer, progress)
         writer.delete_retired()
         writer.refresh_shortlist()
-        after = writer.catalog.segments()
+        segments, rows = _counts(writer)
         return CompactReport(
             index=str(index),
-            segments_before=len(before),
-            segments=len(after),
+            segments_before=segments_before,
+            segments=segments,
             bytes_before=size,
             bytes=directory_bytes(index),
-            dropped=_rows(before) - _rows(after),
+            dropped=rows_before - rows,
         )
+
+
+def _counts(writer: IndexWriter) -> tuple[int, int]:
+    """Return the number of segments, and of rows in all of them."""
+    ((segments, rows),) = writer.catalog.select("SELECT count(*), total(rows) FROM segments WHERE retired IS NULL")
+    return int(segments), int(rows)
 
 
 def _drop_unused(writer: IndexWriter) -> None:
@@ -171,29 +185,30 @@ def _drop_unused(writer: IndexWriter) -> None:
             writer.retire_unused()
 
 
-def _rows(segments: dict[int, Segment]) -> int:
-    return sum(segment.rows for segment in segments.values())
-
-
-def _to_move(writer: IndexWriter, segments: dict[int, Segment]) -> tuple[list[tuple[int, int, bytes]], int]:
-    """Return what has to be rewritten, as (segment, row, content) in order, and how many rows a new segment takes."""
-    contents = writer.catalog.select(
-        "SELECT segment, row, sha256 FROM contents WHERE sha256 IN (SELECT sha256 FROM images) ORDER BY segment, row"
-    )
-    wanted: dict[int, int] = defaultdict(int)
-    for segment, _, _ in contents:
-        wanted[segment] += 1
+def _move_all(writer: IndexWriter, progress: Progress | None) -> None:
+    """Rewrite the segments that have rows without an image, or that are small."""
     limit = rows_of_segment(writer.manifest)
-    holed = {number for number, segment in segments.items() if wanted[number] < segment.rows}
-    small = {number for number, segment in segments.items() if wanted[number] <= limit // 2}
+    segments = writer.catalog.segments()
+    with _to_move(writer, segments, limit) as moving:
+        for start in range(0, len(moving), limit):
+            _move(writer, segments, moving[start : start + limit])
+            if progress is not None:
+                progress(min(start + limit, len(moving)), len(moving))
+
+
+def _to_move(writer: IndexWriter, segments: dict[int, Segment], limit: int) -> Places:
+    """Return what has to be rewritten."""
+    used = "EXISTS (SELECT 1 FROM images WHERE images.sha256 = contents.sha256)"
+    wanted = dict(writer.catalog.select(f"SELECT segment, count(*) FROM contents WHERE {used} GROUP BY segment"))
+    holed = {number for number, segment in segments.items() if wanted.get(number, 0) < segment.rows}
+    small = {number for number in segments if wanted.get(number, 0) <= limit // 2}
     # One small segment alone has nothing to be joined with.
     chosen = holed | small if len(holed | small) > 1 else holed
-    return [row for row in contents if row[0] in chosen], limit
+    return Places(writer.catalog, in_use=True, segments=chosen.__contains__)
 
 
-def _move(writer: IndexWriter, rows: list[tuple[int, int, bytes]]) -> None:
+def _move(writer: IndexWriter, segments: dict[int, Segment], rows: list[Place]) -> None:
     """Write these rows to a new segment and point their contents to it."""
-    segments = writer.catalog.segments()
     groups: dict[int, list[int]] = defaultdict(list)
     for number, row, _ in rows:
         groups[number].append(row)

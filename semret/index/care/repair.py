@@ -17,8 +17,8 @@ import numpy as np
 from semret.errors import IncompatibleIndexError, IndexCorruptError, IndexNotFoundError
 from semret.index.care.remains import DAMAGED_SUFFIX, set_aside
 from semret.index.care.salvage import rebuild_catalog
-from semret.index.care.soundness import Defect, check_segment, examine_rows
-from semret.index.care.verify import Report, read_catalog, rows_by_segment, verify
+from semret.index.care.soundness import Defect, check_excluded, check_segment, examine_rows
+from semret.index.care.verify import Report, read_catalog, verify
 from semret.index.convert import drop_features
 from semret.index.store import durable
 from semret.index.store.catalog import Catalog
@@ -26,12 +26,14 @@ from semret.index.store.catalog_digest import read_digest
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, JOURNAL_NAME, STRANGE_NAMES, check_journal
 from semret.index.store.codec_file import codec_name, readable_codec
 from semret.index.store.directory_file import DIRECTORY_NAME
+from semret.index.store.excluded_file import EXCLUDED_NAME
 from semret.index.store.layout import Rows, Segment, segment_path
 from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.lock import WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.store.reading import SegmentReader
 from semret.index.store.shortlist_file import SHORTLIST_NAME
+from semret.index.store.words_file import WORDS_NAME
 from semret.index.writer import IndexWriter
 from semret.paths import absolute
 from semret.progress import Progress
@@ -73,6 +75,7 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
     actions: list[str] = []
     with WriterLock(index):
         _repair_companions(index, actions)
+        _repair_excluded(index, actions)
         _repair_digest(index, actions)
         _repair_manifest(index, actions)
         _repair_catalog(index, actions)
@@ -98,6 +101,14 @@ def _repair_companions(index: Path, actions: list[str]) -> None:
         with durable.storage(f"rename {index / name}"):
             set_aside(index / name)
         actions.append(f"set aside {name}, which semret did not write, as {name}{DAMAGED_SUFFIX}")
+
+
+def _repair_excluded(index: Path, actions: list[str]) -> None:
+    """Rename the patterns of what is left out, where they cannot be read: no command would index with them."""
+    if check_excluded(index):
+        with durable.storage(f"rename {index / EXCLUDED_NAME}"):
+            set_aside(index / EXCLUDED_NAME)
+        actions.append(f"set aside the damaged {EXCLUDED_NAME} as {EXCLUDED_NAME}{DAMAGED_SUFFIX}")
 
 
 def _repair_digest(index: Path, actions: list[str]) -> None:
@@ -176,10 +187,9 @@ def _repair_segments(writer: IndexWriter, actions: list[str]) -> None:
     content = read_catalog(writer.index, [])
     if content is None:
         return
-    rows = rows_by_segment(content)
     codec = readable_codec(writer.index, writer.manifest)
     for number, segment in content.segments.items():
-        wanted = rows.get(number, {})
+        wanted = content.wanted(number)
         if check_segment(writer.index, segment, writer.manifest, codec, wanted):
             kept = _replace_segment(writer, segment, wanted)
             name = segment_path(writer.index, number).name
@@ -218,7 +228,7 @@ def _read_sound(writer: IndexWriter, segment: Segment, wanted: dict[int, bytes])
         return None
 
 
-_DERIVED = {"shortlist": SHORTLIST_NAME, "directory": DIRECTORY_NAME, "lists": LISTS_NAME}
+_DERIVED = {"shortlist": SHORTLIST_NAME, "directory": DIRECTORY_NAME, "lists": LISTS_NAME, "words": WORDS_NAME}
 """Files that are made anew where one is damaged, by the kind of the defect."""
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from semret.errors import IndexCorruptError
 from semret.index.codec.codec import Codec
+from semret.index.store.excluded_file import EXCLUDED_NAME, read_excluded
 from semret.index.store.layout import Segment, checked_rows, columns, compact_statistics, segment_path
 from semret.index.store.manifest import Manifest
 from semret.index.store.members import REPAIR, digest_of, require_folder
@@ -30,7 +31,7 @@ class Defect:
 
     Attributes
     ----------
-    kind : {"manifest", "codec", "catalog", "segment", "shortlist", "directory", "lists", "file"}
+    kind : {"manifest", "excluded", "codec", "catalog", "segment", "shortlist", "directory", "lists", "file"}
         What it concerns; ``file`` is a picture that is not as the catalog has it.
     object : str
         Path of the file.
@@ -59,6 +60,27 @@ def finding(error: Exception) -> str:
     str
     """
     return str(error).split(";")[0]
+
+
+def check_excluded(index: Path) -> list[Defect]:
+    """Check the patterns of what is left out of an index.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory.
+
+    Returns
+    -------
+    list of Defect
+        Empty where they can be read, or there are none.
+    """
+    try:
+        read_excluded(index)
+    except IndexCorruptError as error:
+        remedy = "run semret verify --repair, then give the patterns again with semret index --exclude"
+        return [Defect("excluded", str(index / EXCLUDED_NAME), finding(error), remedy)]
+    return []
 
 
 def check_segment(

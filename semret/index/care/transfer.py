@@ -26,6 +26,7 @@ from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_digest import DIGEST_BYTES, digest_line
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
 from semret.index.store.codec_file import codec_name
+from semret.index.store.excluded_file import EXCLUDED_BYTES, EXCLUDED_NAME, excluded_bytes, read_excluded
 from semret.index.store.layout import FOLDER, segment_name
 from semret.index.store.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
 from semret.index.store.members import read_member
@@ -104,6 +105,8 @@ def _write_archive(index: Path, out: BinaryIO, progress: Progress | None) -> Non
     if manifest.codec_file is not None:
         raw = read_member(index / codec_name(manifest.codec_file), most=manifest.codec_file.bytes)
         add_member(out, codec_name(manifest.codec_file), manifest.codec_file.bytes, iter([raw]))
+    if rules := read_excluded(index):
+        add_member(out, EXCLUDED_NAME, len(excluded_bytes(rules)), iter([excluded_bytes(rules)]))
     for done, (number, segment) in enumerate(sorted(segments.items()), start=1):
         add_member(out, segment_name(number), segment.bytes, SegmentReader(index, segment, manifest).chunks())
         if progress is not None:
@@ -223,10 +226,14 @@ def _extract(stream: io.FileIO, partial: Path, progress: Progress | None) -> Non
 
 
 def _sizes(partial: Path) -> dict[str, int]:
-    """Return the codec that the extracted catalog names, its segments, and their sizes; only these are taken."""
+    """Return the codec that the extracted catalog names, its segments, and their sizes; only these are taken.
+
+    With them come the patterns of what is left out, where there are any.
+    """
     with Catalog(partial) as catalog:
         sizes = {segment_name(number): segment.bytes for number, segment in catalog.segments().items()}
         entry = agreed_manifest(partial, read_manifest(partial), catalog).codec_file
+    sizes[EXCLUDED_NAME] = EXCLUDED_BYTES
     return sizes if entry is None else {codec_name(entry): entry.bytes, **sizes}
 
 
@@ -240,5 +247,6 @@ def _settle(partial: Path, index: Path, root: PathLike | None) -> None:
             with writer.catalog.transaction():
                 writer.catalog.set_meta("root", stored)
         writer.refresh_shortlist()
+    read_excluded(partial)
     durable.flush_folder(partial / FOLDER)
     durable.flush_folder(partial)

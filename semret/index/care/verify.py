@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,8 @@ from semret.errors import (
     StorageError,
 )
 from semret.foreign import UnfitFileError
-from semret.index.care.derived import check_directory, check_lists
-from semret.index.care.soundness import BY_INDEX, Defect, check_segment, finding
+from semret.index.care.derived import check_directory, check_lists, check_words
+from semret.index.care.soundness import BY_INDEX, Defect, check_excluded, check_segment, finding
 from semret.index.codec.codec import Codec
 from semret.index.collection import Collection
 from semret.index.location import default_index_path, find_index
@@ -35,7 +35,9 @@ from semret.index.store.layout import Segment
 from semret.index.store.lock import ReaderLock
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from semret.index.store.members import REPAIR
+from semret.index.store.places import Places
 from semret.index.store.root import Root
+from semret.index.store.scratch import Scratch
 from semret.index.store.shortlist_file import SHORTLIST_NAME, examine_shortlist, read_shortlist
 from semret.paths import absolute
 from semret.progress import Progress
@@ -58,16 +60,44 @@ class Report:
 
 @dataclass
 class Content:
-    """What is read of a catalog for a check. It is read at once, so that no lock is held during the check."""
+    """What is read of a catalog for a check. It is read at once, so that no lock is held during the check.
+
+    Attributes
+    ----------
+    manifest, former : str
+        See `Catalog.meta` and `Catalog.former`.
+    root : Root
+    segments : dict of int to Segment
+        In use, by number.
+    places : Places
+        Of all contents.
+    images : int
+    files : Scratch
+        What the catalog has of the images' files, if that was asked for; see `_check_files`.
+    """
 
     manifest: str
     former: str | None
     root: Root
     segments: dict[int, Segment]
-    contents: list[tuple[bytes, int, int]]
-    images: list[tuple[int, bytes, int, int, bytes]]
+    places: Places
+    images: int
     next_id: int
-    problems: list[str] = field(default_factory=list)
+    files: Scratch
+
+    def wanted(self, number: int) -> dict[int, bytes]:
+        """Return which content each row of a segment must have.
+
+        Parameters
+        ----------
+        number : int
+
+        Returns
+        -------
+        dict of int to bytes
+            By row the SHA-256 of the picture that it must belong to.
+        """
+        return {row: sha256 for _, row, sha256 in self.places.of_segment(number)}
 
 
 def verify(path: str | os.PathLike[str], *, files: bool = False, progress: Progress | None = None) -> Report:
@@ -144,27 +174,28 @@ def find_damaged_index(start: str | os.PathLike[str] | None = None) -> Path:
 
 def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
     defects: list[Defect] = []
-    content = read_catalog(index, defects)
+    content = read_catalog(index, defects, files=files)
     manifest = _check_manifest(index, content, defects)
+    defects += check_excluded(index)
     if content is None:
         return Report(index=str(index), defects=tuple(defects))
     if manifest is not None:
-        total = len(content.segments) + (len(content.images) if files else 0)
-        rows = rows_by_segment(content)
+        total = len(content.segments) + (content.images if files else 0)
         codec = _check_codec(index, manifest, defects)
         for done, (number, segment) in enumerate(content.segments.items(), start=1):
-            defects += check_segment(index, segment, manifest, codec, rows.get(number, {}))
+            defects += check_segment(index, segment, manifest, codec, content.wanted(number))
             if progress is not None:
                 progress(done, total)
         if not defects:
             defects += _check_shortlist(index, content.next_id)
-            defects += [*check_directory(index), *check_lists(index)]
+            unsound = check_directory(index)
+            defects += [*unsound, *check_lists(index, derived=not unsound), *check_words(index)]
     if files:
         defects += _check_files(content, len(content.segments), progress)
-    return Report(index=str(index), images=len(content.images), segments=len(content.segments), defects=tuple(defects))
+    return Report(index=str(index), images=content.images, segments=len(content.segments), defects=tuple(defects))
 
 
-def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
+def read_catalog(index: Path, defects: list[Defect], *, files: bool = False) -> Content | None:
     """Read the catalog if it can be read.
 
     Parameters
@@ -173,6 +204,8 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
         Index directory.
     defects : list of Defect
         What is wrong with the catalog is added to it.
+    files : bool
+        Whether the images' files are going to be checked.
 
     Returns
     -------
@@ -188,18 +221,8 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
     try:
         with Catalog(index, thoroughly=True) as catalog, catalog.reading():
             problems = catalog.problems()
-            content = Content(
-                manifest=catalog.meta("manifest"),
-                former=catalog.former,
-                root=Root.read(index, catalog.meta("root")),
-                segments=catalog.segments(),
-                contents=catalog.select("SELECT sha256, segment, row FROM contents ORDER BY segment, row"),
-                images=catalog.select(
-                    "SELECT id, path, size, mtime_ns, sha256 FROM images WHERE path IS NOT NULL ORDER BY id"
-                ),
-                next_id=catalog.next_id(),
-            )
-            problems += _check_references(content)
+            content = _read(index, catalog, files=files)
+            problems += _check_references(catalog, content)
     except (IndexCorruptError, UnicodeDecodeError) as error:
         # The second is what Python makes of a message of SQLite that quotes damaged text.
         defects.append(Defect("catalog", path, finding(error), REPAIR))
@@ -208,23 +231,41 @@ def read_catalog(index: Path, defects: list[Defect]) -> Content | None:
     return content
 
 
-def _check_references(content: Content) -> Iterator[str]:
+def _read(index: Path, catalog: Catalog, *, files: bool) -> Content:
+    kept = Scratch("CREATE TABLE files (id INTEGER PRIMARY KEY, path BLOB, size INTEGER, stamp INTEGER, sha256 BLOB)")
+    select = "SELECT id, path, size, mtime_ns, sha256 FROM images WHERE path IS NOT NULL AND id > ?"
+    for images in catalog.portions(select, 0) if files else ():
+        kept.fill("INSERT INTO files VALUES (?, ?, ?, ?, ?)", images)
+    return Content(
+        manifest=catalog.meta("manifest"),
+        former=catalog.former,
+        root=Root.read(index, catalog.meta("root")),
+        segments=catalog.segments(),
+        places=Places(catalog),
+        images=int(catalog.select("SELECT count(*) FROM images WHERE path IS NOT NULL")[0][0]),
+        next_id=catalog.next_id(),
+        files=kept,
+    )
+
+
+def _check_references(catalog: Catalog, content: Content) -> Iterator[str]:
     """Describe the entries of a catalog that refer to what does not exist, or to what another entry refers to."""
-    taken: set[tuple[int, int]] = set()
-    known = set()
-    for sha256, number, row in content.contents:
+    before = None
+    for number, row, sha256 in content.places:
         segment = content.segments.get(number)
         if segment is None or not 0 <= row < segment.rows:
             yield f"content {sha256.hex()[:12]} is placed at row {row} of segment {number}, which is not there"
-        elif (number, row) in taken:
+        elif (number, row) == before:
             yield f"row {row} of segment {number} belongs to two contents"
-        taken.add((number, row))
-        known.add(sha256)
-    for id_, path, _, _, sha256 in content.images:
-        if sha256 not in known:
-            yield f"image {id_} ({os.fsdecode(path)}) has no features"
-        if not 0 < id_ < content.next_id:
-            yield f"image {id_} has an id that was never given"
+        before = number, row
+    known = "EXISTS (SELECT 1 FROM contents WHERE contents.sha256 = images.sha256)"
+    select = f"SELECT id, path, {known} FROM images WHERE path IS NOT NULL AND id > ?"
+    for images in catalog.portions(select, 0):
+        for id_, path, is_known in images:
+            if not is_known:
+                yield f"image {id_} ({os.fsdecode(path)}) has no features"
+            if not 0 < id_ < content.next_id:
+                yield f"image {id_} has an id that was never given"
 
 
 def _check_manifest(index: Path, content: Content | None, defects: list[Defect]) -> Manifest | None:
@@ -262,24 +303,6 @@ def _check_codec(index: Path, manifest: Manifest, defects: list[Defect]) -> Code
         return None
 
 
-def rows_by_segment(content: Content) -> dict[int, dict[int, bytes]]:
-    """Return which content each row of each segment must have.
-
-    Parameters
-    ----------
-    content : Content
-
-    Returns
-    -------
-    dict of int to dict of int to bytes
-        For each segment, by row the SHA-256 of the picture that it must belong to.
-    """
-    found: dict[int, dict[int, bytes]] = {}
-    for sha256, number, row in content.contents:
-        found.setdefault(number, {})[row] = sha256
-    return found
-
-
 def _check_shortlist(index: Path, most: int) -> list[Defect]:
     """Check the shortlist: intact of whatever state, and for the present state what the segments give.
 
@@ -307,8 +330,9 @@ def _check_shortlist(index: Path, most: int) -> list[Defect]:
 
 
 def _check_files(content: Content, done: int, progress: Progress | None) -> Iterator[Defect]:
-    total = done + len(content.images)
-    for number, (_, stored, size, mtime_ns, sha256) in enumerate(content.images, start=done + 1):
+    total = done + content.images
+    images = content.files.rows("SELECT path, size, stamp, sha256 FROM files ORDER BY id")
+    for number, (stored, size, mtime_ns, sha256) in enumerate(images, start=done + 1):
         path = content.root.to_path(stored)
         if problem := _file_problem(path, size, mtime_ns, sha256):
             yield Defect("file", path, problem, BY_INDEX)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, require_finite
 from semret.errors import ArgumentError, ShapeError
 from semret.index.codec.codec import Codec, Fitted
-from semret.index.codec.projection import Projection, as_integers, on_grid
+from semret.index.codec.eigenvectors import one_blas_thread, principal_directions
+from semret.index.codec.moments import Moments
+from semret.index.codec.projection import Projection, on_grid
 from semret.index.codec.quantiser import train_centroids
+from semret.index.codec.rounding import Centroids
 from semret.index.codec.table import CodecSpec, check_parts
 
 FIT_IMAGES = 256
@@ -17,8 +23,6 @@ FIT_IMAGES = 256
 POOLED_DIRECTIONS = 256
 """Directions that are kept of a pooled embedding."""
 
-_MOMENT_BITS = 20
-_MOMENT_ROWS = 4096
 _SAMPLED = 64
 _TOKEN_SHARE = 1e-3
 
@@ -41,76 +45,10 @@ def spread(count: int, wanted: int) -> list[int]:
     return [int(place) for place in places]
 
 
-class Moments:
-    """Sums of rows and of their products, image by image: the same however the images are batched.
-
-    Parameters
-    ----------
-    channels : int
-        C.
-    """
-
-    def __init__(self, channels: int) -> None:
-        self.count = 0
-        self._sum = np.zeros(channels)
-        self._products = np.zeros((channels, channels))
-
-    def add(self, rows: FloatArray) -> None:
-        """Add the rows of one image, rounded to 20 bits of the largest: products are then exact in any order.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n, C)
-            Finite.
-        """
-        for start in range(0, len(rows), _MOMENT_ROWS):
-            block, exponent = as_integers(rows[start : start + _MOMENT_ROWS].astype(np.float64), _MOMENT_BITS)
-            self._sum += np.ldexp(block.sum(axis=0), exponent)
-            self._products += np.ldexp(block.T @ block, 2 * exponent)
-        self.count += len(rows)
-
-    def mean(self) -> Float64Array:
-        """Return the mean row.
-
-        Returns
-        -------
-        ndarray of shape (C,), float64
-        """
-        return self._sum / self.count
-
-    def scatter(self) -> Float64Array:
-        """Return the sum over rows of the outer products of what differs from the mean.
-
-        Returns
-        -------
-        ndarray of shape (C, C), float64
-        """
-        return self._products - np.outer(self._sum, self._sum) / self.count
-
-
-def principal_directions(scatter: Float64Array, count: int) -> Float64Array:
-    """Return the leading eigenvectors of a symmetric matrix, the largest component of each positive.
-
-    Parameters
-    ----------
-    scatter : ndarray of shape (C, C), float64
-    count : int
-        From 1 to C.
-
-    Returns
-    -------
-    ndarray of shape (count, C), float64
-        Orthonormal rows, the largest eigenvalue first.
-    """
-    _, vectors = np.linalg.eigh(scatter)
-    leading = vectors[:, ::-1][:, :count].T
-    # Of equal components the first: which is the largest must not hang on the last bit.
-    peak = (np.abs(leading) >= np.abs(leading).max(axis=1, keepdims=True) * (1 - 1e-9)).argmax(axis=1)
-    return np.ascontiguousarray(leading * np.sign(leading[np.arange(len(leading)), peak])[:, None])
-
-
 class CodecFitter:
     """Gather what a codec is fitted on, image by image, and fit it.
+
+    Several threads may add images at a time. The codec is the same, bit for bit, in whatever order they come.
 
     Parameters
     ----------
@@ -160,10 +98,10 @@ class CodecFitter:
             require_finite(image, "tokens")
             require_finite(embedding, "pooled embedding")
             self._tokens.add(image)
-            self._embeddings.append(embedding.astype(np.float64))
             if self.spec.kind == "pq":
                 chosen = np.linspace(0, len(image) - 1, min(len(image), _SAMPLED)).round().astype(np.intp)
                 self._sample.append(image[chosen].astype(np.float32))
+            self._embeddings.append(embedding.astype(np.float64))
 
     def finish(self) -> Codec:
         """Return the codec of what was added.
@@ -183,32 +121,34 @@ class CodecFitter:
         if self.spec.kind == "pq":
             check_parts(self.spec.name, self.spec.parts, dimension)
         scatter = self._tokens.scatter()
-        tokens = Projection(
-            mean=self._tokens.mean().astype(np.float32),
-            directions=on_grid(principal_directions(scatter, dimension)),
-        )
-        wide = tokens.directions.astype(np.float64)
-        kept = float(np.einsum("dc,dc->", wide @ scatter, wide))
-        fitted = Fitted(images=len(self), kept=max(kept, 0.0), total=max(float(np.trace(scatter)), 0.0))
-        pooled = self._pooled_projection(scatter)
-        centroids = None
-        if self.spec.kind == "pq":
-            sample = [tokens.coordinates(tokens.centred(image, "tokens"), "tokens") for image in self._sample]
-            centroids = train_centroids(np.concatenate(sample), self.spec.parts)
-        exponent = self._pooled_exponent(pooled)
+        with one_blas_thread(), ThreadPoolExecutor(1, thread_name_prefix="semret-fit") as beside:
+            # Two eigenvalue problems of the same size, each on a thread of its own.
+            awaited = beside.submit(self._pooled_projection, scatter)
+            tokens = Projection(
+                mean=self._tokens.mean().astype(np.float32),
+                directions=on_grid(principal_directions(scatter, dimension)),
+            )
+            wide = tokens.directions.astype(np.float64)
+            kept = float(np.einsum("dc,dc->", wide @ scatter, wide))
+            pooled = awaited.result()
         return Codec(
             spec=self.spec,
             tokens=tokens,
             pooled=pooled,
-            pooled_exponent=exponent,
-            centroids=centroids,
-            fitted=fitted,
+            pooled_exponent=self._pooled_exponent(pooled),
+            centroids=self._centroids(tokens) if self.spec.kind == "pq" else None,
+            fitted=Fitted(images=len(self), kept=max(kept, 0.0), total=max(float(np.trace(scatter)), 0.0)),
         )
+
+    def _centroids(self, tokens: Projection) -> Centroids:
+        # What is trained depends on the order; that of their digests is the images' own.
+        images = sorted(self._sample, key=lambda image: hashlib.sha256(image.tobytes()).digest())
+        sample = [tokens.coordinates(tokens.centred(image, "tokens"), "tokens") for image in images]
+        return train_centroids(np.concatenate(sample), self.spec.parts)
 
     def _pooled_projection(self, scatter: Float64Array) -> Projection:
         moments = Moments(self._shape[1])
-        for embedding in self._embeddings:
-            moments.add(embedding[None])
+        moments.add(np.array(self._embeddings))
         mean = moments.mean().astype(np.float32)
         wanted = self._pooled_directions
         if wanted is None or wanted >= len(mean):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from semret.errors import ImageSearchError
+from semret.index.pictures.exclusion import Exclusions
 from semret.index.pictures.files import refusal_of, system_reason
 from semret.index.pictures.kinds import unread_kind
 from semret.paths import absolute
@@ -48,11 +49,24 @@ class LeftOut:
     kind: str
 
 
-Entry: TypeAlias = FoundImage | SkippedPath | LeftOut
+@dataclass(frozen=True)
+class Excluded:
+    """A file that looks like a picture or film, or a folder, that the user wants left out."""
+
+    path: str
+    is_folder: bool
+
+
+Entry: TypeAlias = FoundImage | SkippedPath | LeftOut | Excluded
+
+_NOTHING = Exclusions()
 
 
 def find_images(
-    paths: Sequence[str | os.PathLike[str]], *, exclude: Sequence[str | os.PathLike[str]] = ()
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    exclude: Sequence[str | os.PathLike[str]] = (),
+    unwanted: Exclusions = _NOTHING,
 ) -> Iterator[Entry]:
     """Find the pictures at and below `paths`, in an order that depends on names only.
 
@@ -62,10 +76,12 @@ def find_images(
         Folders are walked to the bottom; a file is taken whatever its suffix, for its content decides.
     exclude : sequence of path
         Folders (an index) that are left out with everything in them.
+    unwanted : Exclusions
+        What else is left out; a folder that matches is not entered. Of `paths`, the folders above count, too.
 
     Returns
     -------
-    iterator of FoundImage, SkippedPath or LeftOut
+    iterator of FoundImage, SkippedPath, LeftOut or Excluded
         Files given come first, then each folder: its files, then its subfolders, by name; what is reached through a
         link to a folder comes last. Every folder is walked once, however many links lead to it, and every path is
         given once. Names that begin with a dot are left out, unless given; so are other suffixes, of which those of
@@ -81,14 +97,19 @@ def find_images(
     for path in given:
         if not os.path.lexists(path):
             raise ImageSearchError(f"there is no file or folder {path}; give the path of a picture or of a folder")
-    return _find(given, exclude)
+    return _find(given, exclude, unwanted)
 
 
-def _find(given: list[str], exclude: Sequence[str | os.PathLike[str]]) -> Iterator[Entry]:
+def _find(given: list[str], exclude: Sequence[str | os.PathLike[str]], unwanted: Exclusions) -> Iterator[Entry]:
     folders = [path for path in given if _is_folder(Path(path))]
     files = sorted(set(given) - set(folders))
-    yield from map(_examine, files)
-    walk = _Walk(exclude, frozenset(files))
+    for path in files:
+        yield Excluded(path, is_folder=False) if unwanted.cover(path) else _examine(path)
+    walk = _Walk(exclude, frozenset(files), unwanted)
+    for path in folders:
+        if unwanted.cover(path, is_folder=True):
+            yield Excluded(path, is_folder=True)
+    folders = [path for path in folders if not unwanted.cover(path, is_folder=True)]
     while folders:
         for folder in folders:
             yield from walk.below(folder)
@@ -98,9 +119,10 @@ def _find(given: list[str], exclude: Sequence[str | os.PathLike[str]]) -> Iterat
 class _Walk:
     """A walk over folders that never enters one twice."""
 
-    def __init__(self, exclude: Sequence[str | os.PathLike[str]], known: frozenset[str]) -> None:
+    def __init__(self, exclude: Sequence[str | os.PathLike[str]], known: frozenset[str], unwanted: Exclusions) -> None:
         self._entered = {identity for path in exclude if (identity := _identity(path))}
         self._known = known
+        self._unwanted = unwanted
         self._linked: list[str] = []
 
     def take_linked(self) -> list[str]:
@@ -121,9 +143,12 @@ class _Walk:
             subfolders: list[str] = []
             for entry in entries:
                 if _is_folder(entry):
+                    if self._unwanted.match(entry.path, is_folder=True):
+                        yield Excluded(entry.path, is_folder=True)
+                        continue
                     (self._linked if entry.is_symlink() else subfolders).append(entry.path)
                 elif entry.path not in self._known:
-                    yield from _classify(entry)
+                    yield from self._classify(entry)
             pending.extend(reversed(subfolders))
 
     def _enter(self, folder: str) -> list[os.DirEntry[str]]:
@@ -136,6 +161,18 @@ class _Walk:
             entries = [entry for entry in listing if not entry.name.startswith(".")]
         self._entered.add(identity)
         return sorted(entries, key=lambda entry: entry.name)
+
+    def _classify(self, entry: os.DirEntry[str]) -> Iterator[Entry]:
+        """Give an entry that is no folder if it looks like a picture or film."""
+        dot = entry.name.rfind(".")
+        suffix = entry.name[dot:].lower() if dot > 0 else ""
+        kind = None if suffix in SUFFIXES else unread_kind(suffix)
+        if suffix not in SUFFIXES and kind is None:
+            return
+        if self._unwanted.match(entry.path, is_folder=False):
+            yield Excluded(entry.path, is_folder=False)
+        else:
+            yield _examine(entry.path) if kind is None else LeftOut(entry.path, kind)
 
 
 def _identity(path: str | os.PathLike[str]) -> tuple[int, int] | None:
@@ -152,16 +189,6 @@ def _is_folder(entry: os.DirEntry[str] | Path) -> bool:
     except OSError:
         # A link to itself, or into a folder we may not enter: `_examine` will find the reason.
         return False
-
-
-def _classify(entry: os.DirEntry[str]) -> Iterator[Entry]:
-    """Give an entry that is no folder if it looks like a picture or film."""
-    dot = entry.name.rfind(".")
-    suffix = entry.name[dot:].lower() if dot > 0 else ""
-    if suffix in SUFFIXES:
-        yield _examine(entry.path)
-    elif kind := unread_kind(suffix):
-        yield LeftOut(entry.path, kind)
 
 
 def _examine(path: str) -> FoundImage | SkippedPath:

@@ -18,6 +18,7 @@ from semret.index.store.members import damaged
 from semret.index.store.paged_file import PagedFile
 from semret.index.vectors import Shortlist, products
 
+_BLOCK = 2**14
 LEAST_LISTED = 10_000
 """Images from which a collection has inverted lists; fewer are searched as a whole."""
 
@@ -86,14 +87,23 @@ class InvertedLists:
         IndexCorruptError
             If what is read is damaged.
         """
-        return np.ascontiguousarray(self.records()["id"])
+        ids = np.empty(self.images, dtype=np.int64)
+        for start in range(0, self.images, _BLOCK):
+            stop = min(start + _BLOCK, self.images)
+            ids[start:stop] = self.records(start, stop)["id"]
+        return ids
 
-    def records(self) -> NDArray[np.void]:
-        """Return all that is in the lists, one behind the other.
+    def records(self, start: int, stop: int) -> NDArray[np.void]:
+        """Return what is in the lists, these taken one behind the other.
+
+        Parameters
+        ----------
+        start, stop : int
+            Positions from 0 to `images`.
 
         Returns
         -------
-        ndarray of shape (images,)
+        ndarray of shape (stop - start,)
             See `semret.index.store.lists_file.record`.
 
         Raises
@@ -101,7 +111,7 @@ class InvertedLists:
         IndexCorruptError
             If what is read is damaged.
         """
-        return self.file.whole("records").reshape(-1).view(self._record)
+        return self.file.part("records", start, stop).reshape(-1).view(self._record)
 
     def near(self, query: Float32Array, first: int, last: int) -> tuple[IdVector, Float32Array, Float32Array]:
         """Return what lies in the lists nearest to a query.
@@ -359,4 +369,10 @@ def missing_in(lists: InvertedLists, ids: IdVector) -> IndexVector:
     IndexCorruptError
         If the ids of the lists are damaged.
     """
-    return np.flatnonzero(~np.isin(ids, lists.all_ids()))
+    missing = np.ones(len(ids), dtype=bool)
+    for start in range(0, lists.images, _BLOCK):
+        listed = lists.records(start, min(start + _BLOCK, lists.images))["id"]
+        rows = np.searchsorted(ids, listed)
+        rows = rows[(rows < len(ids)) & (ids[np.minimum(rows, len(ids) - 1)] == listed)] if len(ids) else rows[:0]
+        missing[rows] = False
+    return np.flatnonzero(missing)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import tempfile
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, IdVector, IndexVector
 from semret.forked import inherited
 from semret.index.shortlist.lists import InvertedLists, UnitVectors, mark_of
+from semret.index.store import durable
 from semret.index.store.lists_file import LISTS_KIND, MILLION, record
 from semret.index.store.manifest import Manifest
 from semret.index.store.paged_file import write_paged
@@ -23,12 +27,41 @@ NEIGHBOURS = 100
 
 LEAST_RECALL = 0.99
 
-_LISTS = 2.0
-_SAMPLE = 64
+_LISTS = 4.0
+_SAMPLE = 32
 _ROUNDS = 10
 _QUERIES = 256
 _BLOCK = 8192
 _SEED = 20
+
+
+class _Records:
+    """Records of images, one behind the other in a temporary file: some hundred bytes of each, which are taken once.
+
+    Parameters
+    ----------
+    dtype : dtype
+        See `record`.
+    """
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self.dtype = dtype
+        with durable.storage("make a temporary file"):
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this object
+        weakref.finalize(self, self._file.close)
+
+    def add(self, records: NDArray[np.void]) -> None:
+        """Put records behind the others."""
+        with durable.storage("write a temporary file"):
+            self._file.write(records.tobytes())
+            self._file.flush()
+
+    def take(self, places: NDArray[np.integer[Any]]) -> NDArray[np.void]:
+        """Return the records at some places."""
+        size, handle = self.dtype.itemsize, self._file.fileno()
+        with durable.storage("read a temporary file"):
+            raw = b"".join(os.pread(handle, size, place * size) for place in places.tolist())
+        return np.frombuffer(raw, dtype=self.dtype)
 
 
 @dataclass(frozen=True)
@@ -36,7 +69,7 @@ class _Contents:
     """What goes into the lists: for each image its list, and its `record`."""
 
     lists: NDArray[np.int32]
-    records: NDArray[np.void]
+    records: _Records
 
 
 def write_trained(path: Path, manifest: Manifest, ids: IdVector, vectors: UnitVectors) -> None:
@@ -69,7 +102,10 @@ def write_trained(path: Path, manifest: Manifest, ids: IdVector, vectors: UnitVe
     contents = _sort_in(centroids, np.arange(len(ids)), ids, vectors, judge)
     probed, recall = judge.probes(centroids, contents.lists)
     numbers = {"probed": probed, "trained": len(ids), "recall": round(recall * MILLION)}
-    _write(path, manifest, centroids, contents, numbers)
+    # Within a list in the order of ids, so that how it came about does not matter.
+    order = np.lexsort((ids, contents.lists)).astype(np.int32)
+    blocks = (contents.records.take(order[start : start + _BLOCK]) for start in range(0, len(order), _BLOCK))
+    _write(path, manifest, centroids, np.bincount(contents.lists, minlength=count), blocks, numbers)
 
 
 def write_updated(path: Path, manifest: Manifest, lists: InvertedLists, ids: IdVector, vectors: UnitVectors) -> None:
@@ -91,13 +127,25 @@ def write_updated(path: Path, manifest: Manifest, lists: InvertedLists, ids: IdV
     StorageError
         If the disk is full, read-only, or refuses access.
     """
-    records, sizes = lists.records(), np.diff(np.concatenate([[0], lists.ends]))
-    kept = np.isin(records["id"], ids)
-    old = np.repeat(np.arange(lists.lists, dtype=np.int32), sizes)[kept]
-    new = _sort_in(lists.centroids, np.flatnonzero(~np.isin(ids, records["id"])), ids, vectors)
-    contents = _Contents(np.concatenate([old, new.lists]), np.concatenate([records[kept], new.records]))
+    listed = lists.all_ids()
+    rows = np.minimum(np.searchsorted(ids, listed), len(ids) - 1)
+    kept = ids[rows] == listed
+    missing = np.ones(len(ids), dtype=bool)
+    missing[rows[kept]] = False
+    edges = np.concatenate([[0], lists.ends])
+    new = _sort_in(lists.centroids, np.flatnonzero(missing), ids, vectors)
+    before = np.diff(np.concatenate([[0], np.cumsum(kept)])[edges])
+    sizes = before + np.bincount(new.lists, minlength=lists.lists)
+
+    def blocks() -> Iterator[NDArray[np.void]]:
+        for number in range(lists.lists):
+            part = slice(int(edges[number]), int(edges[number + 1]))
+            added = new.records.take(np.flatnonzero(new.lists == number))
+            found = np.concatenate([lists.records(part.start, part.stop)[kept[part]], added])
+            yield found[np.argsort(found["id"], kind="stable")]
+
     numbers = {name: lists.file.counts[name] for name in ("probed", "trained", "recall")}
-    _write(path, manifest, lists.centroids, contents, numbers)
+    _write(path, manifest, lists.centroids, sizes, blocks(), numbers)
 
 
 def _fit(sample: Float32Array, count: int) -> Float32Array:
@@ -120,7 +168,7 @@ def _sort_in(
 ) -> _Contents:
     """Find for images the list they belong to, and round their vectors."""
     lists = np.empty(len(rows), dtype=np.int32)
-    records = np.empty(len(rows), dtype=record(centroids.shape[1]))
+    kept = _Records(record(centroids.shape[1]))
     for start in range(0, len(rows), _BLOCK):
         part = slice(start, min(start + _BLOCK, len(rows)))
         unit = vectors(rows[part])
@@ -128,12 +176,14 @@ def _sort_in(
         units = np.maximum(np.abs(unit).max(axis=1), np.float32(1e-30)) / np.float32(127)
         codes = np.rint(unit / units[:, None])
         lost = unit.astype(np.float64) - codes * units[:, None].astype(np.float64)
-        records["id"][part], records["unit"][part], records["codes"][part] = ids[rows[part]], units, codes
+        records = np.empty(len(unit), dtype=kept.dtype)
+        records["id"], records["unit"], records["codes"] = ids[rows[part]], units, codes
         # Never less than it is.
-        records["error"][part] = np.sqrt(np.einsum("nd,nd->n", lost, lost)) * (1 + 1e-6) + 1e-9
+        records["error"] = np.sqrt(np.einsum("nd,nd->n", lost, lost)) * (1 + 1e-6) + 1e-9
+        kept.add(records)
         if judge is not None:
             judge.see(rows[part], unit)
-    return _Contents(lists, records)
+    return _Contents(lists, kept)
 
 
 class _Judge:
@@ -179,21 +229,18 @@ class _Judge:
 
 
 def _write(
-    path: Path, manifest: Manifest, centroids: Float32Array, contents: _Contents, numbers: dict[str, int]
+    path: Path,
+    manifest: Manifest,
+    centroids: Float32Array,
+    sizes: NDArray[np.integer[Any]],
+    blocks: Iterable[NDArray[np.void]],
+    numbers: dict[str, int],
 ) -> None:
-    # Within a list in the order of ids, so that how it came about does not matter.
-    order = np.lexsort((contents.records["id"], contents.lists))
-    sizes = np.bincount(contents.lists, minlength=len(centroids))
-    counts = {"images": len(order), "lists": len(centroids), "dimension": centroids.shape[1], **numbers}
-
-    def blocks() -> Iterator[NDArray[Any]]:
-        for start in range(0, len(order), _BLOCK):
-            part = contents.records[order[start : start + _BLOCK]]
-            yield part.view(np.uint8).reshape(len(part), -1)
-
+    """Write lists of these sizes, whose records follow one another in blocks."""
+    counts = {"images": int(sizes.sum()), "lists": len(centroids), "dimension": centroids.shape[1], **numbers}
     arrays: dict[str, Iterable[NDArray[Any]]] = {
         "centroids": [centroids],
         "ends": [np.cumsum(sizes)],
-        "records": blocks(),
+        "records": (block.view(np.uint8).reshape(len(block), block.dtype.itemsize) for block in blocks),
     }
     write_paged(path, LISTS_KIND, mark_of(manifest), counts, arrays)

@@ -140,7 +140,7 @@ class Catalog(SqliteFile):
         IndexCorruptError
             If SQLite finds the file damaged.
         """
-        with self._reported():
+        with self._guard, self._reported():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -203,7 +203,7 @@ class Catalog(SqliteFile):
         Parameters
         ----------
         key : str
-            As for `meta`, or ``former``.
+            As for `meta`, or ``former`` or ``energies``.
         value : str
             May hold undecodable bytes as surrogate escapes.
         """
@@ -300,6 +300,12 @@ class Catalog(SqliteFile):
     def former(self) -> str | None:
         """SHA-256 of the manifest before the last conversion, in hexadecimal; None if there was none."""
         found = self.select("SELECT value FROM meta WHERE key = 'former'")
+        return str(found[0][0]) if found else None
+
+    @property
+    def energies(self) -> str | None:
+        """What `semret.index.store.energies` keeps here; None if there is nothing."""
+        found = self.select("SELECT value FROM meta WHERE key = 'energies'")
         return str(found[0][0]) if found else None
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -10,12 +12,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.errors import IndexCorruptError
 from semret.index.store.catalog import Catalog
 from semret.index.store.layout import Segment
 from semret.index.store.members import damaged
 
-_PORTION = 2**16
+_PREFIX = 8
+_RUN = 2**14
+_KEYS = 2**8
+_BYTES = 2**20
+_NOWHERE, _OUTSIDE = -2, -1
+_MOST_ROWS = 2**31 - 1
 
 
 class CatalogTable:
@@ -51,13 +57,13 @@ class CatalogTable:
             "firsts": lambda: self._link_copies()["firsts"],
             "nexts": lambda: self._link_copies()["nexts"],
         }
+        self._load_segments()
         try:
             self._load_images(catalog)
             self._load_places(catalog)
         except (TypeError, ValueError, OverflowError) as error:
             raise damaged(catalog.path, "an image has no features, or an entry is not valid") from error
         self._check_places(catalog)
-        self._load_segments()
         self._load_skipped(catalog)
 
     def whole(self, name: str) -> NDArray[Any]:
@@ -106,60 +112,70 @@ class CatalogTable:
         return np.asarray(self.whole(name)[rows])
 
     def _load_images(self, catalog: Catalog) -> None:
-        select = (
-            "SELECT id, size, mtime_ns, sha256, path FROM images "
-            f"WHERE path IS NOT NULL AND id > ? ORDER BY id LIMIT {_PORTION}"
-        )
-        found: dict[str, list[Any]] = {name: [] for name in ("ids", "sizes", "stamps", "lengths", "hashes", "paths")}
-        for rows in _portions(catalog, select, 0):
+        """Fill arrays of their final length, so that nothing is in memory twice."""
+        count, length = catalog.select("SELECT count(*), total(length(path)) FROM images WHERE path IS NOT NULL")[0]
+        if not count + length <= catalog.size:
+            raise ValueError("there is more of it than the file can hold")
+        kept = {name: np.empty(count, dtype=np.int64) for name in ("ids", "sizes", "stamps", "path_ends")}
+        kept |= {"hashes": np.empty((count, 32), dtype=np.uint8), "paths": np.empty(int(length), dtype=np.uint8)}
+        done = end = 0
+        select = "SELECT id, size, mtime_ns, sha256, path FROM images WHERE path IS NOT NULL AND id > ?"
+        for rows in catalog.portions(select, 0):
             ids, sizes, stamps, hashes, paths = zip(*rows, strict=True)
-            for name, values in (("ids", ids), ("sizes", sizes), ("stamps", stamps), ("lengths", map(len, paths))):
-                found[name].append(np.array(list(values), dtype=np.int64))
-            found["hashes"].append(_hashes(hashes))
-            found["paths"].append(np.frombuffer(b"".join(paths), dtype=np.uint8))
-        for name in ("ids", "sizes", "stamps"):
-            self._kept[name] = np.concatenate([np.zeros(0, dtype=np.int64), *found[name]])
-        self._kept["path_ends"] = np.cumsum(np.concatenate([np.zeros(0, dtype=np.int64), *found["lengths"]]))
-        self._kept["hashes"] = np.concatenate([np.zeros((0, 32), dtype=np.uint8), *found["hashes"]])
-        self._kept["paths"] = np.concatenate([np.zeros(0, dtype=np.uint8), *found["paths"]])
+            part = slice(done, done + len(rows))
+            for name, values in (("ids", ids), ("sizes", sizes), ("stamps", stamps)):
+                kept[name][part] = np.array(list(values), dtype=np.int64)
+            kept["hashes"][part] = _hashes(hashes)
+            kept["path_ends"][part] = end + np.cumsum([len(path) for path in paths])
+            blob = np.frombuffer(b"".join(paths), dtype=np.uint8)
+            kept["paths"][end : end + len(blob)] = blob
+            done, end = part.stop, end + len(blob)
+        if (done, end) != (count, length):
+            raise ValueError("not all of its images could be read")
+        self._kept |= kept
 
     def _load_places(self, catalog: Catalog) -> None:
-        """Find the place of each image's content: both are in the order of hashes, or can be brought into it."""
-        select = f"SELECT sha256, segment, row FROM contents WHERE sha256 > ? ORDER BY sha256 LIMIT {_PORTION}"
-        hashes, places = [np.zeros((0, 32), dtype=np.uint8)], [np.zeros((0, 2), dtype=np.int64)]
-        for rows in _portions(catalog, select, b""):
+        """Find the place of each image's content: these come in the order of hashes, as images can be taken."""
+        self._kept["places"] = np.full(len(self._kept["ids"]), _NOWHERE, dtype=np.int32)
+        self._kept["rows"] = np.zeros(len(self._kept["ids"]), dtype=np.int32)
+        order = self.whole("by_hash")
+        ordered = _prefixes(self._kept["hashes"])[order]
+        for rows in catalog.portions("SELECT sha256, segment, row FROM contents WHERE sha256 > ?", b""):
             shas, segments, inner = zip(*rows, strict=True)
-            hashes.append(_hashes(shas))
-            places.append(np.array([segments, inner], dtype=np.int64).T)
-        known, place = np.concatenate(hashes), np.concatenate(places)
-        wanted = self._kept["hashes"]
-        if len(wanted) and not len(known):
-            raise ValueError("there are images but no contents")
-        found = np.minimum(np.searchsorted(_prefixes(known), _prefixes(wanted)), max(len(known) - 1, 0))
-        wrong = np.flatnonzero((known[found] != wanted).any(axis=1))
-        if wrong.size:
-            # Digests that begin alike for eight bytes: nobody has seen two, but a crafted catalog may hold them.
-            by_hash = {sha.tobytes(): number for number, sha in enumerate(known)}
-            found[wrong] = [by_hash.get(wanted[row].tobytes(), -1) for row in wrong]
-            if (found < 0).any():
-                raise ValueError("an image has no features")
-        self._numbers, self._kept["rows"] = place[found, 0], place[found, 1]
+            known, place = _hashes(shas), np.array([segments, inner], dtype=np.int64)
+            prefixes = _prefixes(known)
+            first, last = np.searchsorted(ordered, prefixes[0]), np.searchsorted(ordered, prefixes[-1], side="right")
+            images = order[first:last]
+            found = _find(known, prefixes, self._kept["hashes"][images])
+            self._place(images[found >= 0], *place[:, found[found >= 0]])
+
+    def _place(self, images: NDArray[np.int32], segments: NDArray[np.int64], rows: NDArray[np.int64]) -> None:
+        """Note which of the segments some images are in, and in which row."""
+        numbers, limits = self._kept["segment_numbers"], self._kept["segment_rows"]
+        if not len(numbers):
+            return
+        place = np.minimum(np.searchsorted(numbers, segments), len(numbers) - 1)
+        outside = (numbers[place] != segments) | (rows < 0) | (rows >= limits[place]) | (rows > _MOST_ROWS)
+        self._kept["places"][images] = np.where(outside, _OUTSIDE, place)
+        self._kept["rows"][images] = np.where(outside, 0, rows)
 
     def _check_places(self, catalog: Catalog) -> None:
-        """Refuse images whose segment does not exist, or has fewer rows; note which of the segments they are in."""
-        numbers = np.array(sorted(self.segments), dtype=np.int64)
-        limits = np.array([self.segments[number].rows for number in numbers.tolist()], dtype=np.int64)
-        rows, ids = self._kept["rows"], self._kept["ids"]
-        if len(ids) and not len(numbers):
+        """Refuse images without features, and those whose segment does not exist, or has fewer rows."""
+        places, ids = self._kept["places"], self._kept["ids"]
+        if len(ids) and not len(self.segments):
             raise damaged(catalog.path, "there are images but no segments")
-        place = np.minimum(np.searchsorted(numbers, self._numbers), max(len(numbers) - 1, 0))
-        wrong = (numbers[place] != self._numbers) | (rows < 0) | (rows >= limits[place])
-        if np.any(wrong):
-            raise damaged(catalog.path, f"image {int(ids[wrong][0])} is placed outside the segments")
-        self._kept |= {"places": place, "segment_numbers": numbers, "segment_rows": limits}
+        if (places == _NOWHERE).any():
+            raise damaged(catalog.path, "an image has no features, or an entry is not valid")
+        if (places == _OUTSIDE).any():
+            raise damaged(
+                catalog.path, f"image {int(ids[np.argmax(places == _OUTSIDE)])} is placed outside the segments"
+            )
 
     def _load_segments(self) -> None:
-        texts = [segment_text(self.segments[number]) for number in sorted(self.segments)]
+        numbers = sorted(self.segments)
+        self._kept["segment_numbers"] = np.array(numbers, dtype=np.int64)
+        self._kept["segment_rows"] = np.array([self.segments[number].rows for number in numbers], dtype=np.int64)
+        texts = [segment_text(self.segments[number]) for number in numbers]
         self._kept["segment_ends"], self._kept["segments"] = _joined(texts)
 
     def _load_skipped(self, catalog: Catalog) -> None:
@@ -170,51 +186,90 @@ class CatalogTable:
 
     def _sort_hashes(self) -> NDArray[np.int32]:
         hashes = self._kept["hashes"]
-        order = np.argsort(_prefixes(hashes), kind="stable")
-        ordered = hashes[order]
-        alike = (ordered[1:, :8] == ordered[:-1, :8]).all(axis=1)
-        if (ordered[1:][alike] != ordered[:-1][alike]).any():
-            # Digests that begin alike and do not go on alike.
+        order = np.argsort(_prefixes(hashes), kind="stable").astype(np.int32)
+        if (self._follows(order, _PREFIX) != self._follows(order)).any():
+            # Digests that begin alike and do not go on alike: nobody has seen two, but a crafted catalog may hold them.
             words = np.ascontiguousarray(hashes).view(">u8").astype(np.uint64)
-            order = np.lexsort(words.T[::-1])
-        return order.astype(np.int32)
+            order = np.lexsort(words.T[::-1]).astype(np.int32)
+        return order
 
-    def _stored_paths(self) -> list[bytes]:
-        blob, ends = self._kept["paths"].tobytes(), self._kept["path_ends"].tolist()
-        return [blob[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    def _follows(self, order: NDArray[np.int32], length: int = 32) -> NDArray[np.bool_]:
+        """Tell for each but the first of an order of hashes whether it begins with the same bytes as the one before."""
+        found = np.zeros(max(len(order) - 1, 0), dtype=bool)
+        for start in range(0, len(found), _RUN):
+            part = self._kept["hashes"][order[start : start + _RUN + 1], :length]
+            found[start : start + _RUN] = (part[1:] == part[:-1]).all(axis=1)
+        return found
 
     def _sort_paths(self) -> NDArray[np.int32]:
-        paths = self._stored_paths()
-        return np.array(sorted(range(len(paths)), key=paths.__getitem__), dtype=np.int32)
+        return sorted_by(self._keys, np.arange(len(self._kept["ids"]), dtype=np.int32))
 
     def _sort_composed(self) -> NDArray[np.int32]:
-        if self._kept["paths"].tobytes().isascii():
+        blob = self._kept["paths"]
+        if all(blob[start : start + _BYTES].tobytes().isascii() for start in range(0, len(blob), _BYTES)):
             return np.zeros(0, dtype=np.int32)
-        keys = {row: composed(path) for row, path in enumerate(self._stored_paths()) if not path.isascii()}
-        return np.array(sorted(keys, key=lambda row: (keys[row], row)), dtype=np.int32)
+        every = np.arange(len(self._kept["ids"]), dtype=np.int32)
+        other = np.fromiter((row for path, row in self._keys(every) if not path.isascii()), dtype=np.int32)
+        return sorted_by(lambda rows: ((composed(path), row) for path, row in self._keys(rows)), other)
+
+    def _keys(self, rows: NDArray[np.int32]) -> Iterator[tuple[bytes, int]]:
+        """Give the stored paths of some images, with their positions."""
+        ends, blob = self._kept["path_ends"], self._kept["paths"].data
+        for start in range(0, len(rows), _KEYS):
+            part = rows[start : start + _KEYS]
+            starts = np.where(part > 0, ends[np.maximum(part, 1) - 1], 0)
+            for row, begin, end in zip(part.tolist(), starts.tolist(), ends[part].tolist(), strict=True):
+                yield bytes(blob[begin:end]), row
 
     def _link_copies(self) -> dict[str, NDArray[np.int32]]:
         """Note for each image the first one of its content, and the next one."""
-        order = self.whole("by_hash").astype(np.intp)
-        hashes = self._kept["hashes"][order]
+        order = self.whole("by_hash")
+        follows = self._follows(order)
         new = np.ones(len(order), dtype=bool)
-        new[1:] = (hashes[1:] != hashes[:-1]).any(axis=1)
+        new[1:] = ~follows
         firsts, nexts = np.empty(len(order), dtype=np.int32), np.full(len(order), -1, dtype=np.int32)
-        firsts[order] = order[new][np.cumsum(new) - 1]
-        follows = ~new[1:]
+        firsts[order] = order[new][np.cumsum(new, dtype=np.int32) - 1]
         nexts[order[:-1][follows]] = order[1:][follows]
         self._kept |= {"firsts": firsts, "nexts": nexts}
         return {"firsts": firsts, "nexts": nexts}
 
 
-def _portions(catalog: Catalog, select: str, first: int | bytes) -> Iterator[list[tuple[Any, ...]]]:
-    """Give the rows of a table in portions; the first column is its key, and where the next portion begins."""
-    after: Any = first
-    while rows := catalog.select(select, after):
-        if not rows[-1][0] > after:
-            raise IndexCorruptError(f"{catalog.path} is damaged: its entries are not in order")
-        yield rows
-        after = rows[-1][0]
+def sorted_by(
+    keys: Callable[[NDArray[np.int32]], Iterator[tuple[bytes, int]]], rows: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Sort positions by a key of theirs, equal keys by position; few keys are in memory at a time.
+
+    Parameters
+    ----------
+    keys : callable
+        Gives for positions their keys and themselves.
+    rows : ndarray of shape (n,), int32
+
+    Returns
+    -------
+    ndarray of shape (n,), int32
+    """
+    runs: list[NDArray[np.int32]] = []
+    edges: list[tuple[bytes, int]] = []
+    for start in range(0, len(rows), _RUN):
+        found = sorted(keys(rows[start : start + _RUN]))
+        runs.append(np.array([row for _, row in found], dtype=np.int32))
+        edges += [found[0], found[-1]]
+    if all(before < after for before, after in itertools.pairwise(edges[1:-1])):
+        # As files of one walk mostly are: each run lies behind the one before.
+        return np.concatenate([np.zeros(0, dtype=np.int32), *runs])
+    merged = heapq.merge(*map(keys, runs))
+    return np.fromiter((row for _, row in merged), dtype=np.int32, count=len(rows))
+
+
+def _find(known: NDArray[np.uint8], prefixes: NDArray[np.uint64], wanted: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return where digests are among sorted ones with these beginnings, (n,); -1 for those that are not."""
+    found = np.minimum(np.searchsorted(prefixes, _prefixes(wanted)), len(known) - 1)
+    wrong = np.flatnonzero((known[found] != wanted).any(axis=1))
+    if wrong.size:
+        by_hash = {sha.tobytes(): number for number, sha in enumerate(known)}
+        found[wrong] = [by_hash.get(wanted[row].tobytes(), -1) for row in wrong]
+    return found
 
 
 def _hashes(values: tuple[bytes, ...]) -> NDArray[np.uint8]:
@@ -224,7 +279,7 @@ def _hashes(values: tuple[bytes, ...]) -> NDArray[np.uint8]:
 
 
 def _prefixes(hashes: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(hashes[:, :8]).view(">u8")[:, 0].astype(np.uint64)
+    return np.ascontiguousarray(hashes[:, :_PREFIX]).view(">u8")[:, 0].astype(np.uint64)
 
 
 def _joined(parts: list[bytes]) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:

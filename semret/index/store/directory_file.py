@@ -5,7 +5,8 @@ It is derived from the catalog and says of which state; one that is missing, sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ DIRECTORY_NAME = "directory.bin"
 NO_LISTS = bytes(16)
 """Stands for the inverted lists of an index that has none."""
 
+_BLOCK = 2**12
 _LEAST_BYTES = 40
 """An image takes more than this in a catalog, with its path, times and two digests."""
 
@@ -162,8 +164,15 @@ def write_directory(path: Path, state: str, lists: bytes, arrays: Arrays, others
         return others[name] if name in others else arrays.whole(name)
 
     counts = {name: len(whole(array)) for name, array in _SIZES.items()}
-    blocks = {name: (whole(name),) for name in directory_columns(counts)}
+    blocks = {name: _blocks(partial(whole, name)) for name in directory_columns(counts)}
     write_paged(path, _KIND, bytes.fromhex(state) + lists, counts, blocks)
+
+
+def _blocks(whole: Callable[[], NDArray[Any]]) -> Iterator[NDArray[Any]]:
+    """Give an array in pieces: what is written is converted, and has its checksums made, a piece at a time."""
+    array = whole()
+    for start in range(0, len(array), _BLOCK):
+        yield array[start : start + _BLOCK]
 
 
 def open_directory(path: Path, catalog_bytes: int, dimension: int) -> PagedFile:

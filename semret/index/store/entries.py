@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import sys
 from typing import Any
 
 from semret.index.store.layout import Segment
@@ -18,7 +19,7 @@ MOST = 2**62
 LONGEST_PATH = 2**16
 """Bytes of a path; systems allow 4,096, or 32,767 characters."""
 
-_KEYS = "('generation', 'root', 'style', 'manifest', 'state', 'former')"
+_KEYS = "('generation', 'root', 'style', 'manifest', 'state', 'former', 'energies')"
 _HASH = "typeof({0}) = 'blob' AND length({0}) = 32"
 _PATH = f"typeof(path) = 'blob' AND length(path) BETWEEN 1 AND {LONGEST_PATH} AND instr(path, x'00') = 0"
 _FILE = f"typeof(size) = 'integer' AND size BETWEEN -1 AND {MOST} AND typeof(mtime_ns) = 'integer'"
@@ -67,13 +68,19 @@ def read_segment(row: tuple[Any, ...]) -> Segment:
         raise ValueError("a number is out of range")
     if not re.fullmatch(r"[0-9a-f]{0,64}", sha256):
         raise ValueError("a digest is not hexadecimal")
-    maps = [_read_numbers(text) for text in (offsets, sums)]
-    return Segment(number=number, rows=rows, bytes=size, sha256=sha256, offsets=dict(maps[0]), sums=dict(maps[1]))
+    # Segments of one size have the same offsets, which are kept once.
+    return Segment(
+        number=number, rows=rows, bytes=size, sha256=sha256, offsets=_read_offsets(offsets), sums=_read_numbers(sums)
+    )
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=64)
+def _read_offsets(text: str) -> dict[str, int]:
+    return _read_numbers(text)
+
+
 def _read_numbers(text: str) -> dict[str, int]:
     found = json.loads(text)
     if not all(type(value) is int and 0 <= value < 2**64 for value in found.values()):
         raise ValueError("it holds something else than numbers")
-    return {str(key): value for key, value in found.items()}
+    return {sys.intern(str(key)): value for key, value in found.items()}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,11 +19,14 @@ from semret.errors import IndexCorruptError, StorageError
 from semret.index.store.catalog_file import JOURNAL_NAME, CatalogFile, check_companions, copy_with_journal
 from semret.index.store.guarded_sqlite import GuardedConnection, open_guarded, sqlite_reported
 
+PORTION = 2**13
+"""Rows of a table that are in memory at a time."""
+
 _ATTEMPTS = 5
 
 
 class SqliteFile:
-    """An open SQLite file that may come from somebody else.
+    """An open SQLite file that may come from somebody else. Several threads may ask it.
 
     Parameters
     ----------
@@ -41,6 +45,8 @@ class SqliteFile:
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         self.path = path
+        # A thread that asks waits for the end of a transaction of another one.
+        self._guard = threading.RLock()
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._files = [CatalogFile(path, writable=writable)]
         try:
@@ -138,9 +144,40 @@ class SqliteFile:
         StorageError
             If the disk refuses.
         """
-        with self._reported():
+        with self._guard, self._reported():
             self._db.allow(self.size)
             return self._db.execute(statement, values).fetchall()
+
+    def portions(self, statement: str, first: int | bytes, *values: Any) -> Iterator[list[tuple[Any, ...]]]:
+        """Give the rows of a query a portion at a time, so that a table of any length takes little memory.
+
+        Nothing is locked between two portions but within `reading`.
+
+        Parameters
+        ----------
+        statement : str
+            SQL without an ``ORDER BY``, whose first column is a key of its table, with a condition ``key > ?``.
+        first : int or bytes
+            What all keys are greater than.
+        *values : int, float, str, bytes or None
+            For the marks ``?2`` and on; the key's is ``?1`` then.
+
+        Yields
+        ------
+        list of tuple
+            Some rows; all of them together are in the order of keys.
+
+        Raises
+        ------
+        IndexCorruptError, StorageError
+            As `select`; the first also if keys are not in order.
+        """
+        after: Any = first
+        while rows := self.select(f"{statement} ORDER BY 1 LIMIT {PORTION}", after, *values):
+            if not rows[-1][0] > after:
+                raise IndexCorruptError(f"{self.path} is damaged: its entries are not in order")
+            yield rows
+            after = rows[-1][0]
 
     def change(self, statement: str, *values: Any) -> int:
         """Execute one statement inside a transaction.
@@ -161,26 +198,26 @@ class SqliteFile:
         IndexCorruptError, StorageError
             As `select`.
         """
-        with self._reported():
+        with self._guard, self._reported():
             self._db.allow(self.size, changes=True)
             return int(self._db.execute(statement, values).lastrowid or 0)
 
-    def change_many(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+    def change_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Execute one statement for many rows inside a transaction.
 
         Parameters
         ----------
         statement : str
             SQL with a ``?`` for each value of a row.
-        rows : list of tuple
-            May be empty; nothing happens then.
+        rows : iterable of tuple
+            Taken one by one; may be empty, and nothing happens then.
 
         Raises
         ------
         IndexCorruptError, StorageError
             As `select`.
         """
-        with self._reported():
+        with self._guard, self._reported():
             self._db.allow(self.size, changes=True)
             self._db.executemany(statement, rows)
 

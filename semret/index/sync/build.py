@@ -37,6 +37,8 @@ def build(
     device: str | None = None,
     workers: int | None = None,
     prune: bool = False,
+    exclude: Sequence[str] = (),
+    no_exclude: bool = False,
     progress: Progress | bool | None = None,
 ) -> SyncReport:
     """Make an index of folders of pictures, or bring it up to date; what ``semret index`` does.
@@ -80,6 +82,11 @@ def build(
     prune : bool
         Whether images of folders that are missing or empty as a whole are removed, too. Otherwise they are kept and
         counted, for a drive may not be connected.
+    exclude : sequence of str
+        Patterns, as in a ``.gitignore``, of files and folders that are left out, seen from the folders given. The index
+        remembers them; images that match are removed.
+    no_exclude : bool
+        Whether patterns remembered from before are forgotten.
     progress : callable, bool or None
         Called with the number of files dealt with and their total, first with 0 once they are counted; True draws a
         bar.
@@ -103,12 +110,15 @@ def build(
     if features is not None:
         network = {"model": model, "weights": weights, "size": size, "geometry": geometry, "layer": layer}
         _refuse({**network, "precision": precision, "device": device, "workers": workers, "prune": prune or None})
+        _refuse({"exclude": exclude or None, "no_exclude": no_exclude or None})
         names = [paths] if isinstance(paths, (str, os.PathLike)) else paths
         given_features = check_features(features, pooled, names, ids)
         with told(progress, "storing") as tell:
             return sync_features(directory, given_features, codec=codec, dtype=dtype, progress=tell)
     if paths is None or pooled is not None or ids is not None:
         raise ArgumentError("expected paths of pictures, or features (with or without pooled, ids and paths)")
+    if isinstance(exclude, str):
+        raise ArgumentError(f"exclude is the text {exclude!r}, expected a list of patterns")
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     choice = ModelChoice(
         model=model,
@@ -119,7 +129,15 @@ def build(
         device=device,
         autocast=precision,
     )
-    options = SyncOptions(dtype=dtype, codec=codec, batch_size=batch_size, workers=workers, prune=prune)
+    options = SyncOptions(
+        dtype=dtype,
+        codec=codec,
+        batch_size=batch_size,
+        workers=workers,
+        prune=prune,
+        exclude=tuple(exclude),
+        no_exclude=no_exclude,
+    )
     with told(progress, "indexing") as tell:
         return sync(directory, given, choice.loader(directory), options=options, progress=tell)
 

@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from semret.index.pictures.find import FoundImage
+import numpy as np
+
 from semret.index.store import durable
+from semret.index.store.energies import note_segment
 from semret.index.store.layout import SEGMENT_BYTES, Rows
 from semret.index.store.root import lies_in
+from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.loading import Loaded
+from semret.index.sync.lost_images import LostImages
 from semret.index.sync.rows import DECODER
-from semret.index.sync.survey import Survey, find_vanished
+from semret.index.sync.stored_images import Stored, StoredImages
+from semret.index.sync.survey import Survey
+from semret.index.sync.vanished import Vanished
 from semret.index.writer import IndexWriter
 
 COMMIT_SECONDS = 30.0
 """Longest time between commits, as long as there is something to commit."""
+
+_MOST_OPERATIONS = 2**14
+_PORTION = 1024
 
 _PLACE = (
     "INSERT INTO images VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
     "SET path = excluded.path, size = excluded.size, mtime_ns = excluded.mtime_ns"
 )
 _LOSE = "UPDATE images SET path = NULL WHERE id = ?"
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """An image as the catalog has it."""
-
-    id: int
-    size: int
-    mtime_ns: int
-    sha256: bytes
 
 
 @dataclass
@@ -66,14 +66,12 @@ class Changes:
     ----------
     counts : Counts
         What became of the files so far.
-    stored : dict
-        Stored path to the image that is there.
+    stored : StoredImages
+        The images that are there.
     skipped : dict
         Stored path to size, time stamp and reason of the files that this run cannot use.
     refused : dict
         The same of files that an earlier run could not use.
-    contents : set of bytes
-        SHA-256 of every content whose features are stored or about to be.
     """
 
     def __init__(self, writer: IndexWriter, commit_rows: int) -> None:
@@ -82,35 +80,24 @@ class Changes:
         self.counts = Counts()
         self.skipped: dict[bytes, tuple[int, int, str]] = {}
         catalog = writer.catalog
-        self.contents = {sha for (sha,) in catalog.select("SELECT sha256 FROM contents")}
-        self._former = dict(catalog.select("SELECT sha256, former_id FROM contents WHERE former_id IS NOT NULL"))
         self._next_id = catalog.next_id()
-        self.stored: dict[bytes, Stored] = {}
-        self._places: dict[bytes, list[bytes]] = {}
-        self._lost: dict[bytes, list[int]] = {}
-        self._replaced: set[int] = set()
-        self._load(catalog.select("SELECT id, path, size, mtime_ns, sha256 FROM images"))
+        self.stored = StoredImages(catalog)
+        self._lost = LostImages(catalog)
+        self._found = array("q")
         self.refused = {
             path: (size, mtime, reason)
             for path, size, mtime, reason, decoder in catalog.select("SELECT * FROM skipped")
             if decoder == DECODER
         }
+        self._contents: set[bytes] = set()
+        self._formers: set[int] = set()
         self._operations: list[tuple[str, tuple[Any, ...]]] = []
         self._rows: list[Rows] = []
         self._row_contents: list[bytes] = []
         self._since = time.monotonic()
 
-    def _load(self, images: Iterable[tuple[Any, ...]]) -> None:
-        for id_, path, size, mtime, sha in images:
-            if path is None:
-                self._lost.setdefault(sha, []).append(id_)
-                self._replaced.add(id_)
-            else:
-                self.stored[path] = Stored(id_, size, mtime, sha)
-                self._places.setdefault(sha, []).append(path)
-
     def is_known(self, sha256: bytes) -> bool:
-        """Tell whether the features of a content are stored or about to be.
+        """Tell whether the features of a content are stored or about to be; any thread may ask.
 
         Parameters
         ----------
@@ -121,32 +108,40 @@ class Changes:
         -------
         bool
         """
-        return sha256 in self.contents
+        # In this order: a commit takes contents out of the set once they are in the catalog.
+        if sha256 in self._contents:
+            return True
+        return bool(self._writer.catalog.select("SELECT 1 FROM contents WHERE sha256 = ?", sha256))
 
-    def pending(self, files: Iterable[FoundImage]) -> list[FoundImage]:
+    def pending(self, files: FoundFiles) -> FoundFiles:
         """Return the files that have to be read, and settle the others by their size and time.
 
         Parameters
         ----------
-        files : iterable of FoundImage
+        files : FoundFiles
             What the walk found.
 
         Returns
         -------
-        list of FoundImage
+        FoundFiles
             In the same order, without those that are as they were when they were stored, or when they were refused.
         """
-        pending = []
-        for found in files:
-            key = self._writer.root.to_stored(found.path)
-            stored, refused = self.stored.get(key), self.refused.get(key)
-            if stored is not None and (stored.size, stored.mtime_ns) == (found.size, found.mtime_ns):
-                self.counts.unchanged += 1
-            elif refused is not None and refused[:2] == (found.size, found.mtime_ns):
-                self.refuse(found.path, *refused)
-            else:
-                pending.append(found)
-        return pending
+        return files.at(self._pending(files))
+
+    def _pending(self, files: FoundFiles) -> Iterator[int]:
+        for start in range(0, len(files), _PORTION):
+            portion = list(files[start : start + _PORTION])
+            keys = [self._writer.root.to_stored(found.path) for found in portion]
+            images = self.stored.at_each(keys)
+            for number, (found, key, stored) in enumerate(zip(portion, keys, images, strict=True), start):
+                refused = self.refused.get(key)
+                if stored is not None and (stored.size, stored.mtime_ns) == (found.size, found.mtime_ns):
+                    self.counts.unchanged += 1
+                    self._found.append(stored.id)
+                elif refused is not None and refused[:2] == (found.size, found.mtime_ns):
+                    self.refuse(found.path, *refused)
+                else:
+                    yield number
 
     def refuse(self, path: str, size: int, stamp_ns: int, reason: str) -> None:
         """Record a file that is no usable picture; the image that was there is lost.
@@ -184,7 +179,7 @@ class Changes:
         if loaded.sha256 is None:
             raise ValueError(f"{loaded.path} was not read")
         key, sha = self._writer.root.to_stored(loaded.path), loaded.sha256
-        before = self.stored.get(key)
+        before = self.stored.at(key)
         if before is not None and before.sha256 == sha:
             self.counts.unchanged += 1
             self._put(before.id, key, loaded, sha)
@@ -204,43 +199,44 @@ class Changes:
         self._put(self._new_id(sha) if id_ is None else id_, key, loaded, sha)
 
     def _put(self, id_: int, key: bytes, loaded: Loaded, sha: bytes) -> None:
+        self._found.append(id_)
         entry = Stored(id_, loaded.size, loaded.stamp_ns, sha)
-        if self.stored.get(key) == entry:
+        before = self.stored.at(key)
+        if before == entry:
             return
         self._operations.append((_PLACE, (id_, key, entry.size, entry.mtime_ns, sha)))
-        if key not in self.stored:
-            self._places.setdefault(sha, []).append(key)
-        self.stored[key] = entry
+        self.stored.put(key, entry, is_new=before is None)
 
     def _new_id(self, sha: bytes) -> int:
         """Return an id never used; for a content saved from a damaged index the one it had."""
-        former = self._former.pop(sha, None)
-        if former is not None:
-            return int(former)
+        former = self._writer.catalog.select(
+            "SELECT former_id FROM contents WHERE sha256 = ? AND former_id IS NOT NULL AND former_id NOT IN "
+            "(SELECT id FROM images)",
+            sha,
+        )
+        if former and former[0][0] not in self._formers:
+            self._formers.add(former[0][0])
+            return int(former[0][0])
         self._next_id += 1
         return self._next_id - 1
 
     def _id_from_elsewhere(self, sha: bytes, key: bytes) -> int | None:
         """Return the id of an image with this content that is no longer where it was."""
-        if lost := self._lost.get(sha):
-            return lost.pop(0)
-        for place in self._places.get(sha, ()):
+        if (lost := self._lost.take(sha)) is not None:
+            return lost
+        for id_, place in self.stored.with_content(sha):
             if place != key and not os.path.lexists(self._writer.root.to_path(place)):
-                id_ = self.stored[place].id
-                self._lose(place)
-                self._lost[sha].remove(id_)
+                self._operations.append((_LOSE, (id_,)))
+                self.stored.lose(place)
                 return id_
         return None
 
     def _lose(self, key: bytes, *, replaced: bool = False) -> None:
-        before = self.stored.pop(key, None)
+        before = self.stored.lose(key)
         if before is None:
             return
         self._operations.append((_LOSE, (before.id,)))
-        self._places[before.sha256].remove(key)
-        self._lost.setdefault(before.sha256, []).append(before.id)
-        if replaced:
-            self._replaced.add(before.id)
+        self._lost.add(before.sha256, before.id, replaced=replaced)
 
     def keep(self, pictures: Sequence[Loaded], rows: Rows) -> None:
         """Take the features of new contents, to be written at the next commit; their files can then be placed.
@@ -255,7 +251,7 @@ class Changes:
         hashes = [loaded.sha256 or b"" for loaded in pictures]
         self._rows.append(rows)
         self._row_contents += hashes
-        self.contents.update(hashes)
+        self._contents.update(hashes)
         self.counts.embedded += len(pictures)
 
     @property
@@ -263,6 +259,7 @@ class Changes:
         """Whether it is time to commit."""
         rows = len(self._row_contents)
         full = rows >= self._commit_rows or rows * self._writer.manifest.token_bytes >= SEGMENT_BYTES
+        full = full or len(self._operations) >= _MOST_OPERATIONS
         return full or (bool(self._operations) and time.monotonic() - self._since >= COMMIT_SECONDS)
 
     def commit(self) -> None:
@@ -281,11 +278,14 @@ class Changes:
         if segment is not None or self._operations:
             with catalog.transaction():
                 if segment is not None:
+                    note_segment(self._writer.index, catalog, self._writer.manifest, segment.number, self._rows)
                     catalog.add_segment(segment)
                     rows = [(sha, segment.number, row, None) for row, sha in enumerate(self._row_contents)]
                     catalog.change_many("INSERT INTO contents VALUES (?, ?, ?, ?)", rows)
                 for statement, values in self._operations:
                     catalog.change(statement, *values)
+        self.stored.committed()
+        self._contents -= set(self._row_contents)
         self._rows, self._row_contents, self._operations = [], [], []
         self._since = time.monotonic()
 
@@ -313,27 +313,48 @@ class Changes:
         dict
             For each folder that is gone as a whole, the number of its images that are kept; empty if `prune`.
         """
-        root = self._writer.root
-        removed, kept = find_vanished(
-            ((root.to_path(key), stored.sha256) for key, stored in self.stored.items()), survey, prune=prune
-        )
-        for path in removed:
-            self._lose(root.to_stored(path))
         self.commit()
-        lost = [id_ for ids in self._lost.values() for id_ in ids]
-        self.counts.removed += len(set(lost) - self._replaced)
+        removed, kept = self._vanished(survey, prune=prune)
+        self.counts.removed += self._lost.count_of_removed() + len(removed)
         forgotten = self._forgotten_refusals(survey.tops)
-        if not lost and forgotten is None:
+        if not (removed or self._lost or forgotten is not None):
             return kept
         catalog = self._writer.catalog
         with catalog.transaction():
-            catalog.change_many("DELETE FROM images WHERE id = ?", [(id_,) for id_ in lost])
+            catalog.change_many("DELETE FROM images WHERE id = ?", ((id_,) for id_ in removed))
+            catalog.change_many("DELETE FROM images WHERE id = ?", self._lost.rows())
             if forgotten is not None:
-                catalog.change_many("DELETE FROM skipped WHERE path = ?", [(key,) for key in forgotten])
-                records = [(key, *record, DECODER) for key, record in self.skipped.items()]
+                catalog.change_many("DELETE FROM skipped WHERE path = ?", ((key,) for key in forgotten))
+                records = ((key, *record, DECODER) for key, record in self.skipped.items())
                 catalog.change_many("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)", records)
+        self.stored.forget(len(removed))
         durable.checkpoint("removed")
         return kept
+
+    def _vanished(self, survey: Survey, *, prune: bool) -> tuple[array[int], dict[str, int]]:
+        """Return the ids of the images that are removed, and for folders whose images are kept how many."""
+        root, seen = self._writer.root, np.frombuffer(self._found, dtype=np.int64)
+        seen.sort()
+        if len(seen) - np.count_nonzero(seen[1:] == seen[:-1]) == len(self.stored):
+            return array("q"), {}
+
+        def is_found(ids: Sequence[int]) -> list[bool]:
+            rows = np.minimum(np.searchsorted(seen, ids), max(len(seen) - 1, 0))
+            found: list[bool] = (seen[rows] == ids).tolist() if len(seen) else [False] * len(ids)
+            return found
+
+        vanished = Vanished(survey, prune=prune)
+        select = "SELECT id, path, sha256 FROM images WHERE path IS NOT NULL AND id > ?"
+        for images in self._writer.catalog.portions(select, 0):
+            for (id_, key, sha), found in zip(images, is_found([image[0] for image in images]), strict=True):
+                if not found:
+                    vanished.note(id_, root.to_path(key), sha)
+
+        def copies(sha: bytes) -> Iterator[tuple[int, str, bool]]:
+            return ((id_, root.to_path(key), is_found([id_])[0]) for id_, key in self.stored.with_content(sha))
+
+        kept = vanished.settle(copies)
+        return vanished.removed, kept
 
     def _forgotten_refusals(self, tops: Sequence[str]) -> list[bytes] | None:
         """Return the remembered refusals that no longer hold; None if they are exactly those of this run."""

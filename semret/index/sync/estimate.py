@@ -18,10 +18,11 @@ from semret.index.model_choice import may_have_text
 from semret.index.pictures.find import FoundImage
 from semret.index.store.layout import SEGMENT_ROWS, columns
 from semret.index.store.manifest import Manifest, check_compatible
+from semret.index.sync.excluding import find_excluding
 from semret.index.sync.loading import Loaded, Loader, load_files
 from semret.index.sync.pipeline import Embedder
 from semret.index.sync.plan import Plan, make_plan
-from semret.index.sync.report import SyncOptions, new_manifest
+from semret.index.sync.report import Excluded, SyncOptions, excluded_by, new_manifest
 from semret.paths import PathLike
 
 _CATALOG_BYTES = 400
@@ -38,7 +39,7 @@ class Estimate:
         Index directory.
     images : int
         Files found.
-    added, updated, renamed, removed, unchanged, kept, kept_in, left_out
+    added, updated, renamed, removed, unchanged, kept, kept_in, left_out, excluded
         As in `SyncReport`, but expected: most new files are not read for it, and may turn out to be no pictures.
     skipped : tuple of (path, reason)
         What is known to be unusable: from the walk, from an earlier run, or because it was tried for the measurement.
@@ -63,6 +64,7 @@ class Estimate:
     kept_in: tuple[tuple[str, int], ...]
     skipped: tuple[tuple[str, str], ...]
     left_out: dict[str, int]
+    excluded: Excluded
     to_embed: int
     bytes_per_image: int
     bytes: int
@@ -113,7 +115,8 @@ def estimate(
         If the network is not the one that the index was made with.
     """
     directory, options = default_index_path(index), options or SyncOptions()
-    plan = make_plan(paths, directory, prune=options.prune)
+    unwanted = find_excluding(directory, paths, options).exclusions
+    plan = make_plan(paths, directory, unwanted, prune=options.prune)
     manifest, each, measured = plan.manifest, 0, 0
     per_image: float | None = 0.0
     refused: dict[str, str] = {}
@@ -139,6 +142,7 @@ def estimate(
         kept_in=tuple(plan.kept.items()),
         skipped=tuple(sorted(plan.skipped.items())),
         left_out=dict(sorted(plan.survey.left_out.items())),
+        excluded=excluded_by(plan.survey),
         to_embed=len(plan.to_embed),
         bytes_per_image=each,
         bytes=each * len(plan.to_embed),

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from semret.errors import ImageDecodeError
 from semret.index.collection import open_collection
+from semret.index.pictures.exclusion import Exclusions
 from semret.index.pictures.files import hash_file
 from semret.index.pictures.find import FoundImage
 from semret.index.store.catalog import Catalog
 from semret.index.store.manifest import MANIFEST_NAME, Manifest
 from semret.index.sync.rows import DECODER
-from semret.index.sync.survey import Survey, find_vanished, look
+from semret.index.sync.survey import Survey, look
+from semret.index.sync.vanished import Vanished
 from semret.paths import PathLike
 
 
@@ -85,7 +87,7 @@ class _Known:
     manifest: Manifest
 
 
-def make_plan(paths: Sequence[PathLike], index: Path, *, prune: bool = False) -> Plan:
+def make_plan(paths: Sequence[PathLike], index: Path, unwanted: Exclusions, *, prune: bool = False) -> Plan:
     """Work out what `sync` would do.
 
     Files of another size or time than before are read only if some image of the index has the same size: only then can
@@ -97,6 +99,8 @@ def make_plan(paths: Sequence[PathLike], index: Path, *, prune: bool = False) ->
         Files, and folders that are walked.
     index : Path
         Index directory; need not exist.
+    unwanted : Exclusions
+        What is left out.
     prune : bool
         Whether images of folders that are gone as a whole would be removed.
 
@@ -109,13 +113,13 @@ def make_plan(paths: Sequence[PathLike], index: Path, *, prune: bool = False) ->
     ImageSearchError
         If a path given does not exist, or there is no picture and was none before; see `Survey.require_pictures`.
     """
-    survey = look(paths, index)
+    survey = look(paths, index, unwanted)
     if not (index / MANIFEST_NAME).is_file():
-        survey.require_pictures([])
+        survey.require_pictures(tuple)
         counts = PlanCounts(added=len(survey.found))
         return Plan(survey, counts=counts, to_embed=list(survey.found), skipped=dict(survey.skipped))
     known = _read_index(index)
-    survey.require_pictures(list(known.images))
+    survey.require_pictures(lambda: known.images)
     plan = Plan(survey, known.manifest, skipped=dict(survey.skipped))
     _Planner(plan, known).go(prune)
     return plan
@@ -139,6 +143,7 @@ class _Planner:
         self._plan = plan
         self._images = dict(known.images)
         self._refused = known.refused
+        self._found: set[str] = set()
         self._sizes = {size for size, _, _ in known.images.values()}
         self._contents = {sha for _, _, sha in known.images.values()}
         self._places: dict[str, list[str]] = defaultdict(list)
@@ -152,12 +157,20 @@ class _Planner:
             self._sort(found)
         for path in plan.survey.skipped:
             plan.counts.removed += self._images.pop(path, None) is not None
-        contents = [(path, bytes.fromhex(sha)) for path, (_, _, sha) in self._images.items()]
-        removed, plan.kept = find_vanished(contents, plan.survey, prune=prune)
-        plan.counts.removed += len(removed)
+        vanished = Vanished(plan.survey, prune=prune)
+        numbers = {path: number for number, path in enumerate(self._images)}
+        for path, (_, _, sha) in self._images.items():
+            if path not in self._found:
+                vanished.note(numbers[path], path, bytes.fromhex(sha))
+        places = defaultdict(list)
+        for path, (_, _, sha) in self._images.items():
+            places[bytes.fromhex(sha)].append((numbers[path], path, path in self._found))
+        plan.kept = vanished.settle(lambda sha: places[sha])
+        plan.counts.removed += len(vanished.removed)
 
     def _sort(self, found: FoundImage) -> None:
         plan, path = self._plan, found.path
+        self._found.add(path)
         status, refusal = self._images.get(path), self._refused.get(path)
         if status is not None and status[:2] in ((found.size, found.mtime_ns), (found.size, -1)):
             plan.counts.unchanged += 1

@@ -13,12 +13,33 @@ from semret.index.codec.table import NO_CODEC, default_codec, parse
 from semret.index.convert import FEWEST_IMAGES
 from semret.index.store.layout import SEGMENT_ROWS
 from semret.index.store.manifest import DTYPES, Manifest
+from semret.index.sync.survey import Survey
 from semret.paths import PathLike
 
 BATCH_SIZE = 8
 """Pictures in the network at one time, unless the caller wants another number."""
 
 _MOST_LOADERS = 32
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """What is left out of an index by the user's wish.
+
+    Attributes
+    ----------
+    patterns : tuple of str
+        Those in force; ones with a slash from the root of the index.
+    files, folders : int
+        What was found and matches; folders are not entered, and what is in them is not counted.
+    images : int
+        Images that were in the index before and match now; they are among the removed.
+    """
+
+    patterns: tuple[str, ...] = ()
+    files: int = 0
+    folders: int = 0
+    images: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +64,8 @@ class SyncReport:
         What could not be indexed.
     left_out : dict
         Files that look like pictures or films of kinds that are not read, counted by kind.
+    excluded : Excluded
+        What was left out by the user's wish.
     seconds : float
         Duration of the run.
     bytes : int
@@ -69,6 +92,7 @@ class SyncReport:
     left_out: dict[str, int]
     seconds: float
     bytes: int
+    excluded: Excluded = Excluded()
     refit_pays: bool = False
     interrupted: bool = False
 
@@ -119,6 +143,10 @@ class SyncOptions:
         Number of embedded images after which they are committed.
     prune : bool
         Whether images of folders that are missing or empty as a whole are removed.
+    exclude : tuple of str
+        Patterns, as in a ``.gitignore``, of files and folders that are left out, beside those that the index remembers.
+    no_exclude : bool
+        Whether the index forgets those it remembers.
     decode_for : (int, int) or None
         Height and width that pictures are decoded for, where that is larger than the network's input; None decodes for
         the input.
@@ -132,6 +160,8 @@ class SyncOptions:
     root: PathLike | None = None
     commit_rows: int = SEGMENT_ROWS
     prune: bool = False
+    exclude: tuple[str, ...] = ()
+    no_exclude: bool = False
     decode_for: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -165,6 +195,22 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def excluded_by(survey: Survey) -> Excluded:
+    """Return what a survey left out by the user's wish.
+
+    Parameters
+    ----------
+    survey : Survey
+        After `semret.index.sync.survey.find_vanished`.
+
+    Returns
+    -------
+    Excluded
+    """
+    patterns = tuple(str(rule) for rule in survey.unwanted.rules)
+    return Excluded(patterns, survey.excluded_files, survey.excluded_folders, survey.excluded_images)
 
 
 def new_manifest(identity: Identity, options: SyncOptions) -> Manifest:

@@ -1,21 +1,24 @@
-"""What lies in the folders now, and which images of an index have vanished from them.
-
-A folder that is found without a single picture is more often a drive that is not connected than a wish to forget its
-pictures, so its images are kept until they are to be pruned.
-"""
+"""What lies in the folders now."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from semret.errors import ImageSearchError
-from semret.index.pictures.find import FoundImage, LeftOut, SkippedPath, find_images
+from semret.index.pictures.exclusion import Exclusions
+from semret.index.pictures.find import Excluded, FoundImage, LeftOut, SkippedPath, find_images
 from semret.index.store.root import lies_in
+from semret.index.store.scratch import Scratch
+from semret.index.sync.found_files import FoundFiles
+from semret.names import amount
 from semret.paths import PathLike, absolute
+
+_WAITING = 1024
 
 
 @dataclass
@@ -28,59 +31,89 @@ class Survey:
         Files and folders given, absolute; what lies elsewhere is left alone.
     missing : list of str
         Those of them that do not exist.
-    found : list of FoundImage
-        Files that may be pictures, in the order of the walk.
     skipped : dict
         Files and folders that cannot be used, with the reason. Of what lies below such a folder nothing is known.
     left_out : Counter
         Files that look like pictures or films of kinds that are not read, by kind.
-    seen : set of str
-        Paths of `found`.
+    unwanted : Exclusions
+        What is to be left out by the user's wish.
+    excluded_files, excluded_folders : int
+        What was found and is left out so; what is in such a folder is not counted.
+    excluded_images : int
+        Images of the index that are left out so from now on, as `Vanished` counts them.
+    hold : callable or None
+        Tells of a file whether it is left as it is for now: it may still be being written.
+    held : set of str
+        Paths of the files on `hold`.
     alive : set of str
-        Folders that hold any of these at any depth.
+        Folders that hold any of these, or a file of `found`, at any depth.
     """
 
     tops: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-    found: list[FoundImage] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
-    seen: set[str] = field(default_factory=set)
+    unwanted: Exclusions = field(default_factory=Exclusions)
+    excluded_files: int = 0
+    excluded_folders: int = 0
+    excluded_images: int = 0
+    hold: Callable[[FoundImage], bool] | None = None
+    held: set[str] = field(default_factory=set)
     alive: set[str] = field(default_factory=set)
+    _scratch: Scratch = field(default_factory=partial(Scratch, FoundFiles.FILES), repr=False)
+    _waiting: list[FoundImage] = field(default_factory=list, repr=False)
+    _count: int = 0
 
-    def add(self, entry: FoundImage | SkippedPath | LeftOut) -> None:
+    @property
+    def found(self) -> FoundFiles:
+        """Files that may be pictures, in the order of the walk."""
+        self._store()
+        return FoundFiles(self._scratch, range(1, self._count + 1))
+
+    def _store(self) -> None:
+        FoundFiles.store(self._scratch, self._waiting)
+        self._waiting = []
+
+    def add(self, entry: FoundImage | SkippedPath | LeftOut | Excluded) -> None:
         """Note one thing that the walk gives.
 
         Parameters
         ----------
-        entry : FoundImage, SkippedPath or LeftOut
+        entry : FoundImage, SkippedPath, LeftOut or Excluded
         """
         if isinstance(entry, SkippedPath):
             self.skipped[entry.path] = entry.reason
         elif isinstance(entry, LeftOut):
             self.left_out[entry.kind] += 1
+        elif isinstance(entry, Excluded):
+            self.excluded_files += not entry.is_folder
+            self.excluded_folders += entry.is_folder
+        elif self.hold is not None and self.hold(entry):
+            self.held.add(entry.path)
         else:
-            self.found.append(entry)
-            self.seen.add(entry.path)
+            self._count += 1
+            self._waiting.append(entry)
+            if len(self._waiting) >= _WAITING:
+                self._store()
         for folder in _above(entry.path):
             if folder in self.alive:
                 break
             self.alive.add(folder)
 
-    def is_unseen(self, path: str) -> bool:
-        """Tell whether the walk would have found a file if it were still there, and did not.
+    def covers(self, path: str) -> bool:
+        """Tell whether the walk would have found a file if it were there.
 
         Parameters
         ----------
         path : str
-            Absolute path of a file that was indexed.
+            Absolute.
 
         Returns
         -------
         bool
             False for what lies outside `tops`, or below a folder that could not be read.
         """
-        return path not in self.seen and lies_in(path, self.tops) and self.skipped.keys().isdisjoint(_above(path))
+        return lies_in(path, self.tops) and self.skipped.keys().isdisjoint(_above(path))
 
     def emptied(self, path: str) -> str | None:
         """Return the highest folder above a file, among those walked, that is missing or no longer holds any picture.
@@ -88,7 +121,7 @@ class Survey:
         Parameters
         ----------
         path : str
-            A file for which `is_unseen` is true.
+            Of a file that is covered and was not found.
 
         Returns
         -------
@@ -102,13 +135,13 @@ class Survey:
             found = folder
         return found
 
-    def require_pictures(self, known: Sequence[str]) -> None:
+    def require_pictures(self, known: Callable[[], Iterable[str]]) -> None:
         """Refuse folders in which there is nothing to do.
 
         Parameters
         ----------
-        known : sequence of str
-            Paths of all images of the index; none if there is no index yet.
+        known : callable
+            Gives the paths of all images of the index; none if there is no index yet.
 
         Raises
         ------
@@ -117,11 +150,15 @@ class Survey:
             one before.
         """
         for path in self.missing:
-            if not any(lies_in(image, [path]) for image in known):
+            if not any(lies_in(image, [path]) for image in known()):
                 raise ImageSearchError(f"there is no file or folder {path}; give the path of a picture or of a folder")
-        if self.found or any(lies_in(image, self.tops) for image in known):
+        if self._count or any(lies_in(image, self.tops) for image in known()):
             return
         notes = [f"{count} {kind} not read" for kind, count in sorted(self.left_out.items())]
+        if self.excluded_files or self.excluded_folders:
+            notes.append(
+                f"{amount(self.excluded_files, 'file')} and {amount(self.excluded_folders, 'folder')} excluded"
+            )
         notes += list(self.skipped.values())[:1]
         known_notes = f" ({', '.join(notes)})" if notes else ""
         raise ImageSearchError(
@@ -138,7 +175,9 @@ def _above(path: str) -> Iterator[str]:
         path, folder = folder, os.path.dirname(folder)  # noqa: PTH120
 
 
-def look(paths: Sequence[PathLike], index: Path) -> Survey:
+def look(
+    paths: Sequence[PathLike], index: Path, unwanted: Exclusions, hold: Callable[[FoundImage], bool] | None = None
+) -> Survey:
     """Walk the paths that exist.
 
     Parameters
@@ -148,60 +187,19 @@ def look(paths: Sequence[PathLike], index: Path) -> Survey:
     index : Path
         Index directory, which is left out with everything in it.
 
+    unwanted : Exclusions
+        What else is left out.
+    hold : callable, optional
+        Tells of a file whether it is left as it is for now.
+
     Returns
     -------
     Survey
     """
     tops = [str(absolute(path)) for path in paths]
-    survey = Survey(tops=tops, missing=[path for path in dict.fromkeys(tops) if not os.path.lexists(path)])
-    for entry in find_images([path for path in tops if path not in survey.missing], exclude=[index]):
+    missing = [path for path in dict.fromkeys(tops) if not os.path.lexists(path)]
+    survey = Survey(tops=tops, missing=missing, unwanted=unwanted, hold=hold)
+    there = [path for path in tops if path not in survey.missing]
+    for entry in find_images(there, exclude=[index], unwanted=survey.unwanted):
         survey.add(entry)
     return survey
-
-
-def find_vanished(
-    images: Iterable[tuple[str, bytes]], survey: Survey, *, prune: bool = False
-) -> tuple[list[str], dict[str, int]]:
-    """Tell which images are to be removed, and which are kept although they are gone.
-
-    Parameters
-    ----------
-    images : iterable of (path, content)
-        All images of the index; the absolute path of each.
-    survey : Survey
-    prune : bool
-        Whether images of folders that are gone as a whole are removed too.
-
-    Returns
-    -------
-    removed : list of str
-        Paths that were not found: single files, files that are there but no longer belong to what was walked, and
-        those of folders whose every content lies elsewhere too.
-    kept : dict
-        For each folder that is missing or empty as a whole, the number of its images.
-    """
-    known = list(images)
-    unseen = {path: content for path, content in known if survey.is_unseen(path)}
-    if prune or not unseen:
-        return list(unseen), {}
-    groups: dict[str, list[str]] = {}
-    removed: list[str] = []
-    for path in unseen:
-        folder = survey.emptied(path)
-        if folder is None or os.path.lexists(path):
-            removed.append(path)
-        else:
-            groups.setdefault(folder, []).append(path)
-    wanted = {unseen[path] for paths in groups.values() for path in paths}
-    elsewhere = {
-        content
-        for path, content in known
-        if content in wanted and path not in unseen and (path in survey.seen or os.path.lexists(path))
-    }
-    kept: dict[str, int] = {}
-    for folder, paths in sorted(groups.items()):
-        if all(unseen[path] in elsewhere for path in paths):
-            removed += paths
-        else:
-            kept[folder] = len(paths)
-    return removed, kept

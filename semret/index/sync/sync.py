@@ -4,38 +4,41 @@
 2. *Plan*: compare size and time of every file with the catalog; only files that differ are read (`changes`).
 3. *Load, embed, commit*: threads read and decode, the network embeds in batches (`loading`, `pipeline`), and what is
    done is committed in portions. For a new index pictures from all over the folders come first, and the codec is
-   fitted on them (`fitting`). The index is made when the first picture has been embedded, so a run that finds no usable
-   picture leaves nothing behind.
-4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`survey.find_vanished`).
+   fitted on them while the network goes on (`fitting`). The index is made when the first picture has been embedded, so
+   a run that finds no usable picture leaves nothing behind.
+4. *Remove what vanished*: images whose files are gone, unless a whole folder is gone (`vanished`).
 5. *Report*: count what was done (`report`).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from semret.errors import IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features, Shrink, Shrunk
+from semret.index.codec.codec import Codec
+from semret.index.codec.describe import describe
 from semret.index.codec.table import NO_CODEC
-from semret.index.collection import open_collection
 from semret.index.convert import convert
 from semret.index.location import default_index_path
 from semret.index.model_choice import may_have_text
 from semret.index.pictures.find import FoundImage
 from semret.index.store.codec_file import read_codec, write_codec
+from semret.index.store.energies import energies_of
 from semret.index.store.layout import Rows, directory_bytes
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, check_compatible
 from semret.index.store.root import Root
-from semret.index.summary import describe_codec
 from semret.index.sync.changes import Changes
-from semret.index.sync.fitting import FitSample, Network
+from semret.index.sync.excluding import Excluding, find_excluding
+from semret.index.sync.fitting import FitSample, Network, UntilFitted
+from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.intake import Intake
 from semret.index.sync.loading import Loaded, Loader, load_files
 from semret.index.sync.pipeline import Embedded, Embedder, Lazy, Result, Shrinking
-from semret.index.sync.report import SyncOptions, SyncReport, new_manifest
+from semret.index.sync.report import SyncOptions, SyncReport, excluded_by, new_manifest
 from semret.index.sync.rows import make_rows
 from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
@@ -51,6 +54,7 @@ def sync(
     options: SyncOptions | None = None,
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
+    hold: Callable[[FoundImage], bool] | None = None,
 ) -> SyncReport:
     """Bring an index up to date with files and folders, making it if there is none.
 
@@ -74,6 +78,8 @@ def sync(
         `semret.progress.Display` is also told that the network is being loaded.
     stop : callable, optional
         Asked before each file; once it answers True, what is embedded is committed and the report returned.
+    hold : callable, optional
+        Asked of each file found; one for which it answers True may still be being written, and stays as it is.
 
     Returns
     -------
@@ -95,14 +101,17 @@ def sync(
     start = time.perf_counter()
     settings, tell = options or SyncOptions(), progress or _ignore
     directory = default_index_path(index)
-    survey = look(paths, directory)
+    excluding = find_excluding(directory, paths, settings)
+    survey = look(paths, directory, excluding.exclusions, hold)
     if not (directory / MANIFEST_NAME).exists():
-        survey.require_pictures([])
+        survey.require_pictures(tuple)
     with IndexWriter(directory, may_create=True) as writer:
-        known = _open_changes(writer, paths, settings) if writer.exists else None
+        known = _open_changes(writer, paths, settings, excluding) if writer.exists else None
         pending = _plan(survey, writer, known)
         network = Lazy(lambda: _load_network(backbone, writer, settings, tell))
-        intake = Intake(directory, known, lambda: _make_index(writer, network.get().manifest, paths, settings))
+        intake = Intake(
+            directory, known, lambda: _make_index(writer, network.get().manifest, paths, settings, excluding)
+        )
         size = _input_size(writer, settings)
         run = _Run(network, intake, settings, size=size, progress=tell, stop=stop or _never)
         run.go(pending, makes_index=known is None)
@@ -125,7 +134,9 @@ def _never() -> bool:
 # -- the index, as it is or newly made
 
 
-def _open_changes(writer: IndexWriter, paths: Sequence[PathLike], options: SyncOptions) -> Changes:
+def _open_changes(
+    writer: IndexWriter, paths: Sequence[PathLike], options: SyncOptions, excluding: Excluding
+) -> Changes:
     """Check the options against an index that exists, and apply those that may change."""
     if options.codec is not None and options.codec != writer.manifest.codec:
         raise IncompatibleIndexError(
@@ -146,11 +157,16 @@ def _open_changes(writer: IndexWriter, paths: Sequence[PathLike], options: SyncO
         with writer.catalog.transaction():
             for key, value in changed.items():
                 writer.catalog.set_meta(key, value)
+    excluding.remember(writer.index)
     return Changes(writer, options.commit_rows)
 
 
-def _make_index(writer: IndexWriter, manifest: Manifest, paths: Sequence[PathLike], options: SyncOptions) -> Changes:
+def _make_index(
+    writer: IndexWriter, manifest: Manifest, paths: Sequence[PathLike], options: SyncOptions, excluding: Excluding
+) -> Changes:
     """Make the index, now that there is a picture to put into it."""
+    # First: an index that has its manifest has its patterns, too.
+    excluding.remember(writer.index)
     root = Root.choose(writer.index, paths) if options.root is None else Root.at(writer.index, options.root)
     writer.create(manifest, root, _style(paths))
     return Changes(writer, options.commit_rows)
@@ -164,11 +180,11 @@ def _style(paths: Sequence[PathLike]) -> str:
 # -- plan
 
 
-def _plan(survey: Survey, writer: IndexWriter, changes: Changes | None) -> list[FoundImage]:
+def _plan(survey: Survey, writer: IndexWriter, changes: Changes | None) -> FoundFiles:
     """Return the files that have to be read; for a new index that is all of them."""
     if changes is None:
         return survey.found
-    survey.require_pictures([writer.root.to_path(key) for key in changes.stored])
+    survey.require_pictures(lambda: map(writer.root.to_path, changes.stored))
     return changes.pending(survey.found)
 
 
@@ -231,33 +247,33 @@ class _Run:
         self._size, self._progress, self._stop = size, progress, stop
         self._done = 0
 
-    def go(self, files: Sequence[FoundImage], *, makes_index: bool) -> None:
+    def go(self, files: FoundFiles, *, makes_index: bool) -> None:
         """Deal with all files; the codec of an index that is still to be made is fitted on some of them first."""
         self._progress(0, len(files))
-        total, rest = len(files), list(files)
         if makes_index and self._options.codec != NO_CODEC and len(files) >= self._options.fit_from:
-            rest = self._fit(rest, total)
-        if not self.stopped:
+            self._fit_and_embed(files, len(files))
+        else:
             shrinking = Shrinking(self._choose_shrink, self._to_rows)
-            self._embed(rest, total, self._to_rows, self._take, self._intake.is_known, shrinking)
+            self._embed(files, len(files), self._to_rows, self._take, self._intake.is_known, shrinking)
 
-    def _fit(self, files: list[FoundImage], total: int) -> list[FoundImage]:
-        """Fit the codec on pictures spread over the files, put these into the index, and return the other files."""
+    def _fit_and_embed(self, files: FoundFiles, total: int) -> None:
+        """Embed pictures spread over the files first; fit the codec on them while the others are embedded."""
         network = self._network.get()
-        if network.manifest.codec == NO_CODEC:
-            return files
         sample = FitSample(network, self._options.fit_from)
-        while files and sample.missing and not self.stopped:
+        while network.manifest.codec != NO_CODEC and len(files) and sample.missing and not self.stopped:
             chosen, files = sample.choose(files)
-            self._embed(chosen, total, lambda _, features: features, sample.take, sample.is_known)
+            self._embed(chosen, total, sample.measure, sample.take, sample.is_known)
         if self.stopped:
-            return files
-        if codec := sample.fit():
-            self._network.replace(network.with_codec(codec, write_codec(self._intake.folder, codec)))
-        for embedded in sample.embedded:
-            result = None if embedded.result is None else self._to_rows(embedded.pictures, embedded.result)
-            self._intake.take(Embedded(embedded.files, embedded.pictures, result))
-        return files
+            return
+        with UntilFitted(sample, self._know, self._to_rows, self._take) as late:
+            late.threads = self._options.threads if network.backbone.feeds else 1
+            shrinking: Shrinking[Features | Rows] = Shrinking(self._choose_shrink, self._to_rows)
+            self._embed(files, total, late.finish, late.take, late.is_known, shrinking)
+            late.rest(self._options.threads)
+
+    def _know(self, codec: Codec | None) -> None:
+        if codec is not None:
+            self._network.replace(self._network.get().with_codec(codec, write_codec(self._intake.folder, codec)))
 
     def _to_rows(self, pictures: list[Loaded], features: Features | Shrunk) -> Rows:
         network = self._network.get()
@@ -275,7 +291,7 @@ class _Run:
 
     def _embed(
         self,
-        files: Sequence[FoundImage],
+        files: Iterable[FoundImage],
         total: int,
         finish: Callable[[list[Loaded], Features], Result],
         take: Callable[[Embedded[Result]], None],
@@ -353,6 +369,7 @@ def _report(
         kept_in=tuple(kept.items()),
         skipped=tuple(skipped),
         left_out=dict(sorted(survey.left_out.items())),
+        excluded=excluded_by(survey),
         seconds=seconds,
         bytes=directory_bytes(writer.index),
         refit_pays=bool(changes.counts.embedded) and _refit_pays(writer),
@@ -361,6 +378,9 @@ def _report(
 
 
 def _refit_pays(writer: IndexWriter) -> bool:
-    with open_collection(writer.index) as collection:
-        described = describe_codec(collection)
-    return described is not None and described.refit_pays
+    manifest = writer.manifest
+    if manifest.codec_file is None:
+        return False
+    found = energies_of(writer.index, writer.catalog, manifest)
+    codec = read_codec(writer.index, manifest.codec_file)
+    return describe(codec, manifest.map_shape[0], kept=found.kept, total=found.total).refit_pays

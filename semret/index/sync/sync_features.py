@@ -7,7 +7,6 @@ digest of its features. Such an index knows no network, so new pictures are sear
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -149,7 +148,7 @@ class _Intake:
         if given.paths is None and given.ids is not None:
             self._paths = [self._name(id_) for id_ in given.ids]
         self._next_id = writer.catalog.next_id() if writer.exists else 1
-        self._held = Counter(image.sha256 for image in self.changes.stored.values()) if writer.exists else Counter()
+        self._held: dict[bytes, int] = {}
         self._check_places()
 
     def _name(self, id_: int) -> str:
@@ -161,14 +160,15 @@ class _Intake:
         """Refuse ids and paths that are in the index as other images, before anything is written."""
         if not self._writer.exists or self._given.ids is None or self._paths is None:
             return
-        stored = {key: image.id for key, image in self.changes.stored.items()}
-        keys = {id_: key for key, id_ in stored.items()}
-        lost = {id_ for (id_,) in self._writer.catalog.select("SELECT id FROM images WHERE path IS NULL")}
         for id_, path in zip(self._given.ids, self._paths, strict=True):
             key = self._writer.root.to_stored(path)
-            if stored.get(key, id_) != id_:
-                raise ArgumentError(f"{path} is in the index {self._index} with id {stored[key]}, not {id_}")
-            if id_ in lost or keys.get(id_, key) != key:
+            stored = self.changes.stored.at(key)
+            if stored is not None and stored.id != id_:
+                raise ArgumentError(f"{path} is in the index {self._index} with id {stored.id}, not {id_}")
+            # One without a path is lost, and keeps its id for its content.
+            if any(
+                place != key for (place,) in self._writer.catalog.select("SELECT path FROM images WHERE id = ?", id_)
+            ):
                 raise ArgumentError(f"id {id_} is in the index {self._index} for another image; ids stay with images")
 
     def run(self) -> Iterator[int]:
@@ -207,12 +207,18 @@ class _Intake:
         """Give an image its place: under its name, or, without one, beside the others unless it is there already."""
         if self._paths is not None:
             self.changes.place(loaded, None if self._given.ids is None else self._given.ids[place])
-        elif self._held[loaded.sha256 or b""]:
-            self._held[loaded.sha256 or b""] -= 1
+        elif self._was_held(loaded.sha256 or b""):
             self.changes.counts.unchanged += 1
         else:
             self.changes.place(replace(loaded, path=self._name(self._next_id)), self._next_id)
             self._next_id += 1
+
+    def _was_held(self, sha: bytes) -> bool:
+        """Tell whether one more image with a content was in the index before."""
+        if sha not in self._held:
+            self._held[sha] = sum(1 for _ in self.changes.stored.with_content(sha))
+        self._held[sha] -= 1
+        return self._held[sha] >= 0
 
     def _describe(self, features: Features, first: int, place: int) -> Loaded:
         """Return what stands for an image: its file as it is now, or the digest of its features."""

@@ -323,6 +323,15 @@ def value_kernel(
 
 
 @triton.jit
+def _tile(x, r, Y, C, numbers, columns, channels, c):
+    """Return the affinities of a map with some tokens of another, which of these there are, and their scales."""
+    there = numbers < columns
+    y = tl.load(Y + numbers[:, None] * channels + c[None, :], mask=there[:, None] & (c < channels)[None, :], other=0)
+    scale = tl.load(C + numbers, mask=there, other=0.0)
+    return tl.dot(x, tl.trans(y), out_dtype=tl.int32).to(tl.float32) * r[:, None] * scale[None, :], there, scale
+
+
+@triton.jit
 def sweep_kernel(
     X,
     R,
@@ -357,14 +366,7 @@ def sweep_kernel(
     zero = tl.sum(tl.zeros([W], tl.float64), 0)
     by_columns, most, start = zero, zero, 0
     while start < columns:
-        there = (start + j) < columns
-        y = tl.load(
-            Y + (start + j)[:, None] * channels + c[None, :],
-            mask=there[:, None] & (c < channels)[None, :],
-            other=0,
-        )
-        scale = tl.load(C + start + j, mask=there, other=0.0)
-        a = tl.dot(x, tl.trans(y), out_dtype=tl.int32).to(tl.float32) * r[:, None] * scale[None, :]
+        a, there, scale = _tile(x, r, Y, C, start + j, columns, channels, c)
         u = tl.maximum(u, tl.max(tl.where(there[None, :], a, -3.0e38), 1))
         by_columns += tl.sum(tl.where(there, tl.max(tl.where(real[:, None], a, -3.0e38), 0), 0.0).to(tl.float64))
         most = tl.maximum(most, tl.max(scale, 0).to(tl.float64))
@@ -372,14 +374,7 @@ def sweep_kernel(
     by_rows = tl.sum(tl.where(real, u, 0.0).to(tl.float64))
     by_prices, lowest, start = zero, zero + 3.0e38, 0
     while start < columns:
-        there = (start + j) < columns
-        y = tl.load(
-            Y + (start + j)[:, None] * channels + c[None, :],
-            mask=there[:, None] & (c < channels)[None, :],
-            other=0,
-        )
-        scale = tl.load(C + start + j, mask=there, other=0.0)
-        a = tl.dot(x, tl.trans(y), out_dtype=tl.int32).to(tl.float32) * r[:, None] * scale[None, :]
+        a, there, _ = _tile(x, r, Y, C, start + j, columns, channels, c)
         v = tl.max(tl.where(real[:, None], a - u[:, None], -3.0e38), 0)
         by_prices += tl.sum(tl.where(there, v, 0.0).to(tl.float64))
         lowest = tl.minimum(lowest, tl.min(tl.where(there, v, 3.0e38), 0).to(tl.float64))

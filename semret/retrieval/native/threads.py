@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semret.arrays import IndexVector
 from semret.errors import ArgumentError
@@ -136,6 +137,34 @@ def in_threads(work: Callable[[int, int], None], items: int, threads: int | None
         return
     edges = np.linspace(0, items, min(4 * count, items) + 1).astype(int).tolist()
     share_out(lambda part: work(*part), list(itertools.pairwise(edges)), count)
+
+
+def in_turns(work: Callable[[NDArray[np.int64]], object], items: int, threads: int | None) -> None:
+    """Call ``work(counter)`` on several threads at a time; compiled loops take the numbers of their items from it.
+
+    So the interpreter, which one thread holds at a time, has no part in sharing out, and threads end within an item of
+    each other.
+
+    Parameters
+    ----------
+    work : callable
+        Called at most once by each thread, and at least once. Takes `semret.retrieval.native.turns.take_turn` of the
+        counter, an array of shape (1,), until that is `items` or more.
+    items : int
+    threads : int or None
+        None takes all processors.
+
+    Raises
+    ------
+    ArgumentError
+        If `threads` is below 1.
+    """
+    counter = np.zeros(1, dtype=np.int64)
+    count = min(available_threads(threads), items)
+    if count <= 1:
+        work(counter)
+    else:
+        share_out(lambda _: work(counter), range(count), count)
 
 
 def run_chunks(work: Callable[[IndexVector], bool], rows: IndexVector, entries: int, threads: int | None) -> bool:

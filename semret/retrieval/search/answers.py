@@ -24,7 +24,7 @@ class Compared(NamedTuple):
     ids : ndarray of shape (K,), int64
         One for each content.
     pooled_scores : ndarray of shape (K,)
-    source : {"shortlist", "given", "all"}
+    source : {"shortlist", "given", "all", "patches"}
         See `Stats`.
     excluded : ndarray of int64
         Ids that may not be shown, not even as copies of a hit.
@@ -34,6 +34,8 @@ class Compared(NamedTuple):
         After an exhaustive search, the ids that a shortlist would have held.
     counted : bool
         Whether the caller chose `k`; if not, it is the number of candidates.
+    expected_recall : float or None
+        Of a first stage by patches; see `Stats`.
     """
 
     ids: IdVector
@@ -43,6 +45,7 @@ class Compared(NamedTuple):
     among: IdVector | None = None
     shortlist: IdVector | None = None
     counted: bool = True
+    expected_recall: float | None = None
 
 
 def answer(
@@ -66,7 +69,8 @@ def answer(
     -------
     SearchResult
     """
-    best = zip(ranked.rows.tolist(), ranked.scores.tolist(), strict=True)
+    enough = len(ranked.rows) if (least := options.min_score) is None else int((ranked.scores >= least).sum())
+    best = zip(ranked.rows[:enough].tolist(), ranked.scores[:enough].tolist(), strict=True)
     hits = tuple(
         _hit(collection, copies, compared, rank, row, score) for rank, (row, score) in enumerate(best, start=1)
     )
@@ -83,7 +87,10 @@ def answer(
         shortlist_wanted=None if options.compares_all else options.shortlist,
         candidates=compared.source,
         shortlist_tried=None if short is None else len(short),
+        expected_recall=compared.expected_recall,
         score="query" if options.scores_query else "symmetric",
+        allowed=_allowed(compared, options),
+        min_score=least,
     )
     return SearchResult(seen.name, hits, stats, seen.picture, seen.region)
 
@@ -100,3 +107,9 @@ def _hit(collection: Collection, copies: Copies, compared: Compared, rank: int, 
     found = None if compared.shortlist is None else bool(np.isin(id_, compared.shortlist))
     original = original_of(paths, collection.hashes([id_])[0])
     return Hit(rank, id_, paths[0], score, pooled, tuple(ids.tolist()), tuple(paths), found, original)
+
+
+def _allowed(compared: Compared, options: SearchOptions) -> int | None:
+    """Return how many images may be hits, if not all may: candidates that were given are no filter."""
+    among = compared.among
+    return None if among is None or (compared.source == "given" and not options.images) else len(among)

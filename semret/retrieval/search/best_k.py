@@ -151,7 +151,7 @@ class BestK:
             If a token is NaN or infinite.
         """
         begun = time.perf_counter()
-        tokens = self._admitted(tokens)
+        tokens = self.admitted(tokens)
         allowed = np.arange(len(ids)) if self.excluded is None else np.flatnonzero(~np.isin(ids, self.excluded))
         self.seen += len(allowed)
         if len(allowed) == 0:
@@ -216,8 +216,22 @@ class BestK:
             return False
         return bool(self._side.can_bound(tokens))
 
-    def _admitted(self, tokens: Tokens) -> Tokens:
-        """Return candidates in the kind of numbers that the query is compared in, if they fit it."""
+    def admitted(self, tokens: Tokens) -> Tokens:
+        """Return candidates in the kind of numbers that the query is compared in, if they fit it.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n, S, C), or IntegerTokens
+
+        Returns
+        -------
+        ndarray of shape (n, S, C), or IntegerTokens
+
+        Raises
+        ------
+        ArgumentError, ShapeError
+            If they do not.
+        """
         integer = isinstance(tokens, IntegerTokens)
         if integer != self.integer:
             kinds = ("integer", "float") if self.integer else ("float", "integer")

@@ -138,8 +138,10 @@ class InMemoryTokens:
         Returns
         -------
         ndarray of shape (n, S, C), or IntegerTokens
+            All of them in their order are not copied.
         """
-        return self.tokens[rows]
+        everyone = len(rows) == len(self.tokens) and np.array_equal(rows, np.arange(len(rows)))
+        return self.tokens if everyone else self.tokens[rows]
 
 
 def _floats(tokens: ArrayLike) -> FloatArray:

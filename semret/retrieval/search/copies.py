@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, FloatArray, IdVector, IndexVector
 from semret.index.collection import Collection
 
 NOBODY: IdVector = np.zeros(0, dtype=np.int64)
 """No ids."""
+
+_FEW = 4
+"""Where less than this part of a collection may be found, all that may be is scored."""
 
 
 class Copies:
@@ -83,7 +87,9 @@ class Copies:
         """
         return self._collection.copies(id_)
 
-    def nearest(self, pooled: FloatArray, length: int, excluded: IdVector = NOBODY) -> tuple[IdVector, Float64Array]:
+    def nearest(
+        self, pooled: FloatArray, length: int, excluded: IdVector = NOBODY, among: IdVector | None = None
+    ) -> tuple[IdVector, Float64Array]:
         """Find the contents nearest to a pooled embedding, each by its lowest id that is not excluded.
 
         Parameters
@@ -93,6 +99,8 @@ class Copies:
             Contents wanted, at least 1.
         excluded : ndarray of int64
             Ids that may not be among them.
+        among : ndarray of int64, ascending, or None
+            The only ids that may be; None allows all. All of them are scored where they are few.
 
         Returns
         -------
@@ -101,13 +109,27 @@ class Copies:
         scores : ndarray of shape (K,), float64
             As `Collection.shortlist` gives them.
         """
-        wanted = length + len(excluded)
+        if among is not None and len(among) * _FEW < len(self._collection):
+            ids = self.distinct(among, excluded)
+            scores = self._collection.pooled_scores(pooled, ids)
+            best = np.lexsort((ids, -scores))[:length]
+            return ids[best], scores[best]
+        wanted = length * (1 if among is None else _FEW) + len(excluded)
         while True:
             found = self._collection.shortlist(pooled[None], wanted)
             ids, scores = found.ids[0], found.scores[0].astype(np.float64)
-            admitted = np.flatnonzero(~np.isin(ids, excluded))
+            admitted = np.flatnonzero(~np.isin(ids, excluded) & _within(ids, among))
             chosen = admitted[self.first_of_each(ids[admitted])]
             # Copies score alike, so the first contents of any longer list are those of this one.
             if len(chosen) >= length or wanted >= len(self._collection):
                 return ids[chosen[:length]], scores[chosen[:length]]
             wanted *= 2
+
+
+def _within(ids: IdVector, among: IdVector | None) -> NDArray[np.bool_]:
+    """Tell which ids are among others, which are ascending; None has all."""
+    if among is None:
+        return np.ones(len(ids), dtype=bool)
+    if not len(among):
+        return np.zeros(len(ids), dtype=bool)
+    return np.asarray(among[np.minimum(np.searchsorted(among, ids), len(among) - 1)] == ids)

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from semret.arrays import IdVector, IndexVector
-from semret.errors import ShapeError
+from semret.errors import ArgumentError, ShapeError
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.matching.cuda_tokens import DeviceMaps, bounds_of_all, match_pairs
 from semret.retrieval.search.candidates import TokenSource
 from semret.retrieval.similarity.device_tiles import KEPT_SHARE, require_device
-from semret.retrieval.similarity.integer_maps import IntegerMaps
+from semret.retrieval.similarity.integer_maps import IntegerMaps, prepare_integers
+from semret.retrieval.similarity.maps import Maps
 
 CHUNK_BYTES = 1 << 30
 """Maps that are read, and moved to the device, at a time."""
@@ -48,33 +49,79 @@ class Part:
         return len(self.maps)
 
 
-@dataclass(kw_only=True)
-class _Standings:
-    """The k best values so far, and the candidates that may be among the best."""
+class Standings:
+    """The best values of one query so far, and the candidates that may be among the best.
 
-    k: int
-    values: Tensor
-    rows: list[IndexVector]
-    bounds: list[Tensor]
+    Parameters
+    ----------
+    query : IntegerMaps or Maps of length 1
+        Maps of floats are centred already.
+    k : int
+    kernel : {"cosine", "linear", "rbf"}
+    device : torch.device
+    """
+
+    def __init__(self, query: IntegerMaps | Maps, *, k: int, kernel: str, device: torch.device) -> None:
+        self.one, self.k, self.kernel = _put(query, device), k, kernel
+        self._norm = float(np.sqrt(query.squared_norms[0]))
+        self._values = torch.zeros(0, dtype=torch.float64, device=device)
+        self._scale = 0.0
 
     @property
     def goal(self) -> float:
         """What a bound must reach: the k-th best value, less rounding; minus infinity while there are fewer."""
-        if len(self.values) < self.k:
-            return -np.inf
-        least = float(self.values[-1])
-        return least - _ROUNDING * abs(least)
+        return -np.inf if len(self._values) < self.k else float(self._values[-1]) - _ROUNDING * self._scale
 
-    def enter(self, rows: IndexVector, values: Tensor, bounds: Tensor) -> None:
-        self.values = torch.cat([self.values, values]).sort(descending=True).values[: self.k]
-        self.rows.append(rows)
-        self.bounds.append(bounds)
+    def contest(self, part: Part, places: Tensor) -> tuple[IndexVector, Tensor]:
+        """Bound the candidates at some places of a part, bound closer what may reach the best, and solve what is left.
 
-    def left(self) -> IndexVector:
-        if not self.rows:
-            return np.zeros(0, dtype=np.intp)
-        reach = (torch.cat(self.bounds) >= self.goal).cpu().numpy()
-        return np.sort(np.concatenate(self.rows)[reach])
+        Parameters
+        ----------
+        part : Part
+        places : Tensor of shape (n,), int64
+
+        Returns
+        -------
+        places : ndarray of intp
+            Of what was solved; all others are certainly not among the best.
+        bounds : Tensor of float64
+            What each is worth at most.
+        """
+        if part.maps.scales is None:
+            if self.one.tokens.dtype != part.maps.tokens.dtype:
+                self.one = DeviceMaps(tokens=self.one.tokens.to(part.maps.tokens.dtype))
+            return self._solve(part, places)
+        uppers = self._worth(bounds_of_all(self.one, part.maps)[places], part.squares[places])
+        first = uppers.topk(min(len(places), max(_PROMISING, 4 * self.k))).indices
+        solved, bounds = self._solve(part, places[first])
+        rest = uppers >= self.goal
+        rest[first] = False
+        others = places[rest]
+        if not len(others):
+            return solved, bounds
+        closer, _ = match_pairs(self.one, part.maps, torch.zeros_like(others), others, finish=False, phases=1)
+        reach = torch.minimum(self._worth(closer.bounds, part.squares[others]), uppers[rest]) >= self.goal
+        more, more_bounds = self._solve(part, others[reach])
+        return np.concatenate([solved, more]), torch.cat([bounds, more_bounds])
+
+    def _solve(self, part: Part, places: Tensor) -> tuple[IndexVector, Tensor]:
+        found, _ = match_pairs(self.one, part.maps, torch.zeros_like(places), places)
+        squares, bounds = part.squares[places], found.bounds
+        if part.maps.scales is None:
+            bounds = bounds + _affinity_error(part.maps.tokens.shape[2]) * self._norm * squares.sqrt()
+        worth = self._worth(found.values, squares)
+        self._values = torch.cat([self._values, worth]).sort(descending=True).values[: self.k]
+        size = 2 * found.values.abs() + squares if self.kernel == "rbf" else worth.abs()
+        self._scale = max(self._scale, float(size.max())) if len(size) else self._scale
+        return places.cpu().numpy(), self._worth(bounds, squares)
+
+    def _worth(self, products: Tensor, squares: Tensor) -> Tensor:
+        """Turn inner products into numbers that are in the order of the scores."""
+        if self.kernel == "linear":
+            return products
+        if self.kernel == "rbf":
+            return 2 * products - squares
+        return torch.where(squares > 0, products / squares.sqrt().clamp_min(torch.finfo(torch.float64).tiny), 0.0)
 
 
 class MapsOnDevice:
@@ -104,9 +151,8 @@ class MapsOnDevice:
         self._source, self._device = source, require_device(device)
         self._ids = np.asarray(source.ids)
         self.total = len(self._ids)
-        each = source.shape[0] * (source.shape[1] + 4) + 8
-        self._step = max(1, CHUNK_BYTES // each)
-        self.resident = min(self.total, int(self._room() * share) // each)
+        self._step = max(1, CHUNK_BYTES // _bytes_of(source.shape))
+        self.resident = fitting(self.total, source.shape, device, share=share)
         self._parts = [self._read(slice(*part)) for part in self._cut(0, self.resident)]
 
     @property
@@ -142,36 +188,22 @@ class MapsOnDevice:
         ndarray of intp, ascending
             Their places among `ids`. Every other candidate is certainly worse than k of these.
         """
-        one = self._put(query)
         allowed = np.zeros(self.total, dtype=np.bool_)
         rows = np.searchsorted(self._ids, ids)
         allowed[rows] = True
-        empty = torch.zeros(0, dtype=torch.float64, device=self._device)
-        standings = _Standings(k=k, values=empty, rows=[], bounds=[])
+        standings = Standings(query, k=k, kernel=kernel, device=self._device)
+        kept: list[IndexVector] = []
+        bounds: list[Tensor] = []
         for part in self._all_parts():
             places = torch.from_numpy(np.flatnonzero(allowed[part.start : part.start + len(part)])).to(self._device)
             if len(places):
-                self._contest(one, _levelled(part) if levelled else part, places, standings, kernel)
-        return np.flatnonzero(np.isin(rows, standings.left()))
-
-    def _contest(self, one: DeviceMaps, part: Part, places: Tensor, standings: _Standings, kernel: str) -> None:
-        """Bound, bound closer and solve the candidates at some places of a part."""
-        uppers = _worth(bounds_of_all(one, part.maps)[places], part.squares[places], kernel)
-        first = uppers.topk(min(len(places), max(_PROMISING, 4 * standings.k))).indices
-        self._solve(one, part, places[first], standings, kernel)
-        rest = uppers >= standings.goal
-        rest[first] = False
-        others = places[rest]
-        if not len(others):
-            return
-        closer, _ = match_pairs(one, part.maps, torch.zeros_like(others), others, finish=False, phases=1)
-        closer_uppers = _worth(closer.bounds, part.squares[others], kernel)
-        self._solve(one, part, others[torch.minimum(closer_uppers, uppers[rest]) >= standings.goal], standings, kernel)
-
-    def _solve(self, one: DeviceMaps, part: Part, places: Tensor, standings: _Standings, kernel: str) -> None:
-        found, _ = match_pairs(one, part.maps, torch.zeros_like(places), places)
-        worth, bounds = (_worth(each, part.squares[places], kernel) for each in (found.values, found.bounds))
-        standings.enter(part.start + places.cpu().numpy(), worth, bounds)
+                solved, uppers = standings.contest(_levelled(part) if levelled else part, places)
+                kept.append(part.start + solved)
+                bounds.append(uppers)
+        if not kept:
+            return np.zeros(0, dtype=np.intp)
+        reach = (torch.cat(bounds) >= standings.goal).cpu().numpy()
+        return np.flatnonzero(np.isin(rows, np.concatenate(kept)[reach]))
 
     def _all_parts(self) -> Iterator[Part]:
         yield from self._parts
@@ -183,26 +215,80 @@ class MapsOnDevice:
             yield first, min(first + self._step, stop)
 
     def _read(self, rows: slice) -> Part:
-        maps = self._put(self._source.read(np.arange(rows.start, rows.stop)))
-        return Part(start=rows.start, maps=maps, squares=_squares(maps))
-
-    def _put(self, tokens: IntegerTokens | IntegerMaps) -> DeviceMaps:
-        integers, scales = (torch.from_numpy(np.ascontiguousarray(array)) for array in (tokens.integers, tokens.scales))
-        return DeviceMaps(tokens=integers.to(self._device), scales=scales.to(self._device))
-
-    def _room(self) -> float:
-        return torch.cuda.mem_get_info(self._device)[0] if self._device.type == "cuda" else _INTERPRETED_BYTES
+        tokens = self._source.read(np.arange(rows.start, rows.stop))
+        if not isinstance(tokens, IntegerTokens):
+            raise ArgumentError("maps of floats are searched on the processor; a codec's are searched on a device")
+        return part_of(prepare_integers(tokens, threads=None), self._device, start=rows.start)
 
 
-def _squares(maps: DeviceMaps) -> Tensor:
-    """Return the squared norm of each map, (n,) float64."""
-    scales = _scales(maps)
-    return torch.cat(
-        [
-            (_lengths(block) * scale.double()).square().sum(1)
-            for block, scale in zip(torch.split(maps.tokens, _BLOCK), torch.split(scales, _BLOCK), strict=True)
-        ]
-    )
+def fitting(count: int, shape: tuple[int, int], device: str, *, share: float = KEPT_SHARE) -> int:
+    """Return how many maps are kept on a device.
+
+    Parameters
+    ----------
+    count : int
+        Maps in all.
+    shape : (int, int)
+        Of a map: ``(S, D)``.
+    device : str
+        ``cuda`` or ``cuda:N``.
+    share : float
+        How much of the device's free memory they may take.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such device, or Triton is missing.
+    """
+    return min(count, int(_room(require_device(device)) * share) // _bytes_of(shape))
+
+
+def _bytes_of(shape: tuple[int, int]) -> int:
+    positions, dimension = shape
+    return positions * (dimension + 4) + 8
+
+
+def _room(device: torch.device) -> int:
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else _INTERPRETED_BYTES
+
+
+def part_of(maps: IntegerMaps | Maps, device: torch.device, *, start: int = 0) -> Part:
+    """Move maps to a device.
+
+    Parameters
+    ----------
+    maps : IntegerMaps, or Maps, centred
+    device : torch.device
+    start : int
+        Their place among all.
+
+    Returns
+    -------
+    Part
+    """
+    return Part(start=start, maps=_put(maps, device), squares=torch.from_numpy(maps.squared_norms).to(device))
+
+
+def _put(maps: IntegerMaps | Maps, device: torch.device) -> DeviceMaps:
+    if isinstance(maps, Maps):
+        return DeviceMaps(tokens=torch.from_numpy(np.ascontiguousarray(maps.tokens)).to(device))
+    # Scales are stored in float32, which holds them; the query's own may need float64.
+    narrow = maps.scales.astype(np.float32)
+    scales = torch.from_numpy(narrow if (narrow == maps.scales).all() else maps.scales).to(device)
+    return DeviceMaps(tokens=torch.from_numpy(maps.integers).to(device), scales=scales)
+
+
+def _affinity_error(channels: int) -> float:
+    """Return what a product of tokens on the device may lack, as a share of the product of their norms.
+
+    Tokens of float32 are multiplied as two numbers of 11 bits each, whose smallest product is left out, and summed in
+    float32 in any order.
+    """
+    return (channels + 32) * 2.0**-23
 
 
 def _levelled(part: Part) -> Part:
@@ -221,12 +307,3 @@ def _scales(maps: DeviceMaps) -> Tensor:
     if maps.scales is None:
         raise ShapeError("the maps are of floats, expected integers with scales")
     return maps.scales
-
-
-def _worth(products: Tensor, squares: Tensor, kernel: str) -> Tensor:
-    """Turn inner products into numbers that are in the order of the scores."""
-    if kernel == "linear":
-        return products
-    if kernel == "rbf":
-        return 2 * products - squares
-    return torch.where(squares > 0, products / squares.sqrt().clamp_min(torch.finfo(torch.float64).tiny), 0.0)

@@ -24,7 +24,7 @@ from semret.retrieval.search.best_k import as_compared
 from semret.retrieval.search.explained_picture import ExplainedPicture, Pair
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.page import render_drawing
-from semret.retrieval.search.query_pictures import ImageLike, Seen
+from semret.retrieval.search.query_pictures import EncodedImage, ImageLike, Seen
 from semret.retrieval.search.regions import SearchedRegion
 from semret.retrieval.similarity.integer_maps import prepare_integers
 from semret.retrieval.similarity.maps import prepare
@@ -291,7 +291,11 @@ def _prepared(tokens: FloatArray | IntegerTokens, middle: FloatArray | None, nam
 def _query_picture(collection: Collection, seen: Seen, image: ImageLike) -> ExplainedPicture:
     identity = collection.manifest.identity
     placement = place(seen.size, identity.preprocessing, identity.grid)
+    if isinstance(image, Seen) and seen.picture is not None:
+        image = EncodedImage(seen.picture, seen.name)
     source = image if seen.path is None else absolute(seen.path)
+    if isinstance(source, Seen) and source.picture is not None:
+        source = EncodedImage(source.picture, source.name)
     return ExplainedPicture(name=seen.name, placement=placement, source=source, sha256=seen.content)
 
 

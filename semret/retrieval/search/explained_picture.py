@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from semret.errors import ImageDecodeError
 from semret.index.backbones.placement import Box, Placement
-from semret.retrieval.search.query_pictures import EncodedImage, ImageLike, OwnFeatures
+from semret.retrieval.search.query_pictures import EncodedImage, ImageLike, OwnFeatures, Seen
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -92,7 +92,7 @@ class ExplainedPicture:
 
         if isinstance(self.source, EncodedImage):
             return decode_image(self.source.data, reduce_to=(edge, edge))
-        if isinstance(self.source, (OwnFeatures, int)):
+        if isinstance(self.source, (OwnFeatures, Seen, int)):
             raise ImageDecodeError("has no pixels: it was given as features")
         if not isinstance(self.source, (str, os.PathLike)):
             return as_rgb(self.source, reduce_to=(edge, edge))

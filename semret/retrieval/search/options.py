@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from dataclasses import dataclass
 
 from semret.centers import CENTERINGS
 from semret.errors import ArgumentError
+from semret.retrieval.search.dates import DateLike
+from semret.retrieval.search.filters import Folders, ImageFilter
 from semret.retrieval.search.regions import Region, RegionLike, as_region
 from semret.retrieval.similarity.names import SCORES, check_modes, check_name
 from semret.retrieval.similarity.shares import require_shares
@@ -72,25 +75,34 @@ class SearchOptions(RerankOptions):
     center : {"channel", "position", "none"}
         What is subtracted from all tokens: the database's channel mean, its mean at each position, or nothing.
     exhaustive : bool
-        Rerank the whole database instead of a shortlist, and report which hits the shortlist would have missed.
+        Rerank the whole database, not a shortlist or what a first stage finds, and report which hits that would have
+        missed.
     exclude_self : bool or int
         True leaves out the query itself: the image at its path, and every image with the content of its file. A number
         leaves out the image with that id, and its copies.
     region : Region, str, four numbers of pixels, or None
         Search with the patches in this part of the picture; see `semret.retrieval.search.regions.as_region`. Unless a
-        shortlist is asked for, the whole index is compared: a picture that shows one thing of the query need not look
-        like it.
+        shortlist is asked for, the whole index is compared, or of a large one what a first stage by patches finds: a
+        picture that shows one thing of the query need not look like it.
     score : {"symmetric", "query"} or None
         ``query`` asks how much of the query a picture shows, whatever else it shows; see
         `semret.retrieval.similarity.query_score`. None is ``query`` for a region and ``symmetric`` for a whole picture.
     explain : bool
         Explain each hit, see `semret.retrieval.search.explain.Explanation`.
+    folder : path, sequence of path, or None
+        Only images below one of these folders are candidates, and hits: relative to the current directory or to the
+        root of the index, or absolute, with ``*``, ``?``, ``[]`` and ``**`` as wildcards.
+    since, until : str, date, datetime or None
+        Only images whose files were last changed in this time: a day, month or year, both ends included, or a moment,
+        in ISO 8601, and in this computer's time zone where none is said.
+    min_score : float or None
+        Only hits that score at least this.
 
     Raises
     ------
     ArgumentError, UnknownNameError
         See `RerankOptions`; also if a centre or a score has no such name, the shortlist is no whole number, the region
-        is none, the score does not go with the other choices, or is none that can be explained.
+        is none, the score does not go with the other choices, or is none that can be explained; if a filter is none.
     """
 
     k: int = 5
@@ -101,6 +113,10 @@ class SearchOptions(RerankOptions):
     region: RegionLike | None = None
     score: str | None = None
     explain: bool = False
+    folder: Folders = None
+    since: DateLike | None = None
+    until: DateLike | None = None
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,6 +128,9 @@ class SearchOptions(RerankOptions):
         if self.score is not None:
             check_name("score", self.score, SCORES)
         self._check_score()
+        ImageFilter.read(self.folder, self.since, self.until)
+        if self.min_score is not None:
+            object.__setattr__(self, "min_score", _number("min_score", self.min_score))
         if self.explain:
             require_shares(self.kernel, self.invariance)
 
@@ -132,6 +151,11 @@ class SearchOptions(RerankOptions):
             )
 
     @property
+    def images(self) -> ImageFilter:
+        """Which images may be hits."""
+        return ImageFilter.read(self.folder, self.since, self.until)
+
+    @property
     def box(self) -> Region | None:
         """The region, read."""
         return self.region if isinstance(self.region, Region) else None
@@ -143,7 +167,10 @@ class SearchOptions(RerankOptions):
 
     @property
     def compares_all(self) -> bool:
-        """Whether the whole index is compared: asked for, or because a region was given without a shortlist."""
+        """Whether the whole index is compared: asked for, or because a region was given without a shortlist.
+
+        In a large index, all that a first stage by patches finds; see `semret.retrieval.search.first_stage`.
+        """
         return self.exhaustive or (self.region is not None and self.shortlist is None)
 
     def check(self, database: int) -> int:
@@ -177,3 +204,13 @@ def _whole(name: str, value: int) -> int:
         return operator.index(value)
     except TypeError as error:
         raise ArgumentError(f"{name} is {value!r}, expected a whole number") from error
+
+
+def _number(name: str, value: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ArgumentError(f"{name} is {value!r}, expected a finite number")
+    return number

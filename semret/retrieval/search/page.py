@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from semret.errors import ImageDecodeError
 from semret.names import escaped
@@ -44,6 +44,8 @@ ol.explained { grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem),
 ol.explained img { border: 1px solid var(--line); box-sizing: border-box; }
 .path { overflow-wrap: anywhere; unicode-bidi: isolate; }
 .missed { color: #c2410c; }
+.others { display: grid; grid-template-columns: 1fr 1fr; gap: .8rem; margin: .8rem 0 .4rem; }
+.avoided img, .avoided .missing { box-sizing: border-box; border: 3px dashed #c2410c; opacity: .75; }
 .score { display: flex; justify-content: space-between; font-variant-numeric: tabular-nums; margin-top: .3rem; }
 .bar { height: 4px; border-radius: 2px; background: var(--line); overflow: hidden; }
 .bar i { display: block; height: 100%; background: var(--bar); }
@@ -67,6 +69,8 @@ class ShownHit:
         Whether the shortlist did not hold it.
     drawing : bytes
         Of its explanation, a JPEG file, which is then shown in place of the picture; empty if there is none.
+    remarks : tuple of str
+        Further lines below the picture.
     """
 
     rank: int
@@ -75,6 +79,25 @@ class ShownHit:
     copies: tuple[str, ...] = ()
     missed: bool = False
     drawing: bytes = b""
+    remarks: tuple[str, ...] = ()
+
+
+class ShownPart(NamedTuple):
+    """What a page shows of a further picture of a question.
+
+    Attributes
+    ----------
+    name : str
+        What it is called.
+    picture : str or bytes
+        Its file, or the content of that.
+    avoided : bool
+        Whether hits should not be like it.
+    """
+
+    name: str
+    picture: str | bytes
+    avoided: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +116,8 @@ class Section:
         Best first.
     region : (float, float, float, float) or None
         Left, top, width and height of a box drawn on the picture, in shares of its width and height.
+    others : sequence of ShownPart
+        Further pictures of the same question.
     """
 
     query: str
@@ -100,6 +125,7 @@ class Section:
     remarks: Sequence[str] = ()
     hits: Sequence[ShownHit] = ()
     region: tuple[float, float, float, float] | None = None
+    others: Sequence[ShownPart] = ()
 
 
 def render_page(sections: Sequence[Section], *, title: str = "semret", settings: str = "") -> str:
@@ -178,6 +204,7 @@ class _Drawn:
     section: Section
     query: str | None
     pictures: list[str | None]
+    others: list[str | None]
     widths: list[float]
 
     @property
@@ -200,6 +227,7 @@ def _drawn(section: Section) -> _Drawn:
         section=section,
         query=_thumbnail(section.picture, QUERY_EDGE),
         pictures=[_base64(hit.drawing) if hit.drawing else _thumbnail(hit.path, HIT_EDGE) for hit in section.hits],
+        others=[_thumbnail(part.picture, HIT_EDGE) for part in section.others],
         widths=[100 * min(max(hit.score / best, 0.0), 1.0) if best > 0 else 0.0 for hit in section.hits],
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from semret.arrays import FloatArray
-from semret.errors import ImageDecodeError
+from semret.errors import ArgumentError, ImageDecodeError
 from semret.integer_tokens import IntegerTokens
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class OwnFeatures:
     pooled: FloatArray | None = None
 
 
-ImageLike: TypeAlias = "PictureLike | int | EncodedImage | OwnFeatures"
-"""A picture in any form, or the id of an image of the index."""
+ImageLike: TypeAlias = "PictureLike | int | EncodedImage | OwnFeatures | Seen"
+"""A picture in any form, the id of an image of the index, or a query whose features are known already."""
 
 UNSEEN: FloatArray = np.zeros((0, 0), dtype=np.float32)
 """Stands for tokens and embeddings that are not known yet, or of something that has none."""
@@ -88,7 +89,7 @@ def unwrap(image: ImageLike | None) -> ImageLike:
 
     Returns
     -------
-    path, id, EncodedImage, OwnFeatures, PIL image or ndarray
+    path, id, EncodedImage, OwnFeatures, Seen, PIL image or ndarray
 
     Raises
     ------
@@ -97,15 +98,47 @@ def unwrap(image: ImageLike | None) -> ImageLike:
     ImageDecodeError, ShapeError
         See `semret.index.pictures.given.plain_form`.
     """
-    if isinstance(image, (EncodedImage, OwnFeatures, str, os.PathLike)):
+    if isinstance(image, (EncodedImage, OwnFeatures, Seen, str, os.PathLike)):
         return image
     if isinstance(image, (int, np.integer)) and not isinstance(image, bool):
         return int(image)
+    if isinstance(image, (list, tuple, set)):
+        raise ArgumentError(
+            f"the picture is a {type(image).__name__} of {len(image)}, expected one picture; for an answer to all of "
+            "them together: engine.query_all(pictures); to each: [engine.query(picture) for picture in pictures]"
+        )
     # Here to keep start-up light: a path needs none of it.
     from semret.index.pictures.given import name_of, plain_form
 
     plain = plain_form(image)
     return EncodedImage(plain, name_of(image)) if isinstance(plain, bytes) else plain
+
+
+def listed(images: ImageLike | Iterable[ImageLike], role: str) -> list[ImageLike]:
+    """Return several queries, each as `unwrap` returns it; one that stands alone is a list of one.
+
+    Parameters
+    ----------
+    images : picture, or sequence of pictures
+    role : str
+        What they are, for messages.
+
+    Returns
+    -------
+    list of ImageLike
+
+    Raises
+    ------
+    ArgumentError
+        If one is no picture.
+    ImageDecodeError, ShapeError
+        See `unwrap`.
+    """
+    if isinstance(images, (list, tuple, set, frozenset, Iterator)) and not isinstance(images, Seen):
+        return [unwrap(image) for image in images]
+    if isinstance(images, Mapping):
+        raise ArgumentError(f"{role} is a {type(images).__name__}, expected a list of pictures")
+    return [unwrap(cast("ImageLike", images))]
 
 
 def identify(image: ImageLike) -> Seen:
@@ -126,6 +159,8 @@ def identify(image: ImageLike) -> Seen:
     ImageDecodeError
         If its file cannot be read.
     """
+    if isinstance(image, Seen):
+        return image
     if isinstance(image, OwnFeatures):
         return Seen(UNSEEN, UNSEEN, "<features>")
     if isinstance(image, EncodedImage):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Literal, Self, overload
 
 from semret.arrays import FloatArray, IdVector
+from semret.errors import IndexEmptyError
 from semret.index.collection import Collection
 from semret.integer_tokens import IntegerTokens
-from semret.retrieval.search.lookup import Images, Lookup
+from semret.retrieval.search.filters import Places
+from semret.retrieval.search.lookup import Candidate, Images, Lookup
 from semret.retrieval.search.stored import Representations, stored_maps
 
 
@@ -18,17 +20,56 @@ class IndexReader:
     ----------
     collection : Collection
         The index, opened.
+
+    Attributes
+    ----------
+    places : Places
+        Where its images lie.
     """
 
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
+        self.places = Places(collection)
         self._lookup = Lookup(collection)
+
+    def __repr__(self) -> str:
+        identity = self.collection.manifest.identity
+        return f"<{type(self).__name__}: {len(self)} images, {identity.backbone}, {self.collection.path}>"
+
+    def __len__(self) -> int:
+        """Return the number of images in the index."""
+        return len(self.collection)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def find(self, candidate: Candidate) -> int | None:
+        """Find the image that an id or a path stands for, as `rerank` understands it.
+
+        Parameters
+        ----------
+        candidate : int or path
+
+        Returns
+        -------
+        int or None
+            Its id; None if the index has no such image.
+        """
+        return self._lookup.find(candidate)
+
+    def require_images(self) -> None:
+        """Refuse to go on without pictures.
+
+        Raises
+        ------
+        IndexEmptyError
+            If the index holds none.
+        """
+        if not len(self):
+            raise IndexEmptyError(f"the index {self.collection.path} is empty; run semret index PATH to fill it")
 
     def close(self) -> None:
         """Let go of the index, so that a writer may delete what this generation alone needs; also ends a ``with``."""

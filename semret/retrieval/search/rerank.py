@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from semret.retrieval.search.candidates import Query, Reranked, TokenSource
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.similarity.integer_maps import IntegerMaps
 from semret.retrieval.similarity.kernels import centred_squared_norms, median_bandwidth
+
+if TYPE_CHECKING:
+    from semret.retrieval.search.device_stream import StreamOnDevice
 
 CHUNK_BYTES = 128 << 20
 """Tokens held at once, and affinities, each as float32."""
@@ -131,6 +134,7 @@ def rerank_stream(
     center: Center | None = None,
     sigma: float | Sequence[float] | None = None,
     progress: Progress | None = None,
+    device: str | None = None,
 ) -> list[Reranked]:
     """Find the `k` best candidates of each of many queries in one pass over a stream.
 
@@ -148,6 +152,8 @@ def rerank_stream(
         RBF bandwidth of all queries or of each; required by kernel rbf, for a stream's median is not known in advance.
     progress : callable or None
         Called with the number of candidates seen, and 0 for their unknown total.
+    device : str or None
+        ``cuda`` or ``cuda:N`` rules out there what cannot be among the best; the answer is the same.
 
     Returns
     -------
@@ -171,17 +177,30 @@ def rerank_stream(
         BestK(query.tokens, options, middle, own, query.excluded) for query, own in zip(queries, sigmas, strict=True)
     ]
     seen = 0
+    narrowing = None if device is None else _narrowing(device, searches, options)
     for ids, tokens in chunks:
         tokens = tokens if isinstance(tokens, IntegerTokens) else as_array(tokens, "the candidates' tokens")
         rows = np.arange(seen, seen + len(ids))
-        many = len(ids) > 0 and len(queries) > 1
-        shared = shared_among(as_compared(tokens, middle), middle, options) if many else None
-        for best in searches:
-            best.compare(rows, ids, tokens, shared)
+        if narrowing is not None and len(ids):
+            narrowing.compare(rows, ids, tokens)
+        else:
+            many = len(ids) > 0 and len(queries) > 1
+            shared = shared_among(as_compared(tokens, middle), middle, options) if many else None
+            for best in searches:
+                best.compare(rows, ids, tokens, shared)
         seen += len(ids)
         if progress is not None:
             progress(seen, 0)
     return [_result(best, 0.0) for best in searches]
+
+
+def _narrowing(device: str, searches: list[BestK], options: RerankOptions) -> StreamOnDevice | None:
+    """Return what rules out on a device, where that is of use."""
+    if not searches or not all(best.can_rule_out(options.k + 1) for best in searches):
+        return None
+    from semret.retrieval.search.device_stream import StreamOnDevice
+
+    return StreamOnDevice(searches, device)
 
 
 def _result(best: BestK, reading: float) -> Reranked:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 
@@ -15,11 +16,28 @@ from semret.names import amount
 from semret.progress import Progress
 from semret.retrieval.search.explain import Explanation
 from semret.retrieval.search.originals import Original
-from semret.retrieval.search.page import DRAWING_WIDTH, Section, ShownHit, render_fragment
+from semret.retrieval.search.page import DRAWING_WIDTH, Section, ShownHit, ShownPart, render_fragment
 from semret.retrieval.search.regions import SearchedRegion
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+class Part(NamedTuple):
+    """One of the pictures of a question that has several.
+
+    Attributes
+    ----------
+    name : str
+    picture : bytes or None
+        Its content, if it came from no file.
+    avoided : bool
+        Whether hits should not be like it.
+    """
+
+    name: str
+    picture: bytes | None = None
+    avoided: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,8 @@ class Hit:
         Known after an exhaustive search only: whether a search of the shortlist would have seen it.
     original : Original or None
         What `image` opens; None for a hit that came from no index.
+    parts : tuple of float
+        The scores with each of several pictures, see `SearchResult.parts`; empty for a question of one.
     """
 
     rank: int
@@ -54,6 +74,7 @@ class Hit:
     paths: tuple[str, ...] = ()
     in_shortlist: bool | None = None
     original: Original | None = field(default=None, repr=False, compare=False)
+    parts: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.paths:
@@ -78,9 +99,10 @@ class Hit:
         Returns
         -------
         dict
-            The attributes by name, but for `original`.
+            The attributes by name, but for `original`, and `parts` where there are none.
         """
-        return {name: value for name, value in asdict(replace(self, original=None)).items() if name != "original"}
+        left_out = {"original"} if self.parts else {"original", "parts"}
+        return {name: value for name, value in asdict(replace(self, original=None)).items() if name not in left_out}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +126,22 @@ class Stats:
         Known after an exhaustive search only: the share of its hits that the shortlist would have held.
     wanted, shortlist_wanted : int or None
         Hits and candidates that were asked for, None where that was left open: the answer holds what there is.
-    candidates : {"shortlist", "given", "all"}
-        What was compared: a shortlist drawn by the pooled embedding, the caller's own candidates, or the whole index.
+    candidates : {"shortlist", "given", "all", "patches"}
+        What was compared: a shortlist drawn by the pooled embedding, the caller's own candidates, the whole index, or,
+        with a region of a large index, what a first stage by patches found.
     shortlist_tried : int or None
         Known after an exhaustive search only: the length of the shortlist that its hits were looked for in.
     score : {"symmetric", "query"}
         What the scores say: how alike the pictures are, or how much of the query a picture shows.
+    allowed : int or None
+        Images that may be hits, where folders or times were asked for; None where all may.
+    min_score : float or None
+        What a hit had to reach.
+    combine, avoid_weight
+        Of a question of several pictures, see `semret.retrieval.search.several.Combining`; None for one.
+    expected_recall : float or None
+        Known where candidates are ``patches``: the share of the ten best images of a region that were among such
+        candidates, as measured on regions of the index itself.
     """
 
     database: int
@@ -124,6 +156,11 @@ class Stats:
     candidates: str = "shortlist"
     shortlist_tried: int | None = None
     score: str = "symmetric"
+    allowed: int | None = None
+    min_score: float | None = None
+    combine: str | None = None
+    avoid_weight: float | None = None
+    expected_recall: float | None = None
 
     @property
     def exact(self) -> bool:
@@ -132,10 +169,16 @@ class Stats:
 
     def __str__(self) -> str:
         """Return the counts and what they prove, as one line."""
-        parts = [f"{amount(self.database, 'image')} searched", amount(self.shortlist, "candidate")]
+        searched = amount(self.database, "image")
+        if self.allowed is not None:
+            searched = f"{self.allowed} of {searched}"
+        parts = [f"{searched} searched", amount(self.shortlist, "candidate")]
         if self.solved or self.pruned:
             parts.append(f"{self.solved} matched, {self.pruned} ruled out by a bound")
-        proven = _PROVEN[self.candidates]
+        proven = _PROVEN[self.candidates if self.allowed is None else f"{self.candidates} allowed"]
+        if self.combine is not None:
+            less = "" if self.avoid_weight is None else f", less {self.avoid_weight:g} of what is avoided"
+            parts.append(f"mean of {self.combine}{less}")
         parts.append(f"exact {proven}" if self.exact_among_candidates else f"not exact {proven}: approximate solver")
         return " · ".join(parts)
 
@@ -144,6 +187,11 @@ _PROVEN = {
     "shortlist": "among the shortlist's candidates",
     "given": "among the given candidates",
     "all": "over the whole index",
+    "shortlist allowed": "among the shortlist's candidates",
+    "given allowed": "among the given candidates that the filter allows",
+    "all allowed": "over all images that the filter allows",
+    "patches": "among the candidates of a first stage by patches",
+    "patches allowed": "among those candidates of a first stage by patches that the filter allows",
 }
 
 
@@ -153,7 +201,7 @@ class SearchResult:
 
     In a notebook it shows itself as pictures. `picture` is the content of a query that came from no file, `region` the
     part of it that was searched with, None for the whole. `explanations` are those of the hits, in their order, if they
-    were asked for.
+    were asked for. `parts` are the pictures of a question that has several, or some to avoid; empty for one.
     """
 
     query: str
@@ -162,6 +210,7 @@ class SearchResult:
     picture: bytes | None = field(default=None, compare=False)
     region: SearchedRegion | None = None
     explanations: tuple[Explanation, ...] = field(default=(), compare=False)
+    parts: tuple[Part, ...] = ()
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -183,6 +232,11 @@ class SearchResult:
         )
         lines = [f"  {hit.rank:>3}  {hit.score:.4f}  {hit.path!r} (id {hit.id}){_copies(hit)}" for hit in self.hits]
         return "\n".join([f"<SearchResult {head}", *lines]) + ">"
+
+    @property
+    def asked(self) -> tuple[Part, ...]:
+        """The pictures of the question: `parts`, or the only one."""
+        return self.parts or (Part(self.query, self.picture),)
 
     @property
     def ids(self) -> list[int]:
@@ -231,12 +285,22 @@ class SearchResult:
     def notes(self) -> list[str]:
         """In sentences, what was asked for and is not in the answer, as there is less; most often empty."""
         stats, found = self.stats, []
-        if stats.wanted is not None and stats.wanted > len(self):
+        if stats.allowed == 0:
+            found.append("no image passes the filter")
+        elif stats.min_score is not None and (stats.wanted is None or stats.wanted > len(self)):
+            few = "no candidate reaches" if not len(self) else f"only {amount(len(self), 'candidate')} reached"
+            found.append(f"{few} a score of {stats.min_score:g}")
+        elif stats.wanted is not None and stats.wanted > len(self):
             folded = " (copies of a picture count once)" if any(len(hit.paths) > 1 for hit in self.hits) else ""
             found.append(f"{stats.wanted} hits were asked for, there {_be(len(self))} {len(self)}{folded}")
         if stats.shortlist_wanted is not None and stats.shortlist_wanted > stats.shortlist:
             there = f"there {_be(stats.shortlist)} {amount(stats.shortlist, 'candidate')}"
             found.append(f"a shortlist of {stats.shortlist_wanted} was asked for, {there}")
+        if stats.expected_recall is not None:
+            found.append(
+                f"the region was compared with {amount(stats.shortlist, 'image')} that a first stage by patches found; "
+                f"of the ten best it finds {_share(stats.expected_recall)}, an exhaustive search finds all"
+            )
         return found
 
     @property
@@ -287,9 +351,13 @@ class SearchResult:
             *filter(None, [self.missed]),
             *self.notes,
         ]
-        picture = self.query if self.picture is None else self.picture
+        asked = [
+            ShownPart(one.name, one.name if one.picture is None else one.picture, one.avoided) for one in self.asked
+        ]
         box = None if region is None else region.shares
-        return Section(query=self.query, picture=picture, remarks=remarks, hits=shown, region=box)
+        return Section(
+            query=asked[0].name, picture=asked[0].picture, remarks=remarks, hits=shown, region=box, others=asked[1:]
+        )
 
     def _drawings(self, progress: Progress | None) -> list[bytes]:
         """Return the drawing of each hit's explanation; empty where none was asked for."""
@@ -310,14 +378,21 @@ class SearchResult:
         -------
         dict
             Of numbers, strings, lists and dicts alone. It has a ``region`` if the query had one, and each hit an
-            ``explanation`` if that was asked for.
+            ``explanation`` if that was asked for. A question of several pictures has ``pictures``.
         """
         stats = {**asdict(self.stats), "exact": self.stats.exact}
         region = {} if self.region is None else {"region": self.region.as_json()}
         hits = [hit.as_json() for hit in self.hits]
         for hit, explanation in zip(hits, self.explanations, strict=bool(self.explanations)):
             hit["explanation"] = explanation.as_json()
-        return {"query": self.query, **region, "hits": hits, "stats": stats}
+        pictures = [{"name": part.name, "avoided": part.avoided} for part in self.parts]
+        several = {"pictures": pictures} if pictures else {}
+        return {"query": self.query, **several, **region, "hits": hits, "stats": stats}
+
+
+def _share(value: float) -> str:
+    """Return a share in per cent, which is 100 only for all."""
+    return f"{math.floor(value * 1000) / 10:.1f}%"
 
 
 def _be(count: int) -> str:

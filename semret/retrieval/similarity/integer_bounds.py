@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float32Array, Float64Array, IndexVector
 from semret.retrieval.native import Native
 from semret.retrieval.native.panels import byte_scratch
-from semret.retrieval.native.threads import in_threads
+from semret.retrieval.native.threads import in_turns
 from semret.retrieval.similarity.integer_maps import IntegerMaps
 
 _LOOPS = "semret.retrieval.similarity.integer_loops"
@@ -102,6 +102,10 @@ class StepBounds:
         self.lowers = np.full(len(candidates), _NEVER, dtype=np.int64)
         self.units: Float64Array = query.longest[0] / SIDE * (candidates.longest / SIDE)
         self._sides = query.maps.shape[1], candidates.maps.shape[1]
+        self._width = max(-(-max(self._sides) // 16) * 16, min(self._sides))
+        # Phases that were run and the affinities' ranges; prices after them, where a further phase may go on from them.
+        self._begun = np.full(len(candidates), -1, dtype=np.int64), np.zeros(len(candidates), dtype=np.int64)
+        self._kept = np.empty((0, self._width), dtype=np.int32)
 
     @property
     def rounding(self) -> int:
@@ -125,12 +129,15 @@ class StepBounds:
         epsilons = np.array(PHASES[:phases] if near_square else [FAR_PHASE][:phases])
         maps, (panels, offsets) = self.candidates.maps, self.query.maps.panels
 
-        def bound(start: int, stop: int) -> None:
-            one, many = (panels, offsets, self.query.steps[0]), (maps.integers, self.candidates.steps)
-            outcome = goals, self.uppers, self.lowers
-            _bound_in_steps(*many, *one, chosen[start:stop], epsilons, *outcome, *self._scratch())
+        if len(epsilons) and near_square and not len(self._kept):
+            self._kept = np.empty((len(self.uppers), self._width), dtype=np.int32)
 
-        in_threads(bound, len(chosen), self.threads)
+        def bound(counter: NDArray[np.int64]) -> None:
+            one, many = (panels, offsets, self.query.steps[0]), (maps.integers, self.candidates.steps)
+            outcome = goals, self.uppers, self.lowers, *self._begun, self._kept
+            _bound_in_steps(counter, *many, *one, chosen, epsilons, *outcome, *self._scratch())
+
+        in_turns(bound, len(chosen), self.threads)
 
     def values(self, chosen: IndexVector) -> tuple[Float64Array, Float64Array]:
         """Return what the best matchings of some candidates are worth at most and at least, rounding included.
@@ -154,5 +161,5 @@ class StepBounds:
     def _scratch(self) -> tuple[NDArray[np.signedinteger], ...]:
         short, long = sorted(self._sides)
         width = -(-long // 16) * 16
-        prices, waits = np.empty((2, max(width, short)), dtype=np.int32), np.empty((2, width), dtype=np.int64)
+        prices, waits = np.empty((2, self._width), dtype=np.int32), np.empty((2, width), dtype=np.int64)
         return np.empty((short + 1, width), dtype=np.int32), prices, waits, *byte_scratch(self.query.maps.shape[2])

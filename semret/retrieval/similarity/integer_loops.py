@@ -15,6 +15,7 @@ from semret.retrieval.native.byte_products import multiply_bytes
 from semret.retrieval.native.compiler import compiled
 from semret.retrieval.native.scratch import alone
 from semret.retrieval.native.tiles import COLUMNS, ROWS
+from semret.retrieval.native.turns import take_turn
 
 SIDE = 2048.0
 """The longest token of a map in steps; so no affinity has more than its square, 2 ** 22, steps."""
@@ -128,13 +129,17 @@ def multiply_exactly(  # type: ignore[no-untyped-def]
 
 @compiled
 def solve_many(  # type: ignore[no-untyped-def]
-    integers, scales, panels, offsets, column_scales, epsilons, assignments, worths, values, bounds, slack,
+    counter, integers, scales, panels, offsets, column_scales, epsilons, assignments, worths, values, bounds, slack,
     A, Q, prices, floats, numbers, worth, tile, rest,
 ):  # fmt: skip
     """Match one map with each of many to the optimum of the exact affinity, every pair afresh.
 
+    Several threads may call it with the same counter and outcome at a time, each with its own scratch.
+
     Parameters
     ----------
+    counter : array of shape (1,), int64
+        From 0; says which of the many is next.
     integers, scales, panels, offsets, column_scales : arrays
         See `multiply_exactly`.
     epsilons : array of shape (phases,), float64
@@ -156,7 +161,10 @@ def solve_many(  # type: ignore[no-untyped-def]
     rows, columns = scales.shape[1], column_scales.shape[0]
     n = max(rows, columns)
     first = numbers[4, :1]
-    for item in range(integers.shape[0]):
+    while True:
+        item = take_turn(counter)
+        if item >= integers.shape[0]:
+            break
         flipped = columns < rows
         _fill_exactly(  # type: ignore[no-untyped-call]
             integers[item], scales[item], panels, offsets, column_scales, flipped, A[0], worth, tile, rest
@@ -267,16 +275,19 @@ def _won(Q, m, n, owner):  # type: ignore[no-untyped-def]
 
 @compiled
 def bound_in_steps(  # type: ignore[no-untyped-def]
-    integers, row_steps, panels, offsets, column_steps, chosen, epsilons, wanted, uppers, lowers, Q, prices, waits,
-    tile, rest,
+    counter, integers, row_steps, panels, offsets, column_steps, chosen, epsilons, wanted, uppers, lowers,
+    phases, spreads, kept, Q, prices, waits, tile, rest,
 ):  # fmt: skip
     """Bound the matchings of one map with many from above and below, no closer than is wanted.
 
     A dual sweep comes first, then auction phases as long as the upper bound is not below what is wanted. All numbers
-    are whole steps, so every bound is exact for the affinities in whole steps.
+    are whole steps, so every bound is exact for the affinities in whole steps. Phases that were run before are not run
+    again. Several threads may call it with the same counter and outcome at a time, each with its own scratch.
 
     Parameters
     ----------
+    counter : array of shape (1,), int64
+        From 0; says which of `chosen` is next.
     integers, row_steps : array of shape (n, Sd, D), int8, and (n, Sd), float32
         The many.
     panels, offsets, column_steps : arrays
@@ -289,6 +300,10 @@ def bound_in_steps(  # type: ignore[no-untyped-def]
         What a bound must be below for no further phase to be run.
     uppers, lowers : array of shape (n,), int64
         Read and written at `chosen`: only better bounds are.
+    phases, spreads : array of shape (n,), int64
+        Read and written: how many phases were run, -1 before the sweep; and the range of the affinity.
+    kept : array of shape (n or 0, that of `prices`), int32
+        Read and written: prices after these phases. May be empty where there is one phase at most.
     Q : array of shape (min(Sq, Sd) + 1, larger of them rounded up to 16), int32
         Scratch.
     prices, waits : array of shape (2, that width), int32, and (2, that width), int64
@@ -305,16 +320,31 @@ def bound_in_steps(  # type: ignore[no-untyped-def]
     owner, waiting, Q = alone(waits[0]), alone(waits[1]), alone(Q)
     Q[m, :] = 0
     Q[:, n:] = _PAD
-    for t in chosen:
+    while True:
+        turn = take_turn(counter)
+        if turn >= chosen.shape[0]:
+            break
+        t = chosen[turn]
+        if phases[t] >= 0 and (uppers[t] < wanted[t] or n == 1 or phases[t] >= len(epsilons)):
+            continue
         _fill(integers[t], row_steps[t], panels, offsets, column_steps, flipped, Q, tile, rest)  # type: ignore[no-untyped-call]
-        bound, spread = _sweep(Q, m, n, near_square, h, p)  # type: ignore[no-untyped-call]
-        uppers[t] = min(uppers[t], bound)
-        for phase in range(len(epsilons)):
+        if phases[t] > 0:
+            for j in range(p.shape[0]):
+                p[j] = kept[t, j]
+        else:
+            bound, spreads[t] = _sweep(Q, m, n, near_square, h, p)  # type: ignore[no-untyped-call]
+            uppers[t] = min(uppers[t], bound)
+            phases[t] = 0
+        for phase in range(phases[t], len(epsilons)):
             if uppers[t] < wanted[t] or n == 1:
                 break
             if not near_square:
                 # Prices may not carry over: a column that stays unmatched must keep the lowest.
                 p[:] = 0
-            auction_phase(Q, p, bidders, int(epsilons[phase] * spread) + 1, owner, waiting)
+            auction_phase(Q, p, bidders, int(epsilons[phase] * spreads[t]) + 1, owner, waiting)
             uppers[t] = min(uppers[t], _priced(Q, m, n, p))  # type: ignore[no-untyped-call]
             lowers[t] = max(lowers[t], _won(Q, m, n, owner))  # type: ignore[no-untyped-call]
+            phases[t] = phase + 1
+        if kept.shape[0] > 0 and phases[t] > 0:
+            for j in range(p.shape[0]):
+                kept[t, j] = p[j]

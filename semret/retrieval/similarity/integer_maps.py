@@ -24,7 +24,7 @@ from semret.retrieval.matching.auction import schedule
 from semret.retrieval.matching.results import relative_gaps
 from semret.retrieval.native import Native
 from semret.retrieval.native.panels import LONGEST, byte_panels, byte_scratch
-from semret.retrieval.native.threads import in_threads
+from semret.retrieval.native.threads import in_threads, in_turns
 from semret.retrieval.native.tiles import COLUMNS, ROWS
 from semret.retrieval.similarity.maps import AFFINITY_BYTES, MatchedMaps
 
@@ -32,6 +32,9 @@ _LOOPS = "semret.retrieval.similarity.integer_loops"
 _square_many = Native(_LOOPS, "square_many")
 _solve_many = Native(_LOOPS, "solve_many")
 _multiply_exactly = Native(_LOOPS, "multiply_exactly")
+
+_SHARED = 1 << 23
+"""Numbers from which measuring them, half a millisecond, is shared out."""
 
 _USUAL = 200
 """Scales up to this power of two, or its inverse, are used as they are; only those in float64 can leave that range."""
@@ -125,7 +128,7 @@ def prepare_integers(tokens: IntegerTokens, name: str = "tokens", *, threads: in
     def square(start: int, stop: int) -> None:
         _square_many(integers[start:stop], squares[start:stop])
 
-    in_threads(square, len(integers), threads)
+    in_threads(square, len(integers), threads if integers.size >= _SHARED else 1)
     scales, exponents = _scaled(tokens.scales)
     return IntegerMaps(integers=integers, scales=scales, squares=squares, exponents=exponents)
 
@@ -259,13 +262,8 @@ def _solve(query: IntegerMaps, candidates: IntegerMaps, threads: int | None) -> 
     worths, (values, bounds, slack) = np.empty((count, short)), np.empty((3, count))
     epsilons, (panels, offsets) = np.array(schedule(long)), query.panels
 
-    def solve(start: int, stop: int) -> None:
-        part = slice(start, stop)
-        many = candidates.integers[part], candidates.scales[part]
-        one, outcome = (
-            (panels, offsets, query.scales[0]),
-            (found[part], worths[part], values[part], bounds[part], slack[part]),
-        )
+    def solve(counter: NDArray[np.int64]) -> None:
+        many, one = (candidates.integers, candidates.scales), (panels, offsets, query.scales[0])
         scratch = (
             np.empty((1, short, width)),
             np.empty((short + (short < long), width), dtype=np.int32),
@@ -275,9 +273,9 @@ def _solve(query: IntegerMaps, candidates: IntegerMaps, threads: int | None) -> 
             np.empty((ROWS, COLUMNS)),
             *byte_scratch(query.shape[2]),
         )
-        _solve_many(*many, *one, epsilons, *outcome, *scratch)
+        _solve_many(counter, *many, *one, epsilons, found, worths, values, bounds, slack, *scratch)
 
-    in_threads(solve, count, threads)
+    in_turns(solve, count, threads)
     assignments = found if sides[0] < sides[1] else _inverted(found, sides[0])
     matched = fsums(worths)
     bounds = np.maximum(bounds, np.maximum(values, matched))

@@ -139,9 +139,12 @@ function later() {
 
 function options() {
   const folder = find("folder").value.trim();
+  const [since, until] = [find("since").value, find("until").value];
   return {
     k: Math.min(Math.max(Number(find("k").value) || 24, 1), 1000),
     ...(folder && { folder }),
+    ...(since && { since }),
+    ...(until && { until }),
     ...(query.kind !== "text" && { exclude_self: find("exclude").checked }),
     ...(region.text() && query.kind !== "text" && { region: region.text() }),
   };

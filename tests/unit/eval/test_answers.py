@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 
 from semret.errors import ArgumentError, UnknownNameError
 from semret.eval import answers as search
@@ -106,6 +107,22 @@ def test_bounds_rule_pairs_out_without_changing_the_answer():
     assert solved.solved == 144
     assert pruned.solved < 72
     assert pruned.solved + pruned.pruned == 144
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("full_matrix", [False, True])
+def test_a_device_changes_no_answer(sources, full_matrix):
+    few = source(sources[0].tokens[:2, :4]), source(sources[1].tokens[:6, :4])
+    allowed = np.array([[1, 1, 0, 1, 1, 1], [0, 1, 1, 1, 1, 1]], dtype=bool)
+    options = {"k": 2, "kernels": KERNELS, "invariances": ("permutation",), "full_matrix": full_matrix}
+    plain = find_answers(*few, allowed, **options)
+    found = find_answers(*few, allowed, **options, device="cuda" if torch.cuda.is_available() else "cpu")
+    for cell, answers in plain.items():
+        np.testing.assert_array_equal(found[cell].rows, answers.rows)
+        if full_matrix:
+            np.testing.assert_allclose(found[cell].scores, answers.scores, rtol=1e-6)
+        else:
+            np.testing.assert_array_equal(found[cell].scores, answers.scores)
 
 
 def test_queries_with_fewer_allowed_answers_than_k_are_filled_up(sources):

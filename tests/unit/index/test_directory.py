@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from semret.errors import IndexCorruptError, SemretError
-from semret.index import collection as collection_module
+from semret.index import open_table as open_table_module
 from semret.index.care.maintain import compact, remove
 from semret.index.care.verify import verify
 from semret.index.collection import Collection
@@ -36,7 +36,7 @@ def from_file(monkeypatch):
             read.append(catalog.path)
             super().__init__(catalog)
 
-    monkeypatch.setattr(collection_module, "CatalogTable", Counted)
+    monkeypatch.setattr(open_table_module, "CatalogTable", Counted)
     return read
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, IndexCorruptError, ShapeError
-from semret.index import collection as collection_module
+from semret.index import nearest as nearest_module
 from semret.index import refresh as refresh_module
 from semret.index.care.maintain import remove
 from semret.index.care.repair import repair
@@ -151,8 +151,8 @@ def test_lists_of_another_index_and_what_is_planted_are_passed_over(tmp_path):
 def test_crafted_lists_never_give_a_wrong_score(tmp_path):
     ids, vectors = clustered(200)
     lists = trained(tmp_path / "lists", ids, vectors)
-    records = lists.records().copy()
-    lists.records()
+    records = lists.records(0, lists.images).copy()
+    lists.records(0, lists.images)
     for field, value in [
         ("unit", np.nan),
         ("unit", np.inf),
@@ -181,7 +181,7 @@ def test_crafted_lists_never_give_a_wrong_score(tmp_path):
 @pytest.fixture
 def listed(monkeypatch):
     """Have indexes of any size inverted lists."""
-    for module in (collection_module, refresh_module):
+    for module in (nearest_module, refresh_module):
         monkeypatch.setattr(module, "LEAST_LISTED", 4)
 
 
@@ -198,9 +198,12 @@ def index(tmp_path, listed, draw_picture, tiny_backbone):
 def agrees_with_flat(index):
     with Collection(index) as found:
         queries = np.asarray(found.features.pooled)
-        assert found.lists is not None
-        found.lists.lists.probed = found.lists.lists.lists
-        same(found.shortlist(queries, 5), found.vectors.search(found.unit_vectors(np.arange(len(found))), 5))
+        assert found.nearest.lists is not None
+        found.nearest.lists.lists.probed = found.nearest.lists.lists.lists
+        same(
+            found.shortlist(queries, 5),
+            found.nearest.vectors.search(found.nearest.unit_vectors(np.arange(len(found))), 5),
+        )
 
 
 def test_an_index_keeps_its_lists_up_to_date(index, tmp_path, draw_picture, tiny_backbone, monkeypatch):
@@ -219,12 +222,12 @@ def test_an_index_keeps_its_lists_up_to_date(index, tmp_path, draw_picture, tiny
     assert (index / "shortlist.ivf").read_bytes() != first
     agrees_with_flat(index)
     with Collection(index) as found:
-        assert sorted(found.lists.lists.all_ids().tolist()) == found.ids.tolist()
+        assert sorted(found.nearest.lists.lists.all_ids().tolist()) == found.ids.tolist()
         assert summarise(found).shortlist == "lists"
     remove(index, [tmp_path / "photos" / f"{number:02}.png" for number in range(6, 24)])
     agrees_with_flat(index)
     with Collection(index) as found:
-        assert found.lists.lists.trained == len(found) == 4
+        assert found.nearest.lists.lists.trained == len(found) == 4
     remove(index, [tmp_path / "photos" / "00.png"])
     assert not (index / "shortlist.ivf").exists()
     assert verify(index).sound
@@ -233,14 +236,14 @@ def test_an_index_keeps_its_lists_up_to_date(index, tmp_path, draw_picture, tiny
 def test_damaged_lists_cost_no_answer_and_are_found_and_made_anew(index):
     with Collection(index) as found:
         pooled = np.asarray(found.features.pooled)
-        expected = found.vectors.search(found.unit_vectors(np.arange(len(found))), 3)
+        expected = found.nearest.vectors.search(found.nearest.unit_vectors(np.arange(len(found))), 3)
     path = index / "shortlist.ivf"
     whole = path.read_bytes()
     for position in range(0, len(whole), 611):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 16]) + whole[position + 1 :])
         with Collection(index) as found:
-            if found.lists is not None:
-                found.lists.lists.probed = found.lists.lists.lists
+            if found.nearest.lists is not None:
+                found.nearest.lists.lists.probed = found.nearest.lists.lists.lists
             same(found.shortlist(pooled, 3), expected)
         assert [defect.kind for defect in verify(index).defects] == ["lists"], position
     actions, report = repair(index)

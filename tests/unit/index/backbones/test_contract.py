@@ -10,6 +10,7 @@ import torch
 
 from semret.errors import UnknownNameError
 from semret.index.backbones import hf, lite0_torch, openclip
+from semret.index.backbones.facts import FACTS
 from semret.index.backbones.hub import OPEN_CLIP_HUB
 from semret.index.backbones.layers import Wiring
 from semret.index.backbones.preprocess import with_size
@@ -58,6 +59,7 @@ def test_a_row_claims_what_its_network_gives(name: str) -> None:
     if spec.pooled == "model":
         assert outputs.pooled is not None
         assert outputs.pooled.ndim == 2
+    assert FACTS[name].parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if spec_of(name).resizable])
@@ -87,6 +89,7 @@ def test_sam_refuses_another_size_in_one_line() -> None:
 def test_the_paper_is_covered_and_the_default_comes_first() -> None:
     assert set(ASKED_FOR) <= set(NAMES)
     assert NAMES[0] == DEFAULT_BACKBONE
+    assert list(FACTS) == NAMES
     assert all(spec.licence and spec.reference.startswith("https://") for spec in list_backbones())
 
 

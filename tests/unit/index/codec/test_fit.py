@@ -7,8 +7,10 @@ import pytest
 
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
 from semret.index.codec.codec import Codec
+from semret.index.codec.eigenvectors import principal_directions
 from semret.index.codec.file import pack
-from semret.index.codec.fit import CodecFitter, Moments, principal_directions
+from semret.index.codec.fit import CodecFitter
+from semret.index.codec.moments import Moments
 from semret.index.codec.table import parse
 
 

@@ -208,8 +208,8 @@ def test_a_folder_that_cannot_be_entered_has_not_vanished(index, photos, network
     sync(index, [photos], load)
     walk = survey.find_images
 
-    def closed(paths, exclude):
-        for found in walk(paths, exclude=exclude):
+    def closed(paths, **options):
+        for found in walk(paths, **options):
             if "sub" not in found.path:
                 yield found
         yield SkippedPath(str(photos / "sub"), "folder cannot be read: permission denied")
