@@ -92,6 +92,7 @@ class DeviceFeed(Feed):
     ) -> None:
         self._run, self._read, self._name = run, read, name
         self._size = size
+        self._shrinks = device.type != "mps"  # which has no float64
         self._passes = threading.Lock()
         self._free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         for _ in range(lanes):
@@ -121,6 +122,7 @@ class DeviceFeed(Feed):
         for picture in pictures:
             if picture.shape != expected:
                 raise ShapeError(f"a picture has shape {picture.shape}, {self._name} expects {expected}")
+        shrink = shrink if self._shrinks else None
         lane = self._free.get()
         try:
             batch = lane.gather(pictures)

@@ -357,7 +357,7 @@ class Feed(ABC):
         Returns
         -------
         Features or Shrunk
-            `Features` if `shrink` is None.
+            `Features` if `shrink` is None, or the device has no float64.
         """
 
 

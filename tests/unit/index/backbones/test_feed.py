@@ -66,6 +66,12 @@ def test_what_is_made_of_tokens_comes_back_in_their_place_and_open_images_whole(
     np.testing.assert_array_equal(part.whole[0], expected.tokens[left[0]])
 
 
+def test_where_there_is_no_float64_tokens_come_back_whole(monkeypatch):
+    with FedNetwork().streams(8) as streams:
+        monkeypatch.setattr(streams.feed, "_shrinks", False)
+        assert isinstance(streams.feed.embed(pictures(2), halves), Features)
+
+
 def test_a_batch_that_does_not_fit_is_run_in_halves():
     whole, small, batch = FedNetwork(), FedNetwork(largest=2), pictures(7)
     with whole.streams(8) as many, small.streams(8) as few:
