@@ -14,7 +14,9 @@ Then the parts one by one, in milliseconds a picture on one core or on the devic
 decoded and prepared on 1, 2, 4, ... threads, and so how many cores a thousand a second take. The network is loaded
 before; medians of alternated rounds. `--small` runs a tiny network on the processor, by the way that leads to a device:
 that tries the script, and its rates mean nothing. What the processor does around the network is measured on tokens of
-the large network's shape in either case.
+the large network's shape in either case; and files are indexed on a pretended machine, whose card sleeps for as long as
+a batch takes, and whose cores sleep while a picture would be decoded and prepared: what of the card's rate is left is
+what gathering, finishing, placing and committing allow.
 """
 
 from __future__ import annotations
@@ -22,24 +24,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
 import transformers
 from documents import as_sentence, conditions
+from PIL import Image
 
 from semret.eval.scenes.collection import render_collection
+from semret.index.backbones.feed import LANES
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.registry import create_backbone
-from semret.index.backbones.spec import Features, Identity, Shrunk
+from semret.index.backbones.spec import Backbone, Features, Feed, Identity, Shrunk, Streams
 from semret.index.codec.codec import Codec
 from semret.index.codec.fit import CodecFitter
 from semret.index.codec.table import default_codec, parse
@@ -129,6 +137,7 @@ def measure(setting: Setting) -> dict[str, Any]:
             print(f"{precision}: {found['rates'][precision]}", flush=True)
             found.setdefault("parts", {})[precision] = parts(backbone, folders[0], Path(place), setting)
         found["loading"] = loading(backbone, folders[0])
+        found["pretended"] = pretended(backbone, make_photos(Path(place, "many"), 2048)[0], Path(place))
     return found
 
 
@@ -149,6 +158,7 @@ def make_checkpoint(folder: Path, changes: dict[str, int]) -> Path:
 
 def make_photos(place: Path, count: int) -> tuple[Path, Path]:
     """Render pictures, and copy them into two folders until there are enough, each of another content."""
+    place.mkdir(exist_ok=True)
     rendered = render_collection(place / "rendered", min(count, 96), seed=0)
     folders = place / "first", place / "second"
     for half, folder in enumerate(folders):
@@ -333,6 +343,82 @@ def loading(backbone: TorchBackbone, folder: Path) -> dict[str, float]:
     return rated
 
 
+class PretendedCard(Backbone, Feed):
+    """Sleeps while its network would run, and gives noise.
+
+    Parameters
+    ----------
+    like : TorchBackbone
+    rate : float
+        Pictures a second of its network.
+    """
+
+    feeds = True
+
+    def __init__(self, like: TorchBackbone, rate: float, batch_size: int) -> None:
+        width = LARGE["hidden_size"]
+        self.spec, self._rate = like.spec, rate
+        self.identity = replace(like.identity, channels=width, pooled_dim=width)
+        self._busy = threading.Lock()
+        positions = self.identity.grid[0] * self.identity.grid[1]
+        noise = np.random.default_rng(0)
+        self._tokens = noise.standard_normal((batch_size, positions, width)).astype(np.float32)
+        self._pixels = np.zeros((*like.preprocessing.size, 3), np.float32).transpose(2, 0, 1)
+        self._codes = noise.integers(-127, 128, (batch_size, positions, 128), np.int8)
+        self._scales = np.ones((batch_size, positions), np.float32)
+        self._buffers: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+        for _ in range(LANES):
+            self._buffers.put(np.empty((batch_size, *like.preprocessing.size, 3), np.float32))
+
+    @contextmanager
+    def streams(self, batch_size: int) -> Iterator[Streams]:
+        """See `Backbone`."""
+        yield Streams(LANES, batch_size, self)
+
+    def prepare(self, image: Any) -> np.ndarray:
+        """Sleep as long as that takes."""
+        del image
+        time.sleep(0.001)
+        return self._pixels
+
+    def embed(self, pictures: Any, shrink: Any = None) -> Any:
+        """Gather the batch, and sleep."""
+        buffer, count = self._buffers.get(), len(pictures)
+        for picture, place in zip(pictures, buffer, strict=False):
+            place[:] = picture.transpose(1, 2, 0)
+        with self._busy:
+            time.sleep(count / self._rate)
+        self._buffers.put(buffer)
+        pooled = self._tokens[:count, 0]
+        if shrink is None:
+            return Features(self._tokens[:count], pooled, self.identity.grid)
+        made = {"tokens": self._codes[:count], "scales": self._scales[:count], "totals": np.ones(count)}
+        return Shrunk({name: array.copy() for name, array in made.items()}, {}, pooled, self.identity.grid)
+
+
+def pretended(like: TorchBackbone, folder: Path, place: Path) -> dict[str, float]:
+    """Return the pictures a second that are indexed beside pretended cards, by the rates of these."""
+    picture = Image.new("RGB", (640, 480))
+    picture.info["original_size"] = picture.size
+
+    def decode(data: bytes, *, reduce_to: Any) -> Image.Image:
+        del data, reduce_to
+        time.sleep(0.002)
+        return picture
+
+    found = {}
+    files = sorted(folder.iterdir())
+    for rate in (268, 1000, 1862):
+        card = PretendedCard(like, rate, 64)
+        options = SyncOptions(batch_size=64, workers=16, codec="pca128-int8", fit_from=64)
+        with mock.patch("semret.index.sync.loading.decode_image", decode):
+            sync(place / f"pretended-{rate}", files[:64], lambda c=card: c, options=options)
+            started = time.perf_counter()
+            sync(place / f"pretended-{rate}", files, lambda c=card: c, options=options)
+        found[str(rate)] = (len(files) - 64) / (time.perf_counter() - started)
+    return found
+
+
 def as_markdown(found: dict[str, Any]) -> str:
     """Return all tables."""
     lines = [
@@ -359,6 +445,11 @@ def as_markdown(found: dict[str, Any]) -> str:
         + ", ".join(f"{rate:.0f} on {threads} threads" for threads, rate in found["loading"].items())
         + f". At {alone:.0f} a core, {TARGET} a second take {TARGET / alone:.1f} cores.",
     ]
+    lines.append(
+        "Beside a pretended card, pictures a second: "
+        + ", ".join(f"{rate:.0f} of {card}" for card, rate in found["pretended"].items())
+        + "."
+    )
     return "\n".join(lines) + "\n"
 
 
