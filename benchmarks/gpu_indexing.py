@@ -208,11 +208,13 @@ def rates(backbone: TorchBackbone, folders: tuple[Path, Path], place: Path, sett
 def bare(backbone: TorchBackbone, setting: Setting, images: int) -> float:
     """Run the network on as many pictures that lie on the device; return the seconds."""
     batch = torch.randn((setting.batch_size, 3, *setting.size), device=setting.device)
+    batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         synchronise(setting.device)
         started = time.perf_counter()
         for _ in range(-(-images // setting.batch_size)):
-            backbone._on_device(batch)
+            with backbone._precision():
+                backbone._reader.run(batch)
         synchronise(setting.device)
     passes = -(-images // setting.batch_size)
     return (time.perf_counter() - started) * images / (passes * setting.batch_size)

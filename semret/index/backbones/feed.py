@@ -173,7 +173,7 @@ class _Lane:
     def send(self, batch: Tensor) -> Tensor:
         """Begin to copy a batch, or a part of one, to the device."""
         with self._copying():
-            images = batch.permute(0, 2, 3, 1).to(self._device, non_blocking=True)
+            images = batch.permute(0, 2, 3, 1).to(self._device, non_blocking=self._pinned)
         return images.permute(0, 3, 1, 2)
 
     @contextlib.contextmanager
@@ -194,7 +194,8 @@ class _Lane:
         with self._copying():
             whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
             copied = {
-                name: self._buffer(name, tensor).copy_(tensor, non_blocking=True) for name, tensor in whole.items()
+                name: self._buffer(name, tensor).copy_(tensor, non_blocking=self._pinned)
+                for name, tensor in whole.items()
             }
         self.settle()
         return {name: tensor.numpy().copy() for name, tensor in copied.items()}
