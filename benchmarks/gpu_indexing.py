@@ -56,6 +56,7 @@ from semret.index.pictures.decode import decode_image
 from semret.index.pictures.files import read_file
 from semret.index.pictures.find import FoundImage
 from semret.index.store.codec_file import write_codec
+from semret.index.store.layout import SEGMENT_ROWS, rows_of_segment
 from semret.index.store.manifest import Manifest
 from semret.index.store.segments import write_segment
 from semret.index.sync.loading import Loaded, Loader
@@ -296,7 +297,9 @@ def around(way: Way, name: str, found: dict[str, float]) -> None:
     )
     folder = way.place / "written"
     folder.mkdir(exist_ok=True)
-    found[f"write{name}"] = timed(lambda: write_segment(folder, 1, way.manifest, [rows]), count)
+    parts_of = [rows] * -(-rows_of_segment(way.manifest) // count)
+    parts_of = parts_of[: -(-SEGMENT_ROWS // count)]
+    found[f"write{name}"] = timed(lambda: write_segment(folder, 1, way.manifest, parts_of), count * len(parts_of))
 
 
 def fitted(identity: Identity, features: Features, found: dict[str, float]) -> Codec:
