@@ -30,9 +30,10 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/indexing.py --readme README.md
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/reduced_decoding.py --document docs/images.md
 
-# What needs a CUDA device: its tests, then the tables of benchmarks/gpu.py, in less than ten minutes.
+# What needs a CUDA device: its tests, then the tables of indexing and of matching, in about ten minutes.
 gpu: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest tests/gpu tests/unit/retrieval/matching/test_cuda.py tests/property/test_device_maps.py
+	$(BIN)/python benchmarks/gpu_indexing.py --out build/gpu_indexing.md --json build/gpu_indexing.json
 	$(BIN)/python benchmarks/gpu.py --out build/gpu.md --json build/gpu.json
 
 # Builds sdist and wheel into dist/, checks them, and installs and uses both in a clean environment.

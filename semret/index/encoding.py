@@ -36,6 +36,30 @@ def encode(codec: Codec, tokens: FloatArray, pooled: FloatArray) -> dict[str, ND
     return {**_stored(codec, codec.encode(tokens)), "pooled": codec.encode_pooled(pooled)}
 
 
+def finish_encoding(codec: Codec, made: dict[str, NDArray[Any]], pooled: FloatArray) -> dict[str, NDArray[Any]]:
+    """Finish what was begun on the network's device, see `semret.index.device_encoding.DeviceEncoder`.
+
+    Parameters
+    ----------
+    codec : Codec
+    made : dict of str to ndarray
+        What the encoder made, n rows each.
+    pooled : ndarray of shape (n, P), float32
+
+    Returns
+    -------
+    dict of str to ndarray
+        As `encode`, the same bytes.
+    """
+    if "coordinates" in made:
+        codes, scales = codec.encode_projected(made["coordinates"]).codes, None
+    else:
+        codes, scales = made["tokens"], made["scales"]
+    zeros = np.zeros(len(pooled))
+    encoded = EncodedTokens(codes=codes, scales=scales, kept=zeros, total=made["totals"])
+    return {**_stored(codec, encoded), "pooled": codec.encode_pooled(pooled)}
+
+
 def encode_rows(codec: Codec, rows: Rows, before: Codec | None) -> Rows:
     """Encode rows of a segment anew.
 

@@ -7,13 +7,10 @@ import ctypes
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-import numpy as np
-
-from semret.arrays import Float32Array
 from semret.errors import BackboneError
-from semret.index.backbones.spec import Features, Streams
+from semret.index.backbones.spec import Features, Shrunk, Streams
 
 logger = logging.getLogger(__name__)
 
@@ -32,21 +29,39 @@ _KEPT = 2**28
 """Free bytes, for each thread that allocates, that are kept while `freed_memory_is_kept`."""
 
 
-def embed_what_fits(embed: Callable[[Float32Array], Features], batch: Float32Array, backbone: str) -> Features:
+class Sliceable(Protocol):
+    """An array or tensor of a batch."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def __getitem__(self, key: slice) -> Any:
+        """Return some of them."""
+
+    @property
+    def shape(self) -> Any:
+        """(N, 3, H, W)."""
+
+
+Batch = TypeVar("Batch", bound=Sliceable)
+Found = TypeVar("Found", Features, Shrunk, Features | Shrunk)
+
+
+def embed_what_fits(embed: Callable[[Batch], Found], batch: Batch, backbone: str) -> Found:
     """Run `embed` on a batch; where memory runs out, on its halves, and so on down to single images.
 
     Parameters
     ----------
     embed : callable
-        From (n, 3, H, W) to `Features`.
-    batch : ndarray of shape (N, 3, H, W), float32
+        From (n, 3, H, W) to `Features` or `Shrunk`.
+    batch : ndarray or tensor of shape (N, 3, H, W), float32
         N at least 1.
     backbone : str
         Name for messages.
 
     Returns
     -------
-    Features
+    Features or Shrunk
         Of all N images.
 
     Raises
@@ -68,7 +83,9 @@ def embed_what_fits(embed: Callable[[Float32Array], Features], batch: Float32Arr
     # Outside the handler, so that the failed attempt's tensors are gone before the next one starts.
     half = len(batch) // 2
     logger.warning("out of memory at %d images per batch, trying %d", len(batch), half)
-    return _join([embed_what_fits(embed, part, backbone) for part in (batch[:half], batch[half:])])
+    parts: list[Any] = [embed_what_fits(embed, part, backbone) for part in (batch[:half], batch[half:])]
+    joined: Found = parts[0].join(parts)
+    return joined
 
 
 def share_out(threads: int, batch_size: int, size: tuple[int, int]) -> Streams:
@@ -104,16 +121,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     bool
     """
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _COMPLAINTS)
-
-
-def _join(parts: list[Features]) -> Features:
-    logits = [part.logits for part in parts if part.logits is not None]
-    return Features(
-        tokens=np.concatenate([part.tokens for part in parts]),
-        pooled=np.concatenate([part.pooled for part in parts]),
-        grid=parts[0].grid,
-        logits=np.concatenate(logits) if logits else None,
-    )
 
 
 @contextlib.contextmanager

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semret.arrays import Float32Array
 from semret.errors import BackboneError, ShapeError
 from semret.forked import settle_torch
 from semret.index.backbones.device import check_autocast, pick_device
+from semret.index.backbones.feed import LANES, DeviceFeed, OnDevice, Reading
 from semret.index.backbones.layers import LayerMap, LayerReader, Outputs, Wiring, resolve_layer, run_layers
 from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept, share_out
-from semret.index.backbones.pooling import POOLINGS, pool
+from semret.index.backbones.pooling import POOLINGS, pool, pool_sums
 from semret.index.backbones.preprocess import prepare_image
 from semret.index.backbones.spec import (
     Backbone,
@@ -76,6 +78,7 @@ class TorchBackbone(Backbone):
         self._device = pick_device(options.device)
         self._pooling = options.pooled or spec.pooled
         self._autocast = check_autocast(options.autocast, self._device)
+        self.feeds = self._device.type != "cpu"
         wanted = spec.layer if options.layer is None else options.layer
         self._layer, self._path = resolve_layer(wanted, wiring.layers, network, spec.name)
         self._network = place(network.eval().requires_grad_(False), self._device)
@@ -109,11 +112,12 @@ class TorchBackbone(Backbone):
 
     @contextmanager
     def streams(self, batch_size: int) -> Iterator[Streams]:
-        """On a processor, let each of torch's threads run a network of its own on its share of the batch.
+        """Keep the device busy: a processor's threads each with a network of its own, an accelerator by a `Feed`.
 
-        Within one pass threads wait for each other after every layer, and all wait for one that the system has put
-        aside to decode a picture. While the block lasts, torch's number of threads is divided by that of the streams.
-        Larger pictures go through one by one, for their maps outgrow the caches, and for some networks the memory.
+        On a processor, each of torch's threads runs the network on its share of the batch. Within one pass threads wait
+        for each other after every layer, and all wait for one that the system has put aside to decode a picture. While
+        the block lasts, torch's number of threads is divided by that of the streams. Larger pictures go through one by
+        one, for their maps outgrow the caches, and for some networks the memory.
 
         Parameters
         ----------
@@ -125,8 +129,10 @@ class TorchBackbone(Backbone):
         Streams
         """
         self._settle()
-        if self._device.type != "cpu":
-            yield Streams(1, batch_size)
+        if self.feeds:
+            # Apple's devices run one stream, from one thread.
+            lanes = LANES if self._device.type in ("cuda", "cpu") else 1
+            yield Streams(lanes, batch_size, self._new_feed(batch_size, lanes))
             return
         threads = torch.get_num_threads()
         shared = share_out(threads, batch_size, self.preprocessing.size)
@@ -242,11 +248,45 @@ class TorchBackbone(Backbone):
         averaged = self._pooling in POOLINGS
         pooled = pool(tokens, self._pooling) if averaged else _to_numpy(self._pooled(layer, outputs))
         logits = None if outputs.logits is None else _to_numpy(outputs.logits)
-        for array in (tokens, pooled):
-            if not np.isfinite(array.sum(dtype=np.float64)):
-                precision = self._autocast or "float32"
-                raise BackboneError(f"{self.spec.name} gave NaN or infinity in {precision}; are the weights damaged?")
+        self._require_finite(all(np.isfinite(array.sum(dtype=np.float64)) for array in (tokens, pooled)))
         return Features(tokens=tokens, pooled=pooled, grid=layer.grid, logits=logits)
+
+    def _require_finite(self, is_finite: bool) -> None:
+        if not is_finite:
+            precision = self._autocast or "float32"
+            raise BackboneError(f"{self.spec.name} gave NaN or infinity in {precision}; are the weights damaged?")
+
+    def _new_feed(self, batch_size: int, lanes: int) -> DeviceFeed:
+        return DeviceFeed(
+            self._on_device,
+            self._read,
+            device=self._device,
+            size=self.preprocessing.size,
+            batch_size=batch_size,
+            lanes=lanes,
+            name=self.spec.name,
+        )
+
+    def _on_device(self, images: Tensor) -> OnDevice:
+        """Run the network for a `DeviceFeed`; tokens are summed on the device where their mean is the embedding."""
+        with self._precision():
+            maps, outputs = self._reader.run(images.contiguous(memory_format=torch.channels_last))
+        layer = maps[self._layer]
+        tokens = layer.tokens.float()
+        averaged = self._pooling in POOLINGS
+        pooled = sum_tokens(tokens, self._pooling) if averaged else self._pooled(layer, outputs).float()
+        others = {"pooled": pooled, "finite": torch.isfinite(tokens).flatten(1).all(1)}
+        if outputs.logits is not None:
+            others["logits"] = outputs.logits.float()
+        return OnDevice(tokens, others, layer.grid)
+
+    def _read(self, others: dict[str, NDArray[Any]]) -> Reading:
+        pooled = others["pooled"]
+        if self._pooling in POOLINGS:
+            height, width = self.identity.grid
+            pooled = pool_sums(pooled, height * width, self._pooling)
+        self._require_finite(bool(others["finite"].all() and np.isfinite(pooled).all()))
+        return Reading(pooled, others.get("logits"))
 
     def _to_device(self, batch: Float32Array) -> Tensor:
         # torch takes no array that it could not write to.
@@ -280,6 +320,31 @@ class TorchBackbone(Backbone):
             raise ShapeError(
                 f"batch has shape {batch.shape}, {self.spec.name} expects (N, {expected})".replace(", (", ", ")
             )
+
+
+def sum_tokens(tokens: Tensor, how: str) -> Tensor:
+    """Sum what `pool` averages, one position after another as NumPy does, so that the sums are the same.
+
+    Parameters
+    ----------
+    tokens : Tensor of shape (N, S, C), float32
+        C at least 2: NumPy adds up the tokens of a single channel in pairs.
+    how : {"mean", "gem"}
+
+    Returns
+    -------
+    Tensor of shape (N, C)
+        For `pool_sums`; float64 where the device has it.
+    """
+    wide = torch.float32 if tokens.device.type == "mps" else torch.float64
+    sums = torch.zeros((tokens.shape[0], tokens.shape[2]), dtype=wide, device=tokens.device)
+    for position in tokens.unbind(1):
+        if how == "mean":
+            sums += position
+        else:
+            positive = position.to(wide).clamp(min=0)
+            sums += positive * positive * positive
+    return sums
 
 
 def place(network: nn.Module, device: torch.device) -> nn.Module:

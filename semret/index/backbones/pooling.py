@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from semret.arrays import Float32Array, as_array, require_ndim
 from semret.errors import ArgumentError, ShapeError
@@ -61,3 +63,22 @@ def pool(tokens: ArrayLike, how: str = "mean") -> Float32Array:
         return np.asarray(array.mean(axis=1, dtype=np.float64), dtype=np.float32)
     positive = np.maximum(array, 0, dtype=np.float64)
     return np.asarray(np.cbrt((positive * positive * positive).mean(axis=1)), dtype=np.float32)
+
+
+def pool_sums(sums: NDArray[Any], positions: int, how: str) -> Float32Array:
+    """Finish what `pool` does, from sums over the positions.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (N, C), float32 or float64
+        Of the tokens, or for ``gem`` of the third powers of what is positive of them.
+    positions : int
+        S, at least 1.
+    how : {"mean", "gem"}
+
+    Returns
+    -------
+    ndarray of shape (N, C), float32
+    """
+    means = sums.astype(np.float64) / positions
+    return np.asarray(means if how == "mean" else np.cbrt(means), dtype=np.float32)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from semret.arrays import Float32Array
 from semret.errors import BackboneError
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL import Image
+    from torch import Tensor
 
 Family = Literal["embedded", "hf", "onnx", "open_clip", "timm"]
 Geometry = Literal["squash", "crop", "letterbox", "corner"]
@@ -24,6 +28,12 @@ OWN_FEATURES = "features"
 """Stands for the backbone of an index of features that the caller had: there is no network."""
 
 AUTOCASTS = ("float32", "bfloat16", "float16")
+
+Shrink: TypeAlias = "Callable[[Tensor], dict[str, Tensor]]"
+"""Makes of tokens (n, S, C), float32, on their device, what is to come back instead of them: tensors of n rows each.
+
+Among them is ``open``, (n,), bool: of which images the tokens themselves are wanted.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +194,99 @@ class Features:
     grid: tuple[int, int]
     logits: Float32Array | None = None
 
+    def part(self, start: int, stop: int) -> Features:
+        """Return the features of some images of the batch.
+
+        Parameters
+        ----------
+        start, stop : int
+            Their places.
+
+        Returns
+        -------
+        Features
+        """
+        logits = None if self.logits is None else self.logits[start:stop]
+        return Features(self.tokens[start:stop], self.pooled[start:stop], self.grid, logits)
+
+    @classmethod
+    def join(cls, parts: Sequence[Features]) -> Features:
+        """Return the features of all images of several batches.
+
+        Parameters
+        ----------
+        parts : sequence of Features
+            At least one.
+
+        Returns
+        -------
+        Features
+        """
+        logits = [part.logits for part in parts if part.logits is not None]
+        return cls(
+            tokens=np.concatenate([part.tokens for part in parts]),
+            pooled=np.concatenate([part.pooled for part in parts]),
+            grid=parts[0].grid,
+            logits=np.concatenate(logits) if logits else None,
+        )
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """What a backbone gives for a batch of N images whose tokens stayed on its device.
+
+    Attributes
+    ----------
+    made : dict of str to ndarray
+        What a `Shrink` made of them, N rows each; not to be relied on for the images in `whole`.
+    whole : dict of int to ndarray of shape (S, C), float32
+        Place in the batch, and tokens, of the images that it left open.
+    pooled, grid
+        As in `Features`.
+    """
+
+    made: dict[str, NDArray[Any]]
+    whole: dict[int, Float32Array]
+    pooled: Float32Array
+    grid: tuple[int, int]
+
+    def part(self, start: int, stop: int) -> Shrunk:
+        """Return what there is of some images of the batch.
+
+        Parameters
+        ----------
+        start, stop : int
+            Their places.
+
+        Returns
+        -------
+        Shrunk
+        """
+        made = {name: array[start:stop] for name, array in self.made.items()}
+        whole = {place - start: tokens for place, tokens in self.whole.items() if start <= place < stop}
+        return Shrunk(made, whole, self.pooled[start:stop], self.grid)
+
+    @classmethod
+    def join(cls, parts: Sequence[Shrunk]) -> Shrunk:
+        """Return what there is of all images of several batches.
+
+        Parameters
+        ----------
+        parts : sequence of Shrunk
+            At least one.
+
+        Returns
+        -------
+        Shrunk
+        """
+        whole: dict[int, Float32Array] = {}
+        before = 0
+        for part in parts:
+            whole |= {before + place: tokens for place, tokens in part.whole.items()}
+            before += len(part.pooled)
+        made = {name: np.concatenate([part.made[name] for part in parts]) for name in parts[0].made}
+        return cls(made, whole, np.concatenate([part.pooled for part in parts]), parts[0].grid)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
@@ -227,20 +330,51 @@ class Streams:
         Calls of `embed` at a time, each in a thread of its own.
     pictures : int
         Most pictures in each of them.
+    feed : Feed or None
+        Where there is one, `Feed.embed` is called instead of `Backbone.embed`, and by threads that do nothing else:
+        the network runs on a device of its own, which would wait for them.
     """
 
     count: int
     pictures: int
+    feed: Feed | None = None
+
+
+class Feed(ABC):
+    """The way of batches to a device and back, for the length of a `Backbone.streams` block."""
+
+    @abstractmethod
+    def embed(self, pictures: Sequence[Float32Array], shrink: Shrink | None) -> Features | Shrunk:
+        """Run the network on a batch; from as many threads at a time as `Streams.count` says.
+
+        Parameters
+        ----------
+        pictures : sequence of ndarray of shape (3, H, W), float32
+            N of them, as `Backbone.prepare` gives them.
+        shrink : Shrink or None
+            What comes back in place of the tokens; None brings back the tokens.
+
+        Returns
+        -------
+        Features or Shrunk
+            `Features` if `shrink` is None, or the device has no float64.
+        """
 
 
 class Backbone(ABC):
     """A loaded network. Adapters load, forward and rename outputs; they know nothing of files, folders or batching.
 
     `prepare` may run in many threads at once; `embed` in as many as `streams` says, otherwise in one at a time.
+
+    Attributes
+    ----------
+    feeds : bool
+        Whether it runs on a device of its own, beside which the processor's cores are free: see `Feed`.
     """
 
     spec: BackboneSpec
     identity: Identity
+    feeds: bool = False
 
     @contextmanager
     def streams(self, batch_size: int) -> Iterator[Streams]:

@@ -53,13 +53,14 @@ class Projection:
         return len(self.directions)
 
     @functools.cached_property
-    def _columns(self) -> Float64Array:
+    def columns(self) -> Float64Array:
+        """The directions times 2^`GRID`, (C, d): whole numbers."""
         return np.ascontiguousarray(np.ldexp(self.directions.T.astype(np.float64), GRID))
 
     @functools.cached_property
-    def _bits(self) -> int:
+    def bits(self) -> int:
         """Bits that numbers may have beside the sign for all partial sums of products to be exact."""
-        longest = int(np.abs(self._columns).sum(axis=0).max(initial=0))
+        longest = int(np.abs(self.columns).sum(axis=0).max(initial=0))
         return min(_MOST_BITS, _EXACT - longest.bit_length())
 
     def centred(self, rows: FloatArray, name: str) -> Float64Array:
@@ -107,9 +108,9 @@ class Projection:
         NonFiniteError
             If a coordinate is beyond float32.
         """
-        integers, exponent = as_integers(centred, self._bits)
+        integers, exponent = as_integers(centred, self.bits)
         with np.errstate(over="ignore"):
-            found = np.ldexp(exact_product(integers, self._columns), exponent - GRID)
+            found = np.ldexp(exact_product(integers, self.columns), exponent - GRID)
         if np.abs(found).max(initial=0) > np.finfo(np.float32).max:
             raise NonFiniteError(
                 f"{name} is too large for float32 once it is projected; divide the features by a number"

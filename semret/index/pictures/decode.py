@@ -157,11 +157,16 @@ def _decode(data: bytes, reduce_to: tuple[int, int] | None) -> Image.Image:
             with _DECODING(pixels):
                 transparent = find_transparent(image, lambda: open_plain(plain))
                 image.load()
-                rgb = to_rgb(image, turn, transparent)
+                rgb = image if _is_plain(image, turn) else to_rgb(image, turn, transparent)
                 full = declared if is_reduced and turn not in SIDEWAYS else declared[::-1] if is_reduced else rgb.size
                 rgb = _reduced(rgb, reduce_to)
     rgb.info = {"original_size": full}
     return rgb
+
+
+def _is_plain(image: Image.Image, turn: Image.Transpose | None) -> bool:
+    """Tell whether an opened file has the pixels that are wanted, as most photos do: nobody else needs them."""
+    return isinstance(image, JpegImagePlugin.JpegImageFile) and image.mode == "RGB" and turn is None
 
 
 def _check_size(size: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from array import array
@@ -161,6 +162,17 @@ class Changes:
         self._lose(key)
         self.skipped[key] = (size, stamp_ns, reason)
 
+    def look_up(self, files: Sequence[Loaded]) -> None:
+        """Ask the catalog at once what it has of files that are about to be placed.
+
+        Parameters
+        ----------
+        files : sequence of Loaded
+        """
+        read = [loaded for loaded in files if loaded.sha256 is not None]
+        contents = list({loaded.sha256: None for loaded in read if loaded.sha256 is not None})
+        self.stored.look_up([self._writer.root.to_stored(loaded.path) for loaded in read], contents)
+
     def place(self, loaded: Loaded, wanted: int | None = None) -> None:
         """Put a file whose content `is_known` into the index, under the id it had, if it had one.
 
@@ -182,7 +194,7 @@ class Changes:
         before = self.stored.at(key)
         if before is not None and before.sha256 == sha:
             self.counts.unchanged += 1
-            self._put(before.id, key, loaded, sha)
+            self._put(before.id, key, loaded, before)
             return
         if before is not None:
             self._lose(key, replaced=True)
@@ -190,25 +202,27 @@ class Changes:
         if wanted is not None and before is None:
             self.counts.added += 1
             self._next_id = max(self._next_id, wanted + 1)
-            self._put(wanted, key, loaded, sha)
+            self._put(wanted, key, loaded, None)
             return
         id_ = self._id_from_elsewhere(sha, key)
         if before is None:
             self.counts.added += id_ is None
             self.counts.renamed += id_ is not None
-        self._put(self._new_id(sha) if id_ is None else id_, key, loaded, sha)
+        self._put(self._new_id(sha) if id_ is None else id_, key, loaded, None)
 
-    def _put(self, id_: int, key: bytes, loaded: Loaded, sha: bytes) -> None:
+    def _put(self, id_: int, key: bytes, loaded: Loaded, before: Stored | None) -> None:
+        """Note a file where `before` is, or nothing."""
         self._found.append(id_)
-        entry = Stored(id_, loaded.size, loaded.stamp_ns, sha)
-        before = self.stored.at(key)
+        entry = Stored(id_, loaded.size, loaded.stamp_ns, loaded.sha256 or b"")
         if before == entry:
             return
-        self._operations.append((_PLACE, (id_, key, entry.size, entry.mtime_ns, sha)))
+        self._operations.append((_PLACE, (id_, key, entry.size, entry.mtime_ns, entry.sha256)))
         self.stored.put(key, entry, is_new=before is None)
 
     def _new_id(self, sha: bytes) -> int:
         """Return an id never used; for a content saved from a damaged index the one it had."""
+        if not self._has_formers:
+            return self._next_new_id()
         former = self._writer.catalog.select(
             "SELECT former_id FROM contents WHERE sha256 = ? AND former_id IS NOT NULL AND former_id NOT IN "
             "(SELECT id FROM images)",
@@ -217,8 +231,16 @@ class Changes:
         if former and former[0][0] not in self._formers:
             self._formers.add(former[0][0])
             return int(former[0][0])
+        return self._next_new_id()
+
+    def _next_new_id(self) -> int:
         self._next_id += 1
         return self._next_id - 1
+
+    @functools.cached_property
+    def _has_formers(self) -> bool:
+        """Whether the index was saved from a damaged one; no run makes former ids."""
+        return bool(self._writer.catalog.select("SELECT 1 FROM contents WHERE former_id IS NOT NULL LIMIT 1"))
 
     def _id_from_elsewhere(self, sha: bytes, key: bytes) -> int | None:
         """Return the id of an image with this content that is no longer where it was."""

@@ -176,6 +176,12 @@ class UntilFitted:
         Makes rows of features; then knows the codec.
     hand_on : callable
         Takes everything in its order.
+
+    Attributes
+    ----------
+    threads : int
+        Threads that encode what is held as soon as the codec is known. With one, that of the caller does it, some
+        batches at a time, for the others are busy with the network.
     """
 
     def __init__(
@@ -185,6 +191,7 @@ class UntilFitted:
         to_rows: Callable[[list[Loaded], Features], Rows],
         hand_on: Callable[[Embedded[Rows]], None],
     ) -> None:
+        self.threads = 1
         self._know, self._to_rows, self._hand_on = know, to_rows, hand_on
         self._held: deque[Came] = deque(sample.embedded)
         self._contents = {sha256 for embedded in sample.embedded for sha256 in contents_of(embedded)}
@@ -246,6 +253,8 @@ class UntilFitted:
             self._bytes += embedded.result.tokens.nbytes
         if self._is_fitted or self._codec.done() or self._bytes > _HELD_BYTES:
             self._fitted()
+            if self.threads > 1 and len(self._held) > _AT_ONCE:
+                self.rest(self.threads)
             for _ in range(min(_AT_ONCE, len(self._held))):
                 self._hand_on(self._encoded(self._held.popleft()))
 

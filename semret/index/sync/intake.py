@@ -67,6 +67,7 @@ class Intake:
         if self._changes is None:
             self._waiting = files
             return
+        self._changes.look_up(files)
         for loaded in files:
             if loaded.reason is not None:
                 self._changes.refuse(loaded.path, loaded.size, loaded.stamp_ns, loaded.reason)

@@ -19,6 +19,8 @@ from semret.paths import PathLike
 BATCH_SIZE = 8
 """Pictures in the network at one time, unless the caller wants another number."""
 
+_MOST_LOADERS = 32
+
 
 @dataclass(frozen=True)
 class Excluded:
@@ -179,7 +181,20 @@ class SyncOptions:
     @property
     def threads(self) -> int:
         """Number of loading threads."""
-        return self.workers or min(8, os.cpu_count() or 1)
+        return self.workers or min(_MOST_LOADERS, usable_cores())
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def excluded_by(survey: Survey) -> Excluded:

@@ -34,6 +34,8 @@ class StoredImages:
         self._count = int(catalog.select("SELECT count(*) FROM images WHERE path IS NOT NULL")[0][0])
         self._changed: dict[bytes, Stored | None] = {}
         self._by_content: dict[bytes, dict[bytes, None]] = {}
+        self._asked: dict[bytes, Stored | None] = {}
+        self._without: set[bytes] = set()
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -43,6 +45,33 @@ class StoredImages:
         """Give the stored paths of the images that are committed, in the order of ids."""
         for images in self._catalog.portions("SELECT id, path FROM images WHERE path IS NOT NULL AND id > ?", 0):
             yield from (path for _, path in images)
+
+    def look_up(self, keys: Sequence[bytes], contents: Sequence[bytes]) -> None:
+        """Ask the catalog at once what `at` and `with_content` would ask for each of some files.
+
+        Parameters
+        ----------
+        keys : sequence of bytes
+            Stored paths.
+        contents : sequence of bytes
+            SHA-256.
+        """
+        self._asked = dict(zip(keys, self._committed(keys), strict=True))
+        held: set[bytes] = set()
+        for start in range(0, len(contents), _ASKED):
+            part = contents[start : start + _ASKED]
+            select = f"SELECT sha256 FROM images WHERE path IS NOT NULL AND sha256 IN ({', '.join('?' * len(part))})"
+            held.update(sha256 for (sha256,) in self._catalog.select(select, *part))
+        self._without = set(contents) - held
+
+    def _committed(self, keys: Sequence[bytes]) -> list[Stored | None]:
+        found: dict[bytes, Stored | None] = {}
+        for start in range(0, len(keys), _ASKED):
+            part = keys[start : start + _ASKED]
+            marks = ", ".join("?" * len(part))
+            select = f"SELECT path, id, size, mtime_ns, sha256 FROM images WHERE path IN ({marks})"
+            found |= {path: Stored(*rest) for path, *rest in self._catalog.select(select, *part)}
+        return [found.get(key) for key in keys]
 
     def at(self, key: bytes) -> Stored | None:
         """Return the image at a stored path.
@@ -70,13 +99,13 @@ class StoredImages:
         list of Stored or None
             In the same order.
         """
-        found: dict[bytes, Stored | None] = {}
-        for start in range(0, len(keys), _ASKED):
-            part = [key for key in keys[start : start + _ASKED] if key not in self._changed]
-            marks = ", ".join("?" * len(part))
-            select = f"SELECT path, id, size, mtime_ns, sha256 FROM images WHERE path IN ({marks})"
-            found |= {path: Stored(*rest) for path, *rest in self._catalog.select(select, *part)}
-        return [self._changed[key] if key in self._changed else found.get(key) for key in keys]
+        known = {**{key: self._asked[key] for key in keys if key in self._asked}, **self._changed_among(keys)}
+        asked = [key for key in keys if key not in known]
+        found = dict(zip(asked, self._committed(asked), strict=True))
+        return [known[key] if key in known else found[key] for key in keys]
+
+    def _changed_among(self, keys: Sequence[bytes]) -> dict[bytes, Stored | None]:
+        return {key: self._changed[key] for key in keys if key in self._changed}
 
     def with_content(self, sha256: bytes) -> Iterator[tuple[int, bytes]]:
         """Give the images with a content; none may be put or lost meanwhile.
@@ -91,7 +120,7 @@ class StoredImages:
             Id and stored path: those that are committed, in the order of ids, then the others.
         """
         select = "SELECT id, path FROM images WHERE path IS NOT NULL AND id > ?1 AND sha256 = ?2"
-        for images in self._catalog.portions(select, 0, sha256):
+        for images in () if sha256 in self._without else self._catalog.portions(select, 0, sha256):
             yield from ((id_, path) for id_, path in images if path not in self._changed)
         for path in self._by_content.get(sha256, ()):
             image = self._changed[path]
@@ -138,7 +167,9 @@ class StoredImages:
         count : int
         """
         self._count -= count
+        self.committed()
 
     def committed(self) -> None:
         """Note that the catalog has all changes."""
         self._changed, self._by_content = {}, {}
+        self._asked, self._without = {}, set()

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from semret.errors import IncompatibleIndexError
-from semret.index.backbones.spec import Backbone, Features
+from semret.index.backbones.spec import Backbone, Features, Shrink, Shrunk
 from semret.index.codec.codec import Codec
 from semret.index.codec.describe import describe
 from semret.index.codec.table import NO_CODEC
@@ -37,7 +37,7 @@ from semret.index.sync.fitting import FitSample, Network, UntilFitted
 from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.intake import Intake
 from semret.index.sync.loading import Loaded, Loader, load_files
-from semret.index.sync.pipeline import Embedded, Embedder, Lazy, Result
+from semret.index.sync.pipeline import Embedded, Embedder, Lazy, Result, Shrinking
 from semret.index.sync.report import SyncOptions, SyncReport, excluded_by, new_manifest
 from semret.index.sync.rows import make_rows
 from semret.index.sync.survey import Survey, look
@@ -253,7 +253,8 @@ class _Run:
         if makes_index and self._options.codec != NO_CODEC and len(files) >= self._options.fit_from:
             self._fit_and_embed(files, len(files))
         else:
-            self._embed(files, len(files), self._to_rows, self._take, self._intake.is_known)
+            shrinking = Shrinking(self._choose_shrink, self._to_rows)
+            self._embed(files, len(files), self._to_rows, self._take, self._intake.is_known, shrinking)
 
     def _fit_and_embed(self, files: FoundFiles, total: int) -> None:
         """Embed pictures spread over the files first; fit the codec on them while the others are embedded."""
@@ -265,16 +266,25 @@ class _Run:
         if self.stopped:
             return
         with UntilFitted(sample, self._know, self._to_rows, self._take) as late:
-            self._embed(files, total, late.finish, late.take, late.is_known)
+            late.threads = self._options.threads if network.backbone.feeds else 1
+            shrinking: Shrinking[Features | Rows] = Shrinking(self._choose_shrink, self._to_rows)
+            self._embed(files, total, late.finish, late.take, late.is_known, shrinking)
             late.rest(self._options.threads)
 
     def _know(self, codec: Codec | None) -> None:
         if codec is not None:
             self._network.replace(self._network.get().with_codec(codec, write_codec(self._intake.folder, codec)))
 
-    def _to_rows(self, pictures: list[Loaded], features: Features) -> Rows:
+    def _to_rows(self, pictures: list[Loaded], features: Features | Shrunk) -> Rows:
         network = self._network.get()
         return make_rows(network.manifest, network.codec, pictures, features)
+
+    def _choose_shrink(self) -> Shrink | None:
+        # Asked only where a network runs on a device of its own, and so torch is there.
+        from semret.index.device_encoding import shrink_for
+
+        network = self._network.get()
+        return shrink_for(network.manifest, network.codec)
 
     def _take(self, embedded: Embedded[Rows]) -> None:
         self._intake.take(embedded)
@@ -286,6 +296,7 @@ class _Run:
         finish: Callable[[list[Loaded], Features], Result],
         take: Callable[[Embedded[Result]], None],
         is_known: Callable[[bytes], bool],
+        shrinking: Shrinking[Result] | None = None,
     ) -> None:
         """Load and embed files and hand on what `finish` makes of them."""
 
@@ -302,7 +313,9 @@ class _Run:
         options = self._options
         loader = Loader(backbone, is_known, self._size)
         ahead = options.threads + 2 * options.batch_size
-        with Embedder(backbone, finish, batch_size=options.batch_size, is_known=is_known) as embedder:
+        with Embedder(
+            backbone, finish, batch_size=options.batch_size, is_known=is_known, shrinking=shrinking
+        ) as embedder:
             for loaded in load_files(loader, files, workers=options.threads, ahead=ahead):
                 # While only slow files are left, what is there is embedded, and committed when its time has come.
                 hand_on(embedder.rest() if loaded is None else embedder.add(loaded))
