@@ -34,7 +34,7 @@ def test_npy_holds_the_maps_and_stdout_says_which(tmp_path, engine, photos):
 
 @pytest.mark.parametrize("format_", ["table", "csv", "jsonl"])
 def test_npz_holds_ids_and_paths_of_all(tmp_path, engine, format_, monkeypatch):
-    monkeypatch.setattr("semret.retrieval.search.token_files._PART_BYTES", 4 * 9 * 12 * 4)
+    monkeypatch.setattr("semret.retrieval.search.stored_rows.PART_BYTES", 4 * 9 * 12 * 4)
     out = tmp_path / "maps.npz"
     done = invoke(
         app, "tokens", "--index", engine.collection.path, "-o", out, "--format", format_, "--center", "channel"
