@@ -83,7 +83,7 @@ def tokens(
         typer.Option("--format", help="How to print what the rows are; default: table, of tables nothing."),
     ] = None,
 ) -> None:
-    """Write the stored maps of pictures, or pooled embeddings, for other programs, and print which row is which picture.
+    """Write stored maps of pictures, or pooled embeddings, for other programs, and print which row is which picture.
 
     The maps are an array (images, positions, channels); .npz holds ids and paths as well. A Parquet file or a Lance
     data set is a table of ids, paths, contents (SHA-256), sizes, pooled embeddings, and maps unless --pooled is given.
@@ -109,14 +109,8 @@ def _write_stored(
         shape = engine.write_tokens(output, ids, progress=bar, **chosen)
     # A table says itself what its rows are.
     if format_ is not None or output.suffix.lower() in (".npy", ".npz"):
-        paths = engine.collection.paths(ids)
-        _write(
-            [
-                {"row": row, "id": id_, "path": path}
-                for row, (id_, path) in enumerate(zip(ids.tolist(), paths, strict=True))
-            ],
-            format_,
-        )
+        known = zip(ids.tolist(), engine.collection.paths(ids), strict=True)
+        _write([{"row": row, "id": id_, "path": path} for row, (id_, path) in enumerate(known)], format_)
     if chosen["pooled"]:
         what = f"{amount(shape[0], 'pooled embedding')} of length {shape[1]}"
     else:

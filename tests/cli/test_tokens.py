@@ -81,7 +81,7 @@ def test_a_missing_pyarrow_is_named_in_one_line(tmp_path, engine, monkeypatch):
         (["nix.png", "-o", "a.npy"], "nix.png is neither the path nor the id of a picture in"),
         (["99", "-o", "a.npy"], "99 is neither"),
         (["-o", "a.txt"], "name a file that ends in .npy, .npz, .parquet"),
-        (["-o", "a.npy", "--integers"], "do not fit into a.npy; name a .npz file"),
+        (["-o", "a.npy", "--integers"], "do not fit into a.npy; name a file that ends in .npz, .parquet, .lance"),
         (["-o", "a.npz", "--integers"], "stores floats, not integers"),
         (["-o", "nix/a.npy"], "cannot write nix/a.npy: No such file"),
         (["-o", ".semret/a.npy"], "which is read; name another place"),

@@ -146,8 +146,9 @@ class AnsweringReader(EmbeddingReader):
         ArgumentError, IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
             See `SearchEngine.query`.
         """
-        seen = self.represent(image)
-        return normalise(np.asarray(seen.pooled)[None], self.collection.features.pooled_mean)[0]
+        pooled = np.asarray(self.represent(image).pooled)[None]
+        vector: Float32Array = normalise(pooled, self.collection.features.pooled_mean)[0]
+        return vector
 
     def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None, **filters: Any) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.

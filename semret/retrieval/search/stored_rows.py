@@ -82,7 +82,8 @@ class StoredRows:
         self.collection, self.ids, self.chosen = collection, ids, chosen
         self._progress = progress
         self.shape: tuple[int, ...] = (len(ids), collection.manifest.pooled_length)
-        self.dtype, self.scales = np.dtype(np.float32), None
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self.scales: np.dtype[Any] | None = None
         if not chosen.pooled:
             # With no image, too: it checks the arguments and tells the dtype.
             empty = self._maps(ids[:0])

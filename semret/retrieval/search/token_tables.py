@@ -19,6 +19,9 @@ from semret.retrieval.search.stored_rows import StoredRows
 METADATA_KEY = "semret"
 """Under which `StoredRows.description` is in the metadata of a schema."""
 
+_INTEGERS_LEAF = "integers.list.element.list.element"
+"""How Parquet calls the numbers of the column."""
+
 _OF_LANCE = frozenset({"_versions", "_transactions", "_deletions", "_indices", "_refs", "data", "tree"})
 """What a Lance data set, or the beginnings of one, may consist of."""
 
@@ -57,8 +60,9 @@ def write_parquet(stream: IO[bytes], rows: StoredRows) -> None:
         If the file cannot be written.
     """
     parquet, schema = _pyarrow("pyarrow.parquet"), _schema(rows)
-    # No two numbers of a feature are alike, so a dictionary of them would be as long as they are.
-    with parquet.ParquetWriter(stream, schema, use_dictionary=False, write_statistics=["id"]) as writer:
+    # Integers take few values, floats are all different: a dictionary of these would be as long as they are.
+    options = {"use_dictionary": [_INTEGERS_LEAF], "write_statistics": ["id"], "compression": "zstd"}
+    with parquet.ParquetWriter(stream, schema, **options) as writer:
         for batch in _batches(rows, schema):
             writer.write_batch(batch)
 
@@ -84,9 +88,7 @@ def require_lance_place(path: PathLike) -> None:
     if place.is_dir() and not {entry.name for entry in place.iterdir()} <= _OF_LANCE:
         raise ArgumentError(f"cannot write {name}: it is a folder that is no Lance data set; choose another name")
     if place.exists() and not place.is_dir():
-        raise ArgumentError(
-            f"cannot write {name}: a Lance data set is a folder, and this is a file; choose another name"
-        )
+        raise ArgumentError(f"cannot write {name}: it is a file, and a Lance data set is a folder; choose another name")
 
 
 def write_lance(path: PathLike, rows: StoredRows) -> None:
