@@ -28,7 +28,9 @@ def fill(client: QdrantClient, file: Path) -> None:
         client.create_collection("photos", vectors_config=size)
         for batch in rows.iter_batches(1000, columns=["id", "path", "width", "pooled"]):
             points = [
-                models.PointStruct(id=row["id"], vector=row["pooled"], payload={key: row[key] for key in ("path", "width")})
+                models.PointStruct(
+                    id=row["id"], vector=row["pooled"], payload={key: row[key] for key in ("path", "width")}
+                )
                 for row in batch.to_pylist()
             ]
             client.upsert("photos", points)

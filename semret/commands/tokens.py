@@ -105,6 +105,8 @@ def _write_stored(
     import numpy as np
 
     ids = np.array(_meant(engine, images), dtype=np.int64) if images else engine.ids
+    # Of a Lance data set earlier versions stay, which take room.
+    again = output.suffix.lower() == ".lance" and (output / "_versions").is_dir()
     with progress_bar("writing") as bar:
         shape = engine.write_tokens(output, ids, progress=bar, **chosen)
     # A table says itself what its rows are.
@@ -115,7 +117,8 @@ def _write_stored(
         what = f"{amount(shape[0], 'pooled embedding')} of length {shape[1]}"
     else:
         what = f"{amount(shape[0], 'map')} of {shape[1]} tokens of {amount(shape[2], 'channel')}"
-    say(f"semret: {what} written to {printable(str(output))}")
+    note = " as its next version; earlier ones stay until cleanup_old_versions() of Lance" if again else ""
+    say(f"semret: {what} written to {printable(str(output))}{note}")
 
 
 def _write_queries(engine: SearchEngine, queries: list[str], output: Path, format_: ValueFormat | None) -> None:

@@ -46,6 +46,8 @@ def check_token_file(path: PathLike, collection: Collection, *, integers: bool =
     ------
     ArgumentError
         If the name ends otherwise, the file belongs to the index or is a picture in it, or integers do not fit in.
+    StorageError
+        If there is no folder for a Lance data set to be in.
     MissingDependencyError
         If a table is wanted whose package is not installed.
     """
@@ -57,11 +59,11 @@ def check_token_file(path: PathLike, collection: Collection, *, integers: bool =
             f"integers come with their scales, which do not fit into {os.fspath(path)}; "
             f"name a file that ends in {', '.join(_WITH_SCALES)}"
         )
-    if suffix in (".parquet", ".lance"):
-        require_arrow(suffix)
     require_no_source(path, collection)
     if suffix == ".lance":
         require_lance_place(path)
+    if suffix in (".parquet", ".lance"):
+        require_arrow(suffix)
 
 
 def write_tokens(

@@ -68,7 +68,7 @@ def write_parquet(stream: IO[bytes], rows: StoredRows) -> None:
 
 
 def require_lance_place(path: PathLike) -> None:
-    """Refuse a place where no Lance data set can be written without harm to something else.
+    """Refuse a place where no Lance data set can be written, or not without harm to something else.
 
     Parameters
     ----------
@@ -78,17 +78,22 @@ def require_lance_place(path: PathLike) -> None:
     ------
     ArgumentError
         If there is a file, or a folder of something else, or the name cannot be written in Unicode.
+    StorageError
+        If there is no folder for it to be in, or what is there cannot be looked at.
     """
-    place, name = Path(path), os.fspath(path)
-    if not os.fsdecode(name).isascii():
-        try:
-            os.fsdecode(os.path.abspath(name)).encode()  # noqa: PTH100 - links stay as they are
-        except UnicodeEncodeError as error:
-            raise ArgumentError(f"cannot write {name}: Lance takes names in Unicode; choose another") from error
-    if place.is_dir() and not {entry.name for entry in place.iterdir()} <= _OF_LANCE:
-        raise ArgumentError(f"cannot write {name}: it is a folder that is no Lance data set; choose another name")
-    if place.exists() and not place.is_dir():
-        raise ArgumentError(f"cannot write {name}: it is a file, and a Lance data set is a folder; choose another name")
+    name, place = os.fspath(path), _absolute(path)
+    try:
+        if not place.parent.is_dir():
+            raise StorageError(f"cannot write {name}: there is no folder {place.parent}; make it first")
+        if place.exists() and not place.is_dir():
+            raise ArgumentError(f"cannot write {name}: it is a file, and a Lance data set is a folder; choose another")
+        if place.is_dir() and not {entry.name for entry in place.iterdir()} <= _OF_LANCE:
+            raise ArgumentError(f"cannot write {name}: it is a folder that is no Lance data set; choose another name")
+        str(place).encode()
+    except OSError as error:
+        raise StorageError(f"cannot write {name}: {error.strerror or error}; choose another place") from error
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"cannot write {name}: Lance takes names in Unicode; choose another") from error
 
 
 def write_lance(path: PathLike, rows: StoredRows) -> None:
@@ -107,9 +112,7 @@ def write_lance(path: PathLike, rows: StoredRows) -> None:
         If the data set cannot be written; it is as it was.
     """
     lance, pa, schema = _lance(), _pyarrow("pyarrow"), _schema(rows)
-    place = Path(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
-    if not place.parent.is_dir():
-        raise StorageError(f"cannot write {os.fspath(path)}: there is no folder {place.parent}; make it first")
+    place = _absolute(path)
     failures: list[BaseException] = []
 
     def batches() -> Iterator[Any]:
@@ -127,6 +130,10 @@ def write_lance(path: PathLike, rows: StoredRows) -> None:
         if failures and isinstance(failures[0], (SemretError, MemoryError, KeyboardInterrupt)):
             raise failures[0] from None
         raise StorageError(f"cannot write {os.fspath(path)}: {cut_text(error)}; choose another place") from error
+
+
+def _absolute(path: PathLike) -> Path:
+    return Path(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 - links stay as they are
 
 
 def _schema(rows: StoredRows) -> Any:
