@@ -240,6 +240,25 @@ def test_the_embedding_of_a_picture_that_is_not_indexed(tmp_path, engine, draw_p
     assert np.allclose(found, engine.collection.pooled_scores(engine.represent(other).pooled, engine.ids), atol=1e-6)
 
 
+def test_features_of_ones_own_go_through_both_stages(engine, draw_picture):
+    network = TinyBackbone()
+    found = network.embed(network.prepare(draw_picture(77))[None])
+    given = {"tokens": found.tokens[0], "pooled": found.pooled[0]}
+    asked = engine.represent(**given)
+    nearest = np.argsort(-(engine.pooled() @ engine.query_vector(asked)), kind="stable")[:4]
+    expected = engine.query(**given, k=2, shortlist=4)
+    result = engine.rerank(asked, engine.ids[nearest], k=2)
+    assert (result.ids, result.scores.tolist()) == (expected.ids, expected.scores.tolist())
+
+
+def test_names_too_long_for_an_array_are_refused(tmp_path, engine, monkeypatch):
+    monkeypatch.setattr("semret.arrays._memory", lambda: 100.0)
+    with pytest.raises(semret.SemretError, match="an array of 6 paths, one of .* characters, takes"):
+        engine.write_tokens(tmp_path / "all.npz", pooled=True)
+    engine.write_tokens(tmp_path / "all.parquet", pooled=True)
+    assert [file.name for file in tmp_path.glob("*all*")] == ["all.parquet"]
+
+
 def test_the_embeddings_of_queries_are_written(tmp_path, engine, photos):
     where = ["tokens", "--pooled", "--index", engine.collection.path]
     done = invoke(app, *where, "--query", photos / "3.png", "--query", photos / "1.png", "-o", tmp_path / "q.npy")
