@@ -197,6 +197,26 @@ def test_a_damaged_index_is_told_as_such_and_leaves_what_was_there(tmp_path, eng
     assert read_lance(place) == before
 
 
+@pytest.mark.slow
+def test_a_disk_that_takes_no_more_is_told_in_one_line(tmp_path, engine):
+    place, index = tmp_path / "all.lance", engine.collection.path
+    kind, message = lance(write=place, index=index, largest=500)
+    assert kind == "StorageError"
+    assert "File too large" in message
+    assert message.endswith("; choose another place")
+    assert ".rs" not in message
+    lance(write=place, index=index)
+    assert read_lance(place)[0]["id"].to_pylist() == engine.ids.tolist()
+
+
+def test_no_image_is_a_table_without_rows(tmp_path, engine):
+    for options in ({}, {"pooled": True}, {"integers": True}):
+        engine.write_tokens(tmp_path / "none.parquet", [], **options)
+        assert parquet.read_table(tmp_path / "none.parquet").num_rows == 0
+    engine.write_tokens(tmp_path / "none.parquet", [3, 1, 3], pooled=True)
+    assert parquet.read_table(tmp_path / "none.parquet")["id"].to_pylist() == [3, 1, 3]
+
+
 @pytest.mark.parametrize(
     ("module", "name", "message"),
     [
@@ -253,7 +273,7 @@ def test_features_of_ones_own_go_through_both_stages(engine, draw_picture):
 
 def test_names_too_long_for_an_array_are_refused(tmp_path, engine, monkeypatch):
     monkeypatch.setattr("semret.arrays._memory", lambda: 100.0)
-    with pytest.raises(semret.SemretError, match="an array of 6 paths, one of .* characters, takes"):
+    with pytest.raises(semret.SemretError, match="an array of 6 paths, one of "):
         engine.write_tokens(tmp_path / "all.npz", pooled=True)
     engine.write_tokens(tmp_path / "all.parquet", pooled=True)
     assert [file.name for file in tmp_path.glob("*all*")] == ["all.parquet"]

@@ -3,7 +3,8 @@
 ``python -m tests.support.lance_driver JOB``, JOB as JSON with one of
 
 * ``write``: a data set; further ``index``, ``options`` of `SearchEngine.write_tokens`, ``rows`` that are read at once,
-  and ``kill_after``, the number of parts after which the process kills itself. Prints the error, if there is one.
+  ``kill_after``, the number of parts after which the process kills itself, and ``largest``, bytes of a file at most.
+  Prints the error, if there is one.
 * ``read``: a data set; ``to``, a Parquet file that its rows are written to. Prints its version and its metadata.
 * ``search``: a folder of LanceDB's; ``table``, ``vectors`` (a ``.npy``), ``limit``. Prints [[id, score], ...] of each.
 * ``qdrant``: a Parquet file; ``vectors``, ``limit``. Prints the same.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import signal
 import sys
 from typing import Any
@@ -33,6 +35,8 @@ def write(job: dict[str, Any]) -> object:
     if "kill_after" in job:
         stored_rows.StoredRows.parts = cut
     with semret.open_index(job["index"]) as engine:
+        if "largest" in job:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest"], job["largest"]))
         try:
             engine.write_tokens(job["write"], **job.get("options", {}))
         except semret.SemretError as error:

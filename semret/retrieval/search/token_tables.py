@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -24,6 +25,9 @@ _INTEGERS_LEAF = "integers.list.element.list.element"
 
 _OF_LANCE = frozenset({"_versions", "_transactions", "_deletions", "_indices", "_refs", "data", "tree"})
 """What a Lance data set, or the beginnings of one, may consist of."""
+
+_OF_SOURCES = re.compile(r", /\S*\.rs\b.*")
+"""Where in its own sources Lance says that an error arose."""
 
 
 def require_arrow(suffix: str) -> None:
@@ -129,7 +133,8 @@ def write_lance(path: PathLike, rows: StoredRows) -> None:
     except (OSError, ValueError, RuntimeError) as error:
         if failures and isinstance(failures[0], (SemretError, MemoryError, KeyboardInterrupt)):
             raise failures[0] from None
-        raise StorageError(f"cannot write {os.fspath(path)}: {cut_text(error)}; choose another place") from error
+        reason = _OF_SOURCES.sub("", cut_text(error))
+        raise StorageError(f"cannot write {os.fspath(path)}: {reason}; choose another place") from error
 
 
 def _absolute(path: PathLike) -> Path:
