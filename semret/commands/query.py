@@ -65,7 +65,7 @@ class EngineOptions:
         """
         from semret.retrieval.search.engine import open_index
 
-        return open_index(self.index, near=_files(queries), weights=self.weights, device=self.device)
+        return open_index(self.index, near=file_names(queries), weights=self.weights, device=self.device)
 
 
 def register(app: typer.Typer) -> None:
@@ -159,14 +159,14 @@ def query(
         )
         options.check(max(len(engine), 1))
         if output.html is not None:
-            require_distinct(output.html, _files(pictures))
+            require_distinct(output.html, file_names(pictures))
             _require_no_source(output.html, engine)
         results, failures = [], []
         # Once for all questions.
-        avoided = [engine.represent(_picture(name)) for name in together.avoid or []]
+        avoided = [engine.represent(picture_of(name)) for name in together.avoid or []]
         for names in [images] if together.together else [[name] for name in images]:
             try:
-                asked = [_picture(name) for name in names]
+                asked = [picture_of(name) for name in names]
                 with _bar(shown=options.compares_all) as progress:
                     results.append(_answer(engine, asked, avoided, options, together, progress))
             except ImageDecodeError as error:
@@ -215,13 +215,13 @@ def rerank(
     with reported(), rare_waits_drawn(progress_bar):
         engine = opened.open([query])
         if output.html is not None:
-            require_distinct(output.html, [*_files([query]), candidates])
+            require_distinct(output.html, [*file_names([query]), candidates])
             _require_no_source(output.html, engine)
         chosen = _choose(engine, candidates)
         wanted = {**matching.names(), "exclude_self": exclude_self, "region": region, "explain": output.explain}
         wanted |= filters.names() | ({} if k is None else {"k": k})
         with _bar(shown=len(chosen) > _MANY) as progress:
-            result = engine.rerank(_picture(query), chosen, progress=progress, **wanted)
+            result = engine.rerank(picture_of(query), chosen, progress=progress, **wanted)
         settings = " · ".join([f"{len(chosen)} given candidates", matching.describe(region), *filters.describe()])
         write_results([result], output, settings=settings)
 
@@ -254,16 +254,40 @@ def _require_no_source(html: Path, engine: SearchEngine) -> None:
     require_no_source(html, engine.collection)
 
 
-def _picture(name: str) -> ImageLike:
-    """Return a query as the engine takes it: a file by its path, anything else by its content."""
+def picture_of(name: str) -> ImageLike:
+    """Return a query as the engine takes it: a file by its path, anything else by its content.
+
+    Parameters
+    ----------
+    name : str
+        A file, an address, or ``-`` for standard input.
+
+    Returns
+    -------
+    ImageLike
+
+    Raises
+    ------
+    ImageDecodeError
+        If an address or standard input cannot be read.
+    """
     from semret.index.pictures.sources import STANDARD_INPUT, is_address, read_source
     from semret.retrieval.search.query_pictures import EncodedImage
 
     return EncodedImage(read_source(name), name) if name == STANDARD_INPUT or is_address(name) else name
 
 
-def _files(names: list[str]) -> list[str]:
-    """Return those of the queries that are files: an index is looked for above them."""
+def file_names(names: list[str]) -> list[str]:
+    """Return those of the queries that are files: an index is looked for above them.
+
+    Parameters
+    ----------
+    names : list of str
+
+    Returns
+    -------
+    list of str
+    """
     from semret.index.pictures.sources import STANDARD_INPUT, is_address
 
     return [name for name in names if name != STANDARD_INPUT and not is_address(name)]

@@ -34,7 +34,7 @@ def test_npy_holds_the_maps_and_stdout_says_which(tmp_path, engine, photos):
 
 @pytest.mark.parametrize("format_", ["table", "csv", "jsonl"])
 def test_npz_holds_ids_and_paths_of_all(tmp_path, engine, format_, monkeypatch):
-    monkeypatch.setattr("semret.retrieval.search.token_files._PART_BYTES", 4 * 9 * 12 * 4)
+    monkeypatch.setattr("semret.retrieval.search.stored_rows.PART_BYTES", 4 * 9 * 12 * 4)
     out = tmp_path / "maps.npz"
     done = invoke(
         app, "tokens", "--index", engine.collection.path, "-o", out, "--format", format_, "--center", "channel"
@@ -81,7 +81,7 @@ def test_a_missing_pyarrow_is_named_in_one_line(tmp_path, engine, monkeypatch):
         (["nix.png", "-o", "a.npy"], "nix.png is neither the path nor the id of a picture in"),
         (["99", "-o", "a.npy"], "99 is neither"),
         (["-o", "a.txt"], "name a file that ends in .npy, .npz, .parquet"),
-        (["-o", "a.npy", "--integers"], "do not fit into a.npy; name a .npz file"),
+        (["-o", "a.npy", "--integers"], "do not fit into a.npy; name a file that ends in .npz, .parquet, .lance"),
         (["-o", "a.npz", "--integers"], "stores floats, not integers"),
         (["-o", "nix/a.npy"], "cannot write nix/a.npy: No such file"),
         (["-o", ".semret/a.npy"], "which is read; name another place"),

@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from semret.arrays import IdVector
+from semret.arrays import Float32Array, IdVector
 from semret.errors import ArgumentError
 from semret.index.collection import Collection
+from semret.index.vectors import normalise
 from semret.progress import Progress, told
 from semret.retrieval.search.answers import Compared
 from semret.retrieval.search.candidates import Reranked
@@ -20,7 +22,7 @@ from semret.retrieval.search.copies import NOBODY, Copies
 from semret.retrieval.search.embedding_reader import EmbeddingReader
 from semret.retrieval.search.explain import explain
 from semret.retrieval.search.options import SearchOptions
-from semret.retrieval.search.query_features import itself, represent
+from semret.retrieval.search.query_features import as_question, itself, represent
 from semret.retrieval.search.query_pictures import UNSEEN, EncodedImage, ImageLike, Seen, listed, unwrap
 from semret.retrieval.search.regions import Region
 from semret.retrieval.search.results import SearchResult
@@ -109,12 +111,14 @@ class AnsweringReader(EmbeddingReader):
         """What is compared on the device that was asked for, in words; None where that is the processor."""
         return self._comparer.on_device.describe()
 
-    def represent(self, image: ImageLike) -> Seen:
+    def represent(
+        self, image: ImageLike | None = None, *, tokens: ArrayLike | None = None, pooled: ArrayLike | None = None
+    ) -> Seen:
         """Make the features of a picture, for several questions about it.
 
         Parameters
         ----------
-        image : see `SearchEngine.query`
+        image, tokens, pooled : see `SearchEngine.query`
 
         Returns
         -------
@@ -123,11 +127,34 @@ class AnsweringReader(EmbeddingReader):
 
         Raises
         ------
-        IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
+        ArgumentError, IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError, ShapeError
             See `SearchEngine.query`.
         """
         self.require_images()
-        return self._seen(unwrap(image), None)
+        return self._seen(unwrap(as_question(image, tokens, pooled)), None)
+
+    def query_vector(self, image: ImageLike) -> Float32Array:
+        """Return the pooled embedding of a picture, to be asked of a vector database that holds those of `pooled`.
+
+        Parameters
+        ----------
+        image : see `SearchEngine.query`; or what `represent` returns
+            It need not be in the index.
+
+        Returns
+        -------
+        ndarray of shape (D,), float32
+            The mean subtracted, scaled to length 1: its inner product with one of `pooled` is the score by which the
+            shortlist ranks.
+
+        Raises
+        ------
+        ArgumentError, IndexEmptyError, ImageDecodeError, IncompatibleIndexError, WeightsNotFoundError
+            See `SearchEngine.query`.
+        """
+        pooled = np.asarray(self.represent(image).pooled)[None]
+        vector: Float32Array = normalise(pooled, self.collection.features.pooled_mean)[0]
+        return vector
 
     def query_text(self, sentence: str, *, k: int = 5, among: IdVector | None = None, **filters: Any) -> SearchResult:
         """Find the `k` images nearest to a sentence in the space of the pooled embedding.

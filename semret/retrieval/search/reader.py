@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, Self, overload
 
-from semret.arrays import FloatArray, IdVector
+from semret.arrays import Float32Array, FloatArray, IdVector
 from semret.errors import IndexEmptyError
 from semret.index.collection import Collection
 from semret.integer_tokens import IntegerTokens
+from semret.paths import PathLike
+from semret.progress import Progress, told
 from semret.retrieval.search.filters import Places
 from semret.retrieval.search.lookup import Candidate, Images, Lookup
 from semret.retrieval.search.stored import Representations, stored_maps
@@ -128,3 +130,83 @@ class IndexReader:
         """
         ids = self.ids if images is None else self._lookup.each(images)
         return stored_maps(self.collection, ids, center=center, integers=integers)
+
+    def pooled(self, images: Images | None = None) -> Float32Array:
+        """Return the pooled embeddings of images as the shortlist compares them, for a vector database of your own.
+
+        Parameters
+        ----------
+        images : id, path or Hit, or a sequence of them; None takes all images, in the order of `ids`
+            n of them, as for `tokens`.
+
+        Returns
+        -------
+        ndarray of shape (n, D), float32
+            The mean subtracted, scaled to length 1; zeros where an embedding is the mean itself. With a codec the mean
+            never changes; without one it is that of the images in the index now.
+
+        Raises
+        ------
+        ArgumentError
+            If an image is not in the index.
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        ids = self.ids if images is None else self._lookup.each(images)
+        return self.collection.nearest.unit_vectors(self.collection.rows(ids))
+
+    def write_tokens(
+        self,
+        path: PathLike,
+        images: Images | None = None,
+        *,
+        center: str = "none",
+        integers: bool = False,
+        pooled: bool = False,
+        progress: Progress | bool | None = None,
+    ) -> tuple[int, ...]:
+        """Write stored maps, or pooled embeddings, for other programs; an interrupted write leaves what was there.
+
+        Only some images are held in memory at a time. ``.npy`` holds the numbers alone; ``.npz`` ``tokens``,
+        ``integers`` and ``scales``, or ``pooled``, with ``ids``, ``paths`` and ``metadata``; ``.parquet`` and
+        ``.lance`` have a row for each image: ``id``, ``path``, ``sha256``, ``width``, ``height``, ``pooled``, and the
+        maps unless `pooled`. Paths are written as they are printed, see `semret.names.escaped`.
+
+        Parameters
+        ----------
+        path : path
+            Its suffix decides. Over a Lance data set that exists its next version is written.
+        images : id, path or Hit, or a sequence of them; None takes all images, in the order of `ids`
+            n of them, as for `tokens`.
+        center, integers
+            See `tokens`.
+        pooled : bool
+            Whether to write the pooled embeddings, as `pooled` gives them, and no maps.
+        progress : callable, bool or None
+            Called with the number of images written and their total; True draws a bar.
+
+        Returns
+        -------
+        tuple of int
+            (n, S, C), the shape of the maps; or (n, D).
+
+        Raises
+        ------
+        ArgumentError, UnknownNameError
+            If the name has another suffix, what is there already is read or of another kind, or the index has no such
+            features.
+        MissingDependencyError
+            If pyarrow or pylance is needed and not installed.
+        StorageError
+            If the file cannot be written.
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        # Here to keep start-up light: it reads archives.
+        from semret.retrieval.search.token_files import write_tokens
+
+        ids = self.ids if images is None else self._lookup.each(images)
+        with told(progress, "writing") as tell:
+            return write_tokens(
+                path, self.collection, ids, center=center, integers=integers, pooled=pooled, progress=tell
+            )

@@ -1,33 +1,39 @@
-"""Stored token maps written to a file for other programs: .npy, .npz or Parquet, a few images at a time."""
+"""Stored maps, or pooled embeddings, written to a file for other programs, a few images at a time."""
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import IdVector
-from semret.errors import ArgumentError, MissingDependencyError, StorageError
+from semret.arrays import Float32Array, IdVector, require_memory
+from semret.errors import ArgumentError, StorageError
 from semret.index.collection import Collection
 from semret.index.indexed_pictures import require_no_source
-from semret.integer_tokens import IntegerTokens
 from semret.names import escaped
 from semret.outputs import replaced
 from semret.paths import PathLike
 from semret.progress import Progress
-from semret.retrieval.search.stored import stored_maps
+from semret.retrieval.search.stored_rows import Chosen, StoredRows
+from semret.retrieval.search.token_tables import (
+    require_arrow,
+    require_lance_place,
+    write_lance,
+    write_parquet,
+)
 
-_PART_BYTES = 2**25
-_WRITERS = (".npy", ".npz", ".parquet")
+_WRITERS = (".npy", ".npz", ".parquet", ".lance")
+_WITH_SCALES = _WRITERS[1:]
+_OF_ARRAYS = _WRITERS[:2]
 
 
-def check_token_file(path: PathLike, collection: Collection, *, integers: bool) -> None:
+def check_token_file(path: PathLike, collection: Collection, *, integers: bool = False) -> None:
     """Refuse a file that maps cannot be written to, before anything is read.
 
     Parameters
@@ -40,19 +46,24 @@ def check_token_file(path: PathLike, collection: Collection, *, integers: bool) 
     ------
     ArgumentError
         If the name ends otherwise, the file belongs to the index or is a picture in it, or integers do not fit in.
+    StorageError
+        If there is no folder for a Lance data set to be in.
     MissingDependencyError
-        If Parquet is wanted and pyarrow is not installed.
+        If a table is wanted whose package is not installed.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in _WRITERS:
         raise ArgumentError(f"cannot write {os.fspath(path)}: name a file that ends in {', '.join(_WRITERS)}")
-    if integers and suffix != ".npz":
+    if integers and suffix not in _WITH_SCALES:
         raise ArgumentError(
-            f"integers come with their scales, which do not fit into {os.fspath(path)}; name a .npz file"
+            f"integers come with their scales, which do not fit into {os.fspath(path)}; "
+            f"name a file that ends in {', '.join(_WITH_SCALES)}"
         )
-    if suffix == ".parquet":
-        _pyarrow("pyarrow.parquet")
     require_no_source(path, collection)
+    if suffix == ".lance":
+        require_lance_place(path)
+    if suffix in (".parquet", ".lance"):
+        require_arrow(suffix)
 
 
 def write_tokens(
@@ -62,13 +73,10 @@ def write_tokens(
     *,
     center: str = "none",
     integers: bool = False,
+    pooled: bool = False,
     progress: Progress | None = None,
-) -> tuple[int, int, int]:
-    """Write stored maps to a file; an interrupted write leaves what was there before.
-
-    ``.npy`` holds the maps alone, (n, S, C). ``.npz`` also holds ``ids`` and ``paths``, or in place of the maps
-    ``integers`` and ``scales``. Parquet has a row for each image: ``id``, ``path``, and ``tokens``, S lists of C
-    numbers. Paths are written as they are printed, see `semret.names.escaped`.
+) -> tuple[int, ...]:
+    """Do what `SearchEngine.write_tokens` does, for ids.
 
     Parameters
     ----------
@@ -77,94 +85,124 @@ def write_tokens(
     collection : Collection
     ids : ndarray of shape (n,), int64
         In any order; one may come twice.
-    center, integers
-        See `semret.SearchEngine.tokens`.
+    center, integers, pooled
+        See `SearchEngine.write_tokens`.
     progress : callable, optional
         Called with the number of images written and their total.
 
     Returns
     -------
-    (int, int, int)
-        Shape of the maps.
+    tuple of int
+        Shape of the maps, or of the pooled embeddings.
 
     Raises
     ------
-    ArgumentError, UnknownNameError, MissingDependencyError
-        See `check_token_file` and `semret.SearchEngine.tokens`.
-    StorageError
-        If the file cannot be written.
-    IndexCorruptError
-        If what is read is damaged.
+    ArgumentError, UnknownNameError, MissingDependencyError, StorageError, IndexCorruptError
+        See `SearchEngine.write_tokens`.
     """
     check_token_file(path, collection, integers=integers)
-    maps = _Maps(collection, ids, center, integers, progress)
-    writer = {".npy": _write_npy, ".npz": _write_npz, ".parquet": _write_parquet}[Path(path).suffix.lower()]
+    rows = StoredRows(collection, ids, Chosen(center, integers, pooled), progress)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".lance":
+        write_lance(path, rows)
+        return rows.shape
+    writer = {".npy": _write_npy, ".npz": _write_npz, ".parquet": write_parquet}[suffix]
+    with _reported(path), replaced(path) as stream:
+        writer(stream, rows)
+    return rows.shape
+
+
+def write_vectors(path: PathLike, collection: Collection, names: Sequence[str], vectors: Float32Array) -> None:
+    """Write pooled embeddings of pictures that need not be in an index; ``.npz`` also holds ``paths`` and ``metadata``.
+
+    Parameters
+    ----------
+    path : path
+        Ends in .npy or .npz.
+    collection : Collection
+        The index whose embeddings they are like.
+    names : sequence of str
+        Of n pictures.
+    vectors : ndarray of shape (n, D), float32
+        See `SearchEngine.query_vector`.
+
+    Raises
+    ------
+    ArgumentError
+        If the name ends otherwise, or the file belongs to the index or is a picture in it.
+    StorageError
+        If the file cannot be written.
+    """
+    check_vector_file(path, collection)
+    about = StoredRows(collection, collection.ids[:0], Chosen(pooled=True)).description
+    with _reported(path), replaced(path) as stream:
+        if Path(path).suffix.lower() == ".npy":
+            np.save(stream, vectors, allow_pickle=False)
+        else:
+            shown = np.array([escaped(name) for name in names], dtype=np.str_)
+            np.savez(stream, paths=shown, pooled=vectors, metadata=np.array(about))
+
+
+def check_vector_file(path: PathLike, collection: Collection) -> None:
+    """Refuse a file that `write_vectors` does not write.
+
+    Parameters
+    ----------
+    path : path
+    collection : Collection
+
+    Raises
+    ------
+    ArgumentError
+        If the name ends otherwise, or the file belongs to the index or is a picture in it.
+    """
+    if Path(path).suffix.lower() not in _OF_ARRAYS:
+        raise ArgumentError(
+            f"cannot write {os.fspath(path)}: embeddings of queries go into a file that ends in {', '.join(_OF_ARRAYS)}"
+        )
+    require_no_source(path, collection)
+
+
+@contextlib.contextmanager
+def _reported(path: PathLike) -> Iterator[None]:
     try:
-        with replaced(path) as stream:
-            writer(stream, maps)
+        yield
     except OSError as error:
         raise StorageError(f"cannot write {os.fspath(path)}: {error.strerror or error}; choose another file") from error
-    return maps.shape
 
 
-class _Maps:
-    """The maps to be written, read a few at a time."""
-
-    def __init__(
-        self, collection: Collection, ids: IdVector, center: str, integers: bool, progress: Progress | None
-    ) -> None:
-        self.ids, self.integers = ids, integers
-        # With no image, too: it checks the arguments and tells the dtype.
-        empty = stored_maps(collection, ids[:0], center=center, integers=integers)
-        self.shape = (len(ids), *empty.shape[1:])
-        self.dtype = np.dtype(np.int8) if isinstance(empty, IntegerTokens) else empty.dtype
-        self.scales = empty.scales.dtype if isinstance(empty, IntegerTokens) else None
-        self._collection, self._center, self._progress = collection, center, progress
-
-    @property
-    def paths(self) -> list[str]:
-        return [escaped(path) for path in self._collection.paths(self.ids)]
-
-    def parts(self) -> Iterator[tuple[IdVector, Any]]:
-        """Give ids and maps of a few images after another."""
-        step = max(1, _PART_BYTES // (4 * self.shape[1] * self.shape[2]))
-        for start in range(0, len(self.ids), step):
-            ids = self.ids[start : start + step]
-            yield ids, stored_maps(self._collection, ids, center=self._center, integers=self.integers)
-            if self._progress is not None:
-                self._progress(start + len(ids), len(self.ids))
-
-    def paths_of(self, ids: IdVector) -> list[str]:
-        return [escaped(path) for path in self._collection.paths(ids)]
+def _write_npy(stream: IO[bytes], rows: StoredRows) -> None:
+    _write_array(stream, rows.shape, rows.dtype, (features for _, features in rows.parts()))
 
 
-def _write_npy(stream: IO[bytes], maps: _Maps) -> None:
-    _write_array(stream, maps.shape, maps.dtype, (part for _, part in maps.parts()))
-
-
-def _write_npz(stream: IO[bytes], maps: _Maps) -> None:
+def _write_npz(stream: IO[bytes], rows: StoredRows) -> None:
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
 
         def add(name: str, write: Callable[[IO[bytes]], None]) -> None:
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 write(member)
 
-        add("ids", lambda member: np.save(member, maps.ids, allow_pickle=False))
-        paths = np.array(maps.paths, dtype=np.str_)
-        add("paths", lambda member: np.save(member, paths, allow_pickle=False))
-        if maps.scales is None:
-            add("tokens", lambda member: _write_npy(member, maps))
+        def add_array(name: str, array: NDArray[Any]) -> None:
+            add(name, lambda member: np.save(member, array, allow_pickle=False))
+
+        add_array("ids", rows.ids)
+        paths = rows.paths_of(rows.ids)
+        longest = max(map(len, paths), default=0)
+        require_memory(4 * len(paths) * longest, f"an array of {len(paths)} paths, one of {longest} characters,")
+        add_array("paths", np.array(paths, dtype=np.str_))
+        add_array("metadata", np.array(rows.description))
+        if rows.scales is None:
+            add("pooled" if rows.chosen.pooled else "tokens", lambda member: _write_npy(member, rows))
             return
         scales: list[NDArray[Any]] = []
 
         def integers() -> Iterator[NDArray[Any]]:
-            for _, part in maps.parts():
+            for _, part in rows.parts():
                 scales.append(part.scales)
                 yield part.integers
 
-        add("integers", lambda member: _write_array(member, maps.shape, maps.dtype, integers()))
-        kept = np.concatenate([*scales, np.empty((0, maps.shape[1]), dtype=maps.scales)])
-        add("scales", lambda member: np.save(member, kept, allow_pickle=False))
+        add("integers", lambda member: _write_array(member, rows.shape, rows.dtype, integers()))
+        add_array("scales", np.concatenate([*scales, np.empty((0, rows.shape[1]), dtype=rows.scales)]))
 
 
 def _write_array(
@@ -174,25 +212,3 @@ def _write_array(
     np.lib.format.write_array_header_1_0(stream, header)
     for part in parts:
         stream.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
-
-
-def _write_parquet(stream: IO[bytes], maps: _Maps) -> None:
-    pa, parquet = _pyarrow("pyarrow"), _pyarrow("pyarrow.parquet")
-    _, positions, channels = maps.shape
-    number = pa.from_numpy_dtype(maps.dtype) if maps.dtype != np.float16 else pa.float32()
-    rows = pa.list_(pa.list_(number, channels), positions)
-    schema = pa.schema([("id", pa.int64()), ("path", pa.string()), ("tokens", rows)])
-    with parquet.ParquetWriter(stream, schema) as writer:
-        for ids, part in maps.parts():
-            flat = pa.array(part.astype(number.to_pandas_dtype()).reshape(-1))
-            tokens = pa.FixedSizeListArray.from_arrays(pa.FixedSizeListArray.from_arrays(flat, channels), positions)
-            writer.write_table(pa.table([pa.array(ids), pa.array(maps.paths_of(ids)), tokens], schema=schema))
-
-
-def _pyarrow(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Parquet needs pyarrow, which is not installed: pip install pyarrow, or name a .npz file"
-        ) from error
