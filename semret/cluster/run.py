@@ -21,6 +21,7 @@ from semret.index.backbones.spec import Backbone, Features
 from semret.index.codec.table import NO_CODEC
 from semret.index.store.codec_file import write_codec
 from semret.index.store.layout import SEGMENT_BYTES
+from semret.index.store.staged import discard_leftovers
 from semret.index.sync.fitting import FitSample, Network
 from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.intake import Intake
@@ -174,6 +175,8 @@ class ClusterRun:
                 changes.keep_staged(done.staged, done.ids)
             self._intake.place(done.files)
             self._advance(len(done.files))
+        changes.commit()
+        discard_leftovers(self._intake.folder)
 
     def _map(self, portions: Iterator[Portion], *, writes: bool) -> Iterator[Done]:
         """Give what becomes of portions, as they come; ask before each whether to stop."""

@@ -116,6 +116,19 @@ def discard_staged(index: Path, staged: StagedSegment) -> None:
         durable.discard(_place(index, staged))
 
 
+def discard_leftovers(index: Path) -> None:
+    """Delete all staged segments: those that workers wrote and could not hand over before they died.
+
+    Parameters
+    ----------
+    index : Path
+        Index directory, whose writer has taken what it wants.
+    """
+    for place in (index / FOLDER).glob(f"*{durable.TEMPORARY_SUFFIX}"):
+        if _NAME.fullmatch(place.name.removesuffix(durable.TEMPORARY_SUFFIX)):
+            durable.discard(place)
+
+
 def _place(index: Path, staged: StagedSegment) -> Path:
     if not _NAME.fullmatch(staged.name):
         raise StorageError(f"{staged.name!r} is no name of a staged segment")

@@ -310,7 +310,11 @@ class Changes:
     def is_due(self) -> bool:
         """Whether it is time to commit."""
         rows = len(self._row_contents)
-        full = len(self._staged) >= _MOST_STAGED or rows >= self._commit_rows or rows * self._writer.manifest.token_bytes >= SEGMENT_BYTES
+        full = (
+            len(self._staged) >= _MOST_STAGED
+            or rows >= self._commit_rows
+            or rows * self._writer.manifest.token_bytes >= SEGMENT_BYTES
+        )
         full = full or len(self._operations) >= _MOST_OPERATIONS
         return full or (bool(self._operations) and time.monotonic() - self._since >= COMMIT_SECONDS)
 
