@@ -36,7 +36,7 @@ def main(what, photos, index_folder, at, address=None):
     happened = []
 
     def progress(done, total):
-        if done < int(at) or happened:
+        if what == "index" or done < int(at) or happened:
             return
         happened.append(done)
         if what == "die":

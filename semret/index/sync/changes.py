@@ -24,6 +24,7 @@ from semret.index.sync.stored_images import Stored, StoredImages
 from semret.index.sync.survey import Survey
 from semret.index.sync.vanished import Vanished
 from semret.index.writer import IndexWriter
+from semret.paths import is_address
 
 COMMIT_SECONDS = 30.0
 """Longest time between commits, as long as there is something to commit."""
@@ -153,7 +154,11 @@ class Changes:
                 if stored is not None and (stored.size, stored.mtime_ns) == (found.size, found.mtime_ns):
                     self.counts.unchanged += 1
                     self._found.append(stored.id)
-                elif refused is not None and refused[:2] == (found.size, found.mtime_ns):
+                elif found.size < 0 and stored is not None:
+                    # A list names it, and tells nothing of it.
+                    self.counts.unchanged += 1
+                    self._found.append(stored.id)
+                elif refused is not None and found.size >= 0 and refused[:2] == (found.size, found.mtime_ns):
                     self.refuse(found.path, *refused)
                 else:
                     yield number
@@ -242,7 +247,9 @@ class Changes:
         if (lost := self._lost.take(sha)) is not None:
             return lost
         for id_, place in self.stored.with_content(sha):
-            if place != key and not os.path.lexists(self._writer.root.to_path(place)):
+            path = self._writer.root.to_path(place)
+            # Whether there is still something at an address is not asked for each copy: a new id is no harm.
+            if place != key and not is_address(path) and not os.path.lexists(path):
                 self._operations.append((_LOSE, (id_,)))
                 self.stored.lose(place)
                 return id_

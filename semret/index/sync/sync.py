@@ -43,7 +43,7 @@ from semret.index.sync.report import SyncOptions, SyncReport, excluded_by, new_m
 from semret.index.sync.rows import make_rows
 from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
-from semret.paths import PathLike
+from semret.paths import PathLike, is_address
 from semret.progress import Progress, waiting_for
 
 
@@ -178,7 +178,7 @@ def _make_index(
 
 def _style(paths: Sequence[PathLike]) -> str:
     """Return how hits name their paths: absolute if any path was given so."""
-    return "absolute" if any(Path(path).is_absolute() for path in paths) else "relative"
+    return "absolute" if any(not is_address(path) and Path(path).is_absolute() for path in paths) else "relative"
 
 
 # -- plan
