@@ -41,7 +41,8 @@ _SAMPLE_BYTES = 2**25
 class Pool(Protocol):
     """What maps portions to what became of them; `semret.cluster.pool.Pool`."""
 
-    def map(self, job: Job, known: NDArray[np.bytes_], portions: list[Portion]) -> Iterator[Done]: ...
+    def map(self, job: Job, known: NDArray[np.bytes_], portions: list[Portion]) -> Iterator[Done]:
+        """Have portions dealt with; give what became of each, as they are done."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,8 @@ class PortionWorker:
         ahead = job.threads + 2 * job.batch_size
         with Embedder(self._network.get, finish, batch_size=job.batch_size, is_known=is_known) as embedder:
             for loaded in load_files(loader, portion.files, workers=job.threads, ahead=ahead):
-                for embedded in embedder.rest() if loaded is None else embedder.add(loaded):
+                ready: Iterator[Embedded[Result]] = embedder.rest() if loaded is None else embedder.add(loaded)
+                for embedded in ready:
                     contents.update(picture.sha256 for picture in embedded.pictures if picture.sha256 is not None)
                     yield without_pixels(embedded)
             for embedded in embedder.rest():

@@ -206,11 +206,11 @@ def index(
             try:
                 # Ray prints what it notices of its computers; stdout is for the report.
                 with progress_bar("indexing") as progress, contextlib.redirect_stdout(sys.stderr):
-                    if cluster.ray is not None:
-                        report = cluster.index(paths, directory, choice, options, progress, stop.is_set)
-                    else:
+                    if cluster.ray is None:
                         load = choice.loader(directory)
                         report = sync(directory, paths, load, options=options, progress=progress, stop=stop.is_set)
+                    else:
+                        report = cluster.index(paths, directory, choice, options, progress, stop.is_set)
             except SemretError as error:
                 if not stop.is_set():
                     raise

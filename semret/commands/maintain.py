@@ -33,9 +33,9 @@ def remove(
     """Take pictures out of the index; their files are not touched, and need not exist any more."""
     with reported():
         from semret.index.care.maintain import remove as remove_images
-        from semret.index.location import find_index
+        from semret.index.location import find_writable_index
 
-        report = remove_images(find_index(index, near=paths), paths)
+        report = remove_images(find_writable_index(index, near=paths), paths)
     if format_ is ReportFormat.json:
         write_json(report.as_json())
     else:
@@ -58,10 +58,10 @@ def compact(
     """Free the space of pictures that are no longer in the index; searches may go on meanwhile."""
     with reported():
         from semret.index.care.maintain import compact as compact_index
-        from semret.index.location import find_index
+        from semret.index.location import find_writable_index
 
         with progress_bar("compacting") as progress:
-            report = compact_index(find_index(index), codec=codec, progress=progress)
+            report = compact_index(find_writable_index(index), codec=codec, progress=progress)
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return

@@ -7,8 +7,8 @@ from collections import OrderedDict
 
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.index.pictures.containers import cut_down
-from semret.index.pictures.decode import thumbnail
 from semret.index.pictures.contents import read_content
+from semret.index.pictures.decode import thumbnail
 from semret.server.problems import RefusedError
 from semret.server.served import View
 

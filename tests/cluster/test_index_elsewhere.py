@@ -58,10 +58,10 @@ def test_an_object_store_is_indexed_as_on_one_machine(bucket, tmp_path):
     assert ended.returncode == 0, ended.stderr
     report = json.loads((tmp_path / "many.json").read_text())["report"]
     assert report["added"] == 90
-    assert report["reasons"] == {
-        "is no picture in a supported format (JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF, HEIF)": 1
-    }
-    one, many = ({path: stored[2:] for path, stored in rows_by_path(tmp_path / name).items()} for name in ("one", "many"))
+    assert report["reasons"] == {"is no picture in a supported format (JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF, HEIF)": 1}
+    one, many = (
+        {path: stored[2:] for path, stored in rows_by_path(tmp_path / name).items()} for name in ("one", "many")
+    )
     assert many == one
     assert ids_agree(tmp_path / "many")
     with open_collection(tmp_path / "many") as collection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import urllib.request
 from pathlib import Path
 
 BUCKET = "pictures"
@@ -18,6 +19,9 @@ def object_store(monkeypatch):
     server.start()
     try:
         host, port = server.get_host_and_port()
+        # What it holds outlives it in this process.
+        reset = urllib.request.Request(f"http://{host}:{port}/moto-api/reset", method="POST")
+        urllib.request.urlopen(reset, timeout=20).close()
         for name, value in {
             "AWS_ENDPOINT_URL": f"http://{host}:{port}",
             "AWS_ACCESS_KEY_ID": "nobody",

@@ -56,7 +56,7 @@ def expand(address: PathLike) -> list[str]:
     text = str(address).rstrip("/")
     if "*" not in text:
         return [text]
-    fs, path = _file_system(text)
+    fs, path = file_system(text)
     try:
         found = sorted(fs.unstrip_protocol(name) for name in fs.glob(path))
     except Exception as error:
@@ -89,7 +89,7 @@ def find_remote(address: str, unwanted: Exclusions) -> Iterator[Entry]:
     MissingDependencyError
         If no package for such addresses is installed.
     """
-    fs, path = _file_system(address)
+    fs, path = file_system(address)
     try:
         if address.endswith(_LIST):
             yield from _listed(fs, path, address)
@@ -146,7 +146,25 @@ def read_remote(found: FoundImage) -> FileContent:
     return FileContent(path, data, digest, len(data), found.mtime_ns, read_ns)
 
 
-def _file_system(address: str) -> tuple[Any, str]:
+def file_system(address: str) -> tuple[Any, str]:
+    """Return what gives access to an address.
+
+    Parameters
+    ----------
+    address : str
+
+    Returns
+    -------
+    fsspec.AbstractFileSystem, str
+        With the path in it.
+
+    Raises
+    ------
+    ImageSearchError
+        If there is no such kind of address.
+    MissingDependencyError
+        If no package for such addresses is installed.
+    """
     try:
         import fsspec
     except ModuleNotFoundError as error:
@@ -267,7 +285,7 @@ def _members(fs: Any, path: str, info: dict[str, Any], unwanted: Exclusions) -> 
 def _read(found: FoundImage) -> bytes:
     address = found.path
     shard, name = split_shard(address)
-    fs, path = _file_system(shard)
+    fs, path = file_system(shard)
     if name is None:
         return bytes(fs.cat_file(path, start=0, end=MAX_BYTES + 1))
     # A shard that is written anew has another time: where its members lay before means nothing then.
@@ -307,7 +325,7 @@ def _places(shard: str, stamp: int) -> dict[str, tuple[int, int]]:
 @functools.lru_cache(maxsize=8)
 def _known_places(shard: str, stamp: int) -> dict[str, tuple[int, int]]:
     del stamp
-    return _index(*_file_system(shard))
+    return _index(*file_system(shard))
 
 
 def _index(fs: Any, path: str) -> dict[str, tuple[int, int]]:
@@ -317,5 +335,5 @@ def _index(fs: Any, path: str) -> dict[str, tuple[int, int]]:
         for member in tar:
             if member.isreg() and not member.issparse():
                 found.setdefault(member.name.removeprefix("./"), (member.offset_data, member.size))
-            tar.members = []  # it would keep all of them
+            setattr(tar, "members", [])  # noqa: B010 - undocumented: it would keep all of them
     return found

@@ -94,8 +94,8 @@ def adopt_segment(index: Path, staged: StagedSegment, number: int) -> Segment:
         size = place.stat().st_size
         if size != staged.segment.bytes:
             raise StorageError(
-                f"{place} has {size} bytes, {staged.segment.bytes} were written by a worker: {index} must be one folder "
-                "that all computers share"
+                f"{place} has {size} bytes, {staged.segment.bytes} were written by a worker: {index} must be one "
+                "folder that all computers share"
             )
         place.replace(path)
         durable.checkpoint("segment:renamed")

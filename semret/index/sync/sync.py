@@ -244,7 +244,8 @@ class MakeRun(Protocol):
         size: tuple[int, int] | None,
         progress: Progress,
         stop: Callable[[], bool],
-    ) -> Run: ...
+    ) -> Run:
+        """Make it."""
 
 
 class LocalRun:

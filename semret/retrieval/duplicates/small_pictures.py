@@ -11,8 +11,8 @@ from semret.arrays import Float64Array
 from semret.errors import ImageDecodeError
 from semret.index.backbones.preprocess import prepare_image, with_size
 from semret.index.collection import Collection
-from semret.index.pictures.decode import decode_image
 from semret.index.pictures.contents import read_content
+from semret.index.pictures.decode import decode_image
 from semret.retrieval.duplicates.pixels import BLOCK
 
 SHORT_SIDE = 96
