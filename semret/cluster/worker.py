@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,9 @@ class PortionWorker:
             staged = stage_segment(Path(self._job.index), self._job.manifest, parts)
         return {"files": files, "ids": written, "staged": staged}
 
-    def _through_network(self, portion: Portion, finish: Any) -> Iterator[Embedded[Result]]:
+    def _through_network(
+        self, portion: Portion, finish: Callable[[list[Loaded], Features], Result]
+    ) -> Iterator[Embedded[Result]]:
         """Load and embed the files of a portion; each content once."""
         contents: set[bytes] = set()
 

@@ -76,11 +76,23 @@ def find_writable_index(start: PathLike | None = None, near: Sequence[PathLike] 
     ArgumentError
         If it is named by an address.
     """
-    _refuse_address(start)
+    refuse_address(start)
     return find_index(start, near)
 
 
-def _refuse_address(explicit: PathLike | None) -> None:
+def refuse_address(explicit: PathLike | None) -> None:
+    """Refuse to write to an index that is named by an address.
+
+    Parameters
+    ----------
+    explicit : path or None
+        What the user names; None stands for ``SEMRET_INDEX``.
+
+    Raises
+    ------
+    ArgumentError
+        If it is an address.
+    """
     chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT) or ""
     if is_address(chosen):
         raise ArgumentError(
@@ -124,7 +136,7 @@ def default_index_path(explicit: PathLike | None = None) -> Path:
     ArgumentError
         If the current directory does not exist any more, or an address is named.
     """
-    _refuse_address(explicit)
+    refuse_address(explicit)
     chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT) or None
     if chosen is not None:
         return absolute(chosen)
@@ -149,7 +161,7 @@ def new_index_path(explicit: PathLike | None = None) -> Path:
     ArgumentError
         If the current directory does not exist any more, or an address is named.
     """
-    _refuse_address(explicit)
+    refuse_address(explicit)
     return absolute(explicit if explicit is not None else os.environ.get(ENVIRONMENT) or _here() / INDEX_NAME)
 
 

@@ -167,6 +167,8 @@ def find_damaged_index(start: str | os.PathLike[str] | None = None) -> Path:
     try:
         return find_index(start)
     except IndexNotFoundError:
+        if start is not None and is_address(start):
+            raise
         remains = default_index_path(start)
         if (remains / CATALOG_NAME).is_file():
             return remains
