@@ -130,12 +130,18 @@ class Pool:
                         raise done.error
                     yield done
         except ray.exceptions.RayError as error:
-            raise ClusterError(f"the cluster could not go on: {cut_text(error)}; run the same command again") from error
+            raise ClusterError(f"the cluster could not go on: {_last_line(error)}; run the same command again") from error
 
 
 def _given(mapped: ray.data.Dataset) -> Generator[dict[str, Any], None, None]:
     """Give rows; to close this ends the execution."""
     yield from mapped.iter_rows()
+
+
+def _last_line(error: Exception) -> str:
+    """Return what an error of Ray comes down to: it begins with where, and ends with what."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return cut_text(lines[-1] if lines else type(error).__name__)
 
 
 def _be_quiet() -> None:

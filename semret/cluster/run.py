@@ -42,7 +42,20 @@ class Pool(Protocol):
     """What maps portions to what became of them; `semret.cluster.pool.Pool`."""
 
     def map(self, job: Job, known: NDArray[np.bytes_], portions: list[Portion]) -> Iterator[Done]:
-        """Have portions dealt with; give what became of each, as they are done."""
+        """Have portions dealt with.
+
+        Parameters
+        ----------
+        job : Job
+        known : ndarray of bytes
+            Contents whose features are committed, ascending.
+        portions : list of Portion
+
+        Returns
+        -------
+        iterator of Done
+            For each portion, as they are done.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -245,7 +245,20 @@ class MakeRun(Protocol):
         progress: Progress,
         stop: Callable[[], bool],
     ) -> Run:
-        """Make it."""
+        """Make it.
+
+        Parameters
+        ----------
+        network : Lazy of Network
+        intake : Intake
+        options : SyncOptions
+        size : (int, int) or None
+        progress, stop : callable
+
+        Returns
+        -------
+        Run
+        """
 
 
 class LocalRun:
