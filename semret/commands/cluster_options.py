@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,16 +91,18 @@ class ClusterOptions:
 
         least, most = parse_actors(self.actors)
         pool = PoolOptions(least=least, most=most, cpus=self.actor_cpus, gpus=self.actor_gpus)
-        return index(
-            paths,
-            index=directory,
-            address=self.ray or "",
-            pool=pool,
-            choice=choice,
-            options=options,
-            progress=progress,
-            stop=stop,
-        )
+        # Ray prints what it notices of its computers; stdout is for the report.
+        with contextlib.redirect_stdout(sys.stderr):
+            return index(
+                paths,
+                index=directory,
+                address=self.ray or "",
+                pool=pool,
+                choice=choice,
+                options=options,
+                progress=progress,
+                stop=stop,
+            )
 
 
 def parse_actors(text: str | None) -> tuple[int | None, int | None]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -204,8 +202,7 @@ def index(
             return
         with stopped_by_interrupt() as stop:
             try:
-                # Ray prints what it notices of its computers; stdout is for the report.
-                with progress_bar("indexing") as progress, contextlib.redirect_stdout(sys.stderr):
+                with progress_bar("indexing") as progress:
                     if cluster.ray is None:
                         load = choice.loader(directory)
                         report = sync(directory, paths, load, options=options, progress=progress, stop=stop.is_set)
