@@ -130,7 +130,9 @@ class Pool:
                         raise done.error
                     yield done
         except ray.exceptions.RayError as error:
-            raise ClusterError(f"the cluster could not go on: {_last_line(error)}; run the same command again") from error
+            raise ClusterError(
+                f"the cluster could not go on: {_last_line(error)}; run the same command again"
+            ) from error
 
 
 def _given(mapped: ray.data.Dataset) -> Generator[dict[str, Any], None, None]:

@@ -22,8 +22,6 @@ from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 from tests.support.stored_rows import ids_agree, refusals, rows_by_path
 
-pytest.importorskip("ray", reason="the extra cluster is not installed")
-
 _LONG_AGO = 1_600_000_000
 _ROOT = Path(__file__).parents[2]
 
