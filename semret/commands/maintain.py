@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def remove(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, and folders with all below.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Pictures, and folders with all below, or addresses of such.")
+    ],
     index: IndexOption = None,
     format_: ReportOption = ReportFormat.table,
 ) -> None:

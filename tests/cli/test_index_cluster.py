@@ -48,8 +48,8 @@ def test_what_was_asked_for_reaches_the_cluster(photos, tmp_path, monkeypatch):
         rate = WorkerRate(node="10.0.0.2", process=7, portions=2, pictures=6, seconds=1.5)
         return indexing.ClusterReport(
             index="index", model="tiny", images=6, added=6, updated=0, renamed=0, removed=0, unchanged=0, embedded=6,
-            kept=0, kept_in=(), skipped=(("a", "has 5 bytes"), ("b", "has 6 bytes")), left_out={}, seconds=3.0, bytes=60,
-            workers=(rate,),
+            kept=0, kept_in=(), skipped=(("a", "has 5 bytes"), ("b", "has 6 bytes")), left_out={}, seconds=3.0,
+            bytes=60, workers=(rate,),
         )  # fmt: skip
 
     monkeypatch.setattr(indexing, "index", index)
@@ -68,7 +68,7 @@ def test_what_was_asked_for_reaches_the_cluster(photos, tmp_path, monkeypatch):
 
 def test_without_ray_the_extra_is_named(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     result = invoke(app, "index", photos, "--index", tmp_path / "index", "--ray", "auto")
     assert "pip install 'semret[cluster]'" in error_of(result)
 

@@ -295,7 +295,11 @@ def _read(found: FoundImage) -> bytes:
     start, length = place
     if length > MAX_BYTES:
         raise unreadable(address, f"has {length} bytes, more than the limit of {MAX_BYTES}")
-    return bytes(fs.cat_file(path, start=start, end=start + length)) if length else b""
+    data = bytes(fs.cat_file(path, start=start, end=start + length)) if length else b""
+    if len(data) != length:
+        # A web server may send the whole file whatever part of it is asked for.
+        raise unreadable(address, "is in a tar file that is not sent in parts; unpack it, or copy it to another store")
+    return data
 
 
 def split_shard(address: str) -> tuple[str, str | None]:

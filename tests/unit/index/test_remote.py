@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import tarfile
+import threading
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 
 _LONG_AGO = 1_600_000_000
+_NOT_IN_PARTS = "is in a tar file that is not sent in parts; unpack it, or copy it to another store"
 
 
 def _age(folder):
@@ -205,3 +209,34 @@ def test_without_fsspec_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fsspec", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'semret\[cluster\]'"):
         sync(tmp_path / "index", ["s3://bucket/photos"], TinyBackbone)
+
+
+@pytest.fixture
+def website(elsewhere):
+    """The address of `elsewhere` on a web server, which tells neither lengths in its pages nor parts of files."""
+    handler = functools.partial(_Quiet, directory=str(elsewhere))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_website_is_indexed(website, tmp_path):
+    report = sync(tmp_path / "index", [f"{website}/"], TinyBackbone)
+    assert report.added == 5
+    assert [reason for path, reason in report.skipped if "000.tar" in path] == [_NOT_IN_PARTS] * 3
+    with open_collection(tmp_path / "index") as collection:
+        assert f"{website}/below/4.png" in collection.paths(collection.ids)
+
+
+def test_a_list_on_a_website_names_what_lies_beside_it(website, elsewhere, tmp_path):
+    (elsewhere / "list.txt").write_text("1.png\nbelow/4.png\n000.tar/11.png\n")
+    report = sync(tmp_path / "index", [f"{website}/list.txt"], TinyBackbone)
+    assert (report.added, report.skipped) == (2, ((f"{website}/000.tar/11.png", _NOT_IN_PARTS),))
