@@ -10,7 +10,8 @@ from semret.errors import ArgumentError
 
 PathLike = str | os.PathLike[str]
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/]?")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
+"""A single letter is a drive."""
 
 
 def is_address(path: PathLike) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import os
+import pathlib
 import tarfile
 import threading
 
@@ -20,8 +21,10 @@ from semret.index.pictures.exclusion import Exclusions
 from semret.index.pictures.files import MAX_BYTES
 from semret.index.pictures.find import FoundImage, LeftOut, SkippedPath
 from semret.index.pictures.remote import expand, find_remote, read_remote, split_shard
+from semret.index.store.root import Root
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
+from semret.paths import is_address
 from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 
@@ -168,6 +171,29 @@ def test_paths_and_addresses_share_an_index(elsewhere, tmp_path, photos):
     with open_collection(tmp_path / "index") as collection:
         assert collection.paths(collection.ids)[-1] == f"file://{elsewhere}/below/4.png"
         assert str(photos / "0.png") in collection.paths(collection.ids)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("s3://bucket/a.jpg", True),
+        ("file:///a.jpg", True),
+        ("/photos/a.jpg", False),
+        ("photos//a.jpg", False),
+        ("c://photos", False),
+        ("http:a.jpg", False),
+        (pathlib.Path("s3://bucket"), False),
+    ],
+)
+def test_addresses_are_told_from_paths(text, is_one):
+    assert is_address(text) is is_one
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/a//b/../c.jpg", "https://host/a.jpg?size=2", "file:///a/b.jpg"])
+def test_an_address_is_stored_as_it_is(tmp_path, path):
+    root = Root.at(tmp_path / ".semret", tmp_path)
+    assert root.to_stored(path) == path.encode()
+    assert root.to_path(path.encode()) == path
 
 
 @pytest.mark.parametrize(
