@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semret.commands.cluster_options import ClusterOptions, tell_workers
 from semret.commands.index_output import IndexFormat, show_estimate, show_report
 from semret.commands.interrupt import INTERRUPTED
 from semret.commands.options import (
@@ -31,6 +32,7 @@ from semret.commands.output import (
 from semret.commands.process import stopped_by_interrupt
 from semret.errors import SemretError
 from semret.names import amount, readable
+from semret.paths import is_address
 
 if TYPE_CHECKING:
     from semret.index.collection import Collection
@@ -73,7 +75,12 @@ def register(app: typer.Typer) -> None:
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, and folders of pictures.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH", help="Pictures, and folders of pictures, or addresses of such, as s3://bucket/photos."
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(
@@ -151,6 +158,8 @@ def index(
     format_: Annotated[
         IndexFormat, typer.Option("--format", help="How to print the report; with --watch JSON is a line an update.")
     ] = IndexFormat.table,
+    *,
+    cluster: ClusterOptions,
 ) -> None:
     """Bring the index up to date with PATHs, making it if there is none.
 
@@ -158,6 +167,10 @@ def index(
     Interrupt it at any time: what is done is kept, and the next run continues. A folder that is found missing or empty
     as a whole (a drive that is not connected) keeps its images until --prune.
     """
+    if cluster.ray is not None and (watch or dry_run):
+        raise typer.BadParameter("does not go with --watch and --dry-run", param_hint="--ray")
+    if watch and any(map(is_address, paths)):
+        raise typer.BadParameter("follows folders; addresses are looked at once a run", param_hint="--watch")
     if watch and (dry_run or strict):
         raise typer.BadParameter("does not go with --dry-run and --strict, which are for one run", param_hint="--watch")
     with reported():
@@ -193,18 +206,22 @@ def index(
             from semret.commands.index_watch import watch_folders
 
             with stopped_by_interrupt(terminate=True) as stop:
-                watch_folders(directory, paths, choice.loader(directory), options, format_, stop)
+                watch_folders(directory, list(map(Path, paths)), choice.loader(directory), options, format_, stop)
             return
         with stopped_by_interrupt() as stop:
             try:
                 with progress_bar("indexing") as progress:
-                    load = choice.loader(directory)
-                    report = sync(directory, paths, load, options=options, progress=progress, stop=stop.is_set)
+                    if cluster.ray is None:
+                        load = choice.loader(directory)
+                        report = sync(directory, paths, load, options=options, progress=progress, stop=stop.is_set)
+                    else:
+                        report = cluster.index(paths, directory, choice, options, progress, stop.is_set)
             except SemretError as error:
                 if not stop.is_set():
                     raise
                 show_error(error)
                 raise typer.Exit(INTERRUPTED) from error
+    tell_workers(report)
     show_report(report, format_)
     if report.interrupted:
         say("semret: interrupted; what is done is kept, run the same command again to continue")

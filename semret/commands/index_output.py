@@ -55,7 +55,7 @@ def show_report(report: SyncReport, format_: IndexFormat) -> None:
 
 
 def show_estimate(
-    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: IndexFormat
+    directory: Path, paths: list[str], choice: ModelChoice, options: SyncOptions, format_: IndexFormat
 ) -> None:
     """Measure on a few pictures, and print what indexing would take.
 
@@ -63,8 +63,8 @@ def show_estimate(
     ----------
     directory : Path
         Of the index, which need not exist.
-    paths : list of Path
-        Pictures and folders.
+    paths : list of str
+        Pictures, folders and addresses.
     choice : ModelChoice
     options : SyncOptions
     format_ : IndexFormat

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semret.errors import ArgumentError, IndexNotFoundError
+from semret.index.store.elsewhere import fetch_index
 from semret.index.store.manifest import MANIFEST_NAME
-from semret.paths import PathLike, absolute
+from semret.paths import PathLike, absolute, is_address
 
 INDEX_NAME = ".semret"
 ENVIRONMENT = "SEMRET_INDEX"
@@ -23,8 +24,9 @@ def find_index(start: PathLike | None = None, near: Sequence[PathLike] = ()) -> 
     Parameters
     ----------
     start : path or None
-        An index directory, or a folder: ``.semret`` in it or in the nearest folder above. None stands for
-        ``SEMRET_INDEX`` where it is set, else for the current directory.
+        An index directory, or a folder: ``.semret`` in it or in the nearest folder above; or the address of an index in
+        an object store, see `semret.index.store.elsewhere.fetch_index`. None stands for ``SEMRET_INDEX`` where it is
+        set, else for the current directory.
     near : sequence of path
         Pictures or folders that the command is about. Where nothing else names an index, it is looked for from the
         current directory upward, then from each of these; the first one found is taken.
@@ -42,6 +44,8 @@ def find_index(start: PathLike | None = None, near: Sequence[PathLike] = ()) -> 
     chosen = start if start is not None else os.environ.get(ENVIRONMENT) or None
     if chosen is None:
         return _search(near)
+    if is_address(chosen):
+        return fetch_index(str(chosen))
     folder = absolute(chosen)
     if _is_index(folder):
         return folder
@@ -50,6 +54,50 @@ def find_index(start: PathLike | None = None, near: Sequence[PathLike] = ()) -> 
     if found is None:
         raise IndexNotFoundError(f"{folder} is no index, and no {INDEX_NAME} in {folder} or a folder above; {_REMEDY}")
     return found
+
+
+def find_writable_index(start: PathLike | None = None, near: Sequence[PathLike] = ()) -> Path:
+    """Return what `find_index` does, for a command that changes the index.
+
+    Parameters
+    ----------
+    start : path or None
+    near : sequence of path
+
+    Returns
+    -------
+    Path
+        Absolute.
+
+    Raises
+    ------
+    IndexNotFoundError
+        If there is none.
+    ArgumentError
+        If it is named by an address.
+    """
+    refuse_address(start)
+    return find_index(start, near)
+
+
+def refuse_address(explicit: PathLike | None) -> None:
+    """Refuse to write to an index that is named by an address.
+
+    Parameters
+    ----------
+    explicit : path or None
+        What the user names; None stands for ``SEMRET_INDEX``.
+
+    Raises
+    ------
+    ArgumentError
+        If it is an address.
+    """
+    chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT) or ""
+    if is_address(chosen):
+        raise ArgumentError(
+            f"{chosen} can be read, not written: an index is written in a folder; copy it to the store when it is done"
+        )
 
 
 def _search(near: Sequence[PathLike]) -> Path:
@@ -86,8 +134,9 @@ def default_index_path(explicit: PathLike | None = None) -> Path:
     Raises
     ------
     ArgumentError
-        If the current directory does not exist any more.
+        If the current directory does not exist any more, or an address is named.
     """
+    refuse_address(explicit)
     chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT) or None
     if chosen is not None:
         return absolute(chosen)
@@ -110,8 +159,9 @@ def new_index_path(explicit: PathLike | None = None) -> Path:
     Raises
     ------
     ArgumentError
-        If the current directory does not exist any more.
+        If the current directory does not exist any more, or an address is named.
     """
+    refuse_address(explicit)
     return absolute(explicit if explicit is not None else os.environ.get(ENVIRONMENT) or _here() / INDEX_NAME)
 
 

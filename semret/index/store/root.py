@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semret.errors import ArgumentError
-from semret.paths import PathLike, absolute, tidy
+from semret.paths import PathLike, absolute, is_address, tidy
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Root:
         index : Path
             Index directory.
         paths : sequence of path
-            Pictures and folders that are going to be indexed; at least one.
+            Pictures and folders that are going to be indexed; at least one. Addresses count nowhere.
 
         Returns
         -------
@@ -87,7 +87,7 @@ class Root:
         ArgumentError
             If they have no folder in common (on Windows, different drives).
         """
-        given = [absolute(path) for path in paths]
+        given = [absolute(path) for path in paths if not is_address(path)]
         if all(path.is_relative_to(index.parent) for path in given):
             return cls.at(index, index.parent)
         folders = [path if path.is_dir() else path.parent for path in given]
@@ -123,7 +123,7 @@ class Root:
         Returns
         -------
         str
-            Undecodable bytes are surrogate escapes.
+            Undecodable bytes are surrogate escapes. An address is stored, and returned, as it is.
         """
         text = stored.decode("utf-8", "surrogateescape")
         # Nearly every path of an index: a million of them are to be had in a second or two.
@@ -136,7 +136,8 @@ class Root:
         ):
             top = str(self.folder)
             return top + text if top == os.sep else f"{top}{os.sep}{text}"
-        return tidy(os.path.join(self.folder, text))  # noqa: PTH118
+        # What is stored of a path has no two slashes in a row.
+        return text if is_address(text) else tidy(os.path.join(self.folder, text))  # noqa: PTH118
 
 
 def lies_in(path: str, folders: Sequence[str]) -> bool:

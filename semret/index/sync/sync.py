@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 from semret.errors import IncompatibleIndexError
 from semret.index.backbones.spec import Backbone, Features, Shrink, Shrunk
@@ -42,7 +43,7 @@ from semret.index.sync.report import SyncOptions, SyncReport, excluded_by, new_m
 from semret.index.sync.rows import make_rows
 from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
-from semret.paths import PathLike
+from semret.paths import PathLike, is_address
 from semret.progress import Progress, waiting_for
 
 
@@ -55,6 +56,7 @@ def sync(
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
     hold: Callable[[FoundImage], bool] | None = None,
+    make_run: MakeRun | None = None,
 ) -> SyncReport:
     """Bring an index up to date with files and folders, making it if there is none.
 
@@ -80,6 +82,8 @@ def sync(
         Asked before each file; once it answers True, what is embedded is committed and the report returned.
     hold : callable, optional
         Asked of each file found; one for which it answers True may still be being written, and stays as it is.
+    make_run : callable, optional
+        Makes what puts files through the network, see `MakeRun`; by default that is this process.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def sync(
             directory, known, lambda: _make_index(writer, network.get().manifest, paths, settings, excluding)
         )
         size = _input_size(writer, settings)
-        run = _Run(network, intake, settings, size=size, progress=tell, stop=stop or _never)
+        run = (make_run or LocalRun)(network, intake, settings, size=size, progress=tell, stop=stop or _never)
         run.go(pending, makes_index=known is None)
         changes = intake.require_changes(run.stopped)
         kept = _finish(changes, survey, writer, settings, run.stopped)
@@ -174,7 +178,7 @@ def _make_index(
 
 def _style(paths: Sequence[PathLike]) -> str:
     """Return how hits name their paths: absolute if any path was given so."""
-    return "absolute" if any(Path(path).is_absolute() for path in paths) else "relative"
+    return "absolute" if any(not is_address(path) and Path(path).is_absolute() for path in paths) else "relative"
 
 
 # -- plan
@@ -211,8 +215,54 @@ def _input_size(writer: IndexWriter, options: SyncOptions) -> tuple[int, int] | 
     return writer.manifest.identity.preprocessing.size
 
 
-class _Run:
-    """Puts files through the network, and what comes out into the index.
+class Run(Protocol):
+    """Puts files through the network, and what comes out into the index."""
+
+    stopped: bool
+
+    def go(self, files: FoundFiles, *, makes_index: bool) -> None:
+        """Deal with all files.
+
+        Parameters
+        ----------
+        files : FoundFiles
+            Those that have to be read.
+        makes_index : bool
+            Whether there is no index yet.
+        """
+
+
+class MakeRun(Protocol):
+    """Makes a `Run`; the parameters are those of `LocalRun`."""
+
+    def __call__(
+        self,
+        network: Lazy[Network],
+        intake: Intake,
+        options: SyncOptions,
+        *,
+        size: tuple[int, int] | None,
+        progress: Progress,
+        stop: Callable[[], bool],
+    ) -> Run:
+        """Make it.
+
+        Parameters
+        ----------
+        network : Lazy of Network
+        intake : Intake
+        options : SyncOptions
+        size : (int, int) or None
+        progress, stop : callable
+
+        Returns
+        -------
+        Run
+        """
+
+
+class LocalRun:
+    """The `Run` of one machine: in threads of this process.
 
     Parameters
     ----------
@@ -248,7 +298,13 @@ class _Run:
         self._done = 0
 
     def go(self, files: FoundFiles, *, makes_index: bool) -> None:
-        """Deal with all files; the codec of an index that is still to be made is fitted on some of them first."""
+        """Deal with all files; the codec of an index that is still to be made is fitted on some of them first.
+
+        Parameters
+        ----------
+        files : FoundFiles
+        makes_index : bool
+        """
         self._progress(0, len(files))
         if makes_index and self._options.codec != NO_CODEC and len(files) >= self._options.fit_from:
             self._fit_and_embed(files, len(files))
