@@ -309,7 +309,8 @@ class ListIndex:
         first, last = 0, self.lists.probed
         while True:
             more, found, lost = self._near(query, first, last)
-            ids, scores, errors = (np.concatenate(pair) for pair in ((ids, more), (scores, found), (errors, lost)))
+            ids, scores = np.concatenate([ids, more]), np.concatenate([scores, found])
+            errors = np.concatenate([errors, lost])
             rows, places = self._promising(ids, scores, errors, length)
             if len(rows) + len(self._tail) >= length:
                 return rows, scores[places], errors[places]
