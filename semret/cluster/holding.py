@@ -78,7 +78,7 @@ class Holding:
             return None
 
     def _unit_vectors(self, rows: IndexVector) -> Float32Array:
-        return normalise(self.features.read("pooled", rows), self.part.pooled_mean)
+        return normalise(self.features.read("pooled", rows), self.features.pooled_mean)
 
     def nearest(
         self, queries: Float32Array, length: int, probed: int | None

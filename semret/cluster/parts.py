@@ -39,8 +39,8 @@ class Part:
         Ascending.
     numbers, rows : ndarray of shape (n,), integer
         Segment and row in it of each image.
-    pooled_mean : ndarray of shape (D,), float64
-        Of all images of the index; subtracted for the shortlist.
+    pooled_mean : ndarray of shape (D,), float64, or None
+        Of all images of the index; subtracted for the shortlist. None with a codec, which has subtracted its own.
     lists : bytes or None
         Token of the inverted lists that the index is searched through; None where it is searched as a whole.
     newest : int
@@ -54,7 +54,7 @@ class Part:
     ids: IdVector
     numbers: NDArray[np.integer]
     rows: NDArray[np.integer]
-    pooled_mean: Float64Array
+    pooled_mean: Float64Array | None
     lists: bytes | None
     newest: int
 

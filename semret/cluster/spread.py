@@ -65,6 +65,7 @@ class Spread:
         self.lists = None if lists is None else lists.lists
         state = hashlib.sha256(collection.mark + os.fsencode(collection.path) + self.owners.tobytes())
         state.update(b"" if self.lists is None else self.lists.token)
+        mean = None if collection.manifest.codec_file is not None else collection.features.pooled_mean
         self._parts: dict[int, Any] = {}
         for shard, positions in enumerate(places_in(self.owners, shards.count)):
             self.places[positions] = np.arange(len(positions))
@@ -77,7 +78,7 @@ class Spread:
                     ids=collection.ids[positions],
                     numbers=numbers[positions],
                     rows=rows[positions],
-                    pooled_mean=collection.features.pooled_mean,
+                    pooled_mean=mean,
                     lists=None if self.lists is None else self.lists.token,
                     newest=int(collection.ids[-1]),
                 )
