@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import ray
 
 from semret.arrays import Float64Array, FloatArray, IdVector
 from semret.cluster.parts import Asked, Owners
@@ -184,7 +182,7 @@ class ShardedEngine(SearchEngine):
 
     Raises
     ------
-    IndexCorruptError, StorageError
+    IndexCorruptError, ClusterError
         If a shard cannot read its part.
     """
 
@@ -214,7 +212,7 @@ class ShardedEngine(SearchEngine):
 
         Raises
         ------
-        IndexNotFoundError, IndexCorruptError, IncompatibleIndexError, StorageError
+        IndexNotFoundError, IndexCorruptError, IncompatibleIndexError, ClusterError
             See `open_sharded`.
         """
         collection = open_collection(self.collection.path)
@@ -247,30 +245,7 @@ def open_sharded(
     ------
     IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
         See `semret.retrieval.search.engine.open_index`.
-    StorageError
+    ClusterError
         If a shard is lost.
     """
     return ShardedEngine(open_collection(path), shards, weights=weights, device=device)
-
-
-def connect(address: str | None) -> None:
-    """Connect to a Ray cluster, or start one on this machine.
-
-    Parameters
-    ----------
-    address : str or None
-        Of a cluster, as ``ray start`` prints it; ``auto`` finds the one that this machine belongs to. None starts one
-        on this machine, which ends with this process.
-
-    Raises
-    ------
-    ArgumentError
-        If there is none.
-    """
-    if ray.is_initialized():
-        return
-    try:
-        ray.init(address=address or "local", namespace="semret", log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ArgumentError(f"there is no Ray cluster at {address}: {reason}") from error

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError, RayTaskError
 
 from semret.cluster.shard import Shard
-from semret.errors import ArgumentError, SemretError, StorageError
+from semret.errors import ArgumentError, ClusterError, SemretError
 
 PATIENCE = 600.0
 """Seconds that an answer of one shard is waited for, its being started anew included."""
@@ -74,8 +74,8 @@ class Shards:
         own = max(1, int(cpus)) if threads is None else threads
 
         def start(number: int, replica: int) -> Any:
-            known = {} if name is None else {"name": f"{name}-{number}-{replica}", "get_if_exists": True}
-            lasting = {} if name is None else {"lifetime": "detached"}
+            known = {} if name is None else {"name": f"{name}-{number}-{replica}", "namespace": "semret"}
+            lasting = {} if name is None else {"lifetime": "detached", "get_if_exists": True}
             return kind.options(**common, **known, **lasting).remote(own)
 
         self.actors = [[start(number, replica) for replica in range(replicas)] for number in range(count)]
@@ -175,7 +175,7 @@ class Answer:
         Raises
         ------
         SemretError
-            What the shard raised; StorageError if it does not answer.
+            What the shard raised; ClusterError if it does not answer.
         """
         while True:
             try:
@@ -191,7 +191,7 @@ class Answer:
             self._asked = self._begin()
 
 
-def _silent(shard: int, why: str) -> StorageError:
-    return StorageError(
+def _silent(shard: int, why: str) -> ClusterError:
+    return ClusterError(
         f"shard {shard} is lost: {why}; see ray status; it needs a node with a free processor that has the index"
     )

@@ -45,7 +45,7 @@ class Spread:
     ------
     ShapeError
         If `owners` are not those of the images.
-    IndexCorruptError, StorageError
+    IndexCorruptError, ClusterError
         If a shard cannot read its part.
     """
 

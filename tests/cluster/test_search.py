@@ -1,4 +1,4 @@
-"""An engine over shards answers as the engine of one machine: hits, scores, order, counts. Shards are real Ray actors."""
+"""An engine over shards, real Ray actors, answers as the engine of one machine: hits, scores, order, counts."""
 
 from __future__ import annotations
 
@@ -162,7 +162,11 @@ def test_other_questions(indexes, pools, folder):
     one, sharded = both(indexes["integers"], pools, count=3)
     files = [folder / "a" / "01.png", folder / "b" / "06.png"]
     for combine in ("scores", "ranks"):
-        same(one, sharded, lambda engine, how=combine: engine.query_all(files, avoid=[files[0].parent / "02.png"], combine=how))
+        same(
+            one,
+            sharded,
+            lambda engine, how=combine: engine.query_all(files, avoid=[files[0].parent / "02.png"], combine=how),
+        )
     same(one, sharded, lambda engine: engine.rerank(files[0], [1, 5, 9, 2, 17], exclude_self=True))
     same(one, sharded, lambda engine: engine.query(tokens=one.tokens([3])[0], k=9))
     expected, found = (engine.explain(files[0], 7).as_json() for engine in (one, sharded))

@@ -8,7 +8,7 @@ import signal
 import pytest
 import ray
 
-from semret.errors import StorageError
+from semret.errors import ClusterError
 from semret.index.collection import open_collection
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
@@ -101,5 +101,5 @@ def test_a_shard_that_is_gone_for_good_is_one_line(index, start):
     _, sharded = start(index, cpus=0)
     for actors in sharded.shards.actors:
         ray.kill(actors[0])
-    with pytest.raises(StorageError, match="shard 0 is lost"):
+    with pytest.raises(ClusterError, match="shard 0 is lost"):
         sharded.search(2, EVERYTHING)
