@@ -43,8 +43,6 @@ def connected(address: str) -> Iterator[None]:
         )
     # What this computer does is nobody else's business; Ray asks for it when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Its own notes belong into its log files, not between the lines of a command.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     if ray.is_initialized():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -13,14 +14,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import ray
+import ray.util
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from semret.cluster.connection import connected
 from semret.cluster.search import open_sharded
-from semret.cluster.shards import Shards
+from semret.cluster.shards import NAMESPACE, Shards
+from semret.cluster.spread import fresh_name
 from semret.errors import ArgumentError, ClusterError, cut_text
 from semret.index.store.manifest import MANIFEST_NAME
 from semret.server.app import create_app
@@ -86,7 +91,7 @@ class Plan:
         With the port that is listened on.
     layout : Layout
     name : str
-        Of the shards.
+        That the names of the shards begin with.
     weights, device
         See `semret.retrieval.search.engine.SearchEngine`.
     """
@@ -160,7 +165,7 @@ def _working(app: ASGIApp, service: Service) -> ASGIApp:
     return run
 
 
-def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None]) -> None:
+def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None], tell: Callable[[str], None]) -> None:
     """Serve an index from a cluster until SIGTERM or Ctrl-C; then finish what is being answered.
 
     Parameters
@@ -171,6 +176,8 @@ def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None]) -> None
         Of the cluster; see `semret.cluster.connection.connected`.
     ready : callable
         Called with the address of the page once it can be opened.
+    tell : callable
+        Called with a line for whoever waits, if the cluster has too few processors.
 
     Raises
     ------
@@ -182,8 +189,12 @@ def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None]) -> None
     with listen(plan.settings) as listener:
         plan = replace(plan, settings=replace(plan.settings, port=listener.getsockname()[1]))
     with connected(address), _serving(plan.settings), _told_to_stop() as stop:
+        _clear(plan.name)
+        # Shards of a server that was killed are named alike, but not the same.
+        plan = replace(plan, name=f"{plan.name}-{fresh_name()}")
         shards = plan.start_shards()
         try:
+            _tell_what_is_missing(plan.layout, tell)
             _run(plan)
             ready(address_of(plan.settings))
             stop.wait()
@@ -191,6 +202,24 @@ def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None]) -> None
             serve.delete(APPLICATION)
         finally:
             shards.close()
+
+
+def _clear(name: str) -> None:
+    """End shards that a server of this name has left behind: one that was killed could not."""
+    for one in ray.util.list_named_actors(all_namespaces=True):
+        if one["namespace"] == NAMESPACE and one["name"].startswith(f"{name}-"):
+            with contextlib.suppress(ValueError, RayError):
+                ray.kill(ray.get_actor(**one))
+
+
+def _tell_what_is_missing(layout: Layout, tell: Callable[[str], None]) -> None:
+    wanted = layout.shards * layout.copies * layout.cpus + layout.fronts * layout.front_cpus
+    there = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    if wanted > there:
+        tell(
+            f"the cluster has {there:g} processors and {wanted:g} are asked for; waiting for more (fewer --shards, "
+            "--shard-copies or --replicas need less, --shard-cpus 0 reserves none for shards)"
+        )
 
 
 def _run(plan: Plan) -> None:
@@ -229,6 +258,8 @@ def _serving(settings: Settings) -> Iterator[None]:
             "Ray Serve runs in this cluster already, and listens where it was told to; end it with serve shutdown, or "
             "use another cluster"
         )
+    # What it tells belongs into its log files, not between the lines of a command.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
     location = "HeadOnly" if settings.is_local else "EveryNode"
     host = settings.host.removeprefix("[").removesuffix("]")
     options = HTTPOptions(host="127.0.0.1" if host == "localhost" else host, port=settings.port)

@@ -15,6 +15,9 @@ from semret.errors import ArgumentError, ClusterError, SemretError
 PATIENCE = 600.0
 """Seconds that an answer of one shard is waited for, its being started anew included."""
 
+NAMESPACE = "semret"
+"""Of actors that have names."""
+
 AT_ONCE = 4
 """Calls that a shard works on at a time."""
 
@@ -74,7 +77,7 @@ class Shards:
         own = max(1, int(cpus)) if threads is None else threads
 
         def start(number: int, replica: int) -> Any:
-            known = {} if name is None else {"name": f"{name}-{number}-{replica}", "namespace": "semret"}
+            known = {} if name is None else {"name": f"{name}-{number}-{replica}", "namespace": NAMESPACE}
             lasting = {} if name is None else {"lifetime": "detached", "get_if_exists": True}
             return kind.options(**common, **known, **lasting).remote(own)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -119,19 +121,18 @@ def _serve_on_ray(
 
     require_cluster("semret serve --ray")
     from semret.cluster.serving import Plan, serve_on_ray
-    from semret.cluster.spread import fresh_name
 
     weights = None if opened.weights is None else absolute(opened.weights)
     plan = Plan(
         index=engine.collection.path,
         settings=settings,
         layout=spread.layout(),
-        name=f"semret-{fresh_name()}",
+        name=f"semret-{sha256(os.fsencode(engine.collection.path)).hexdigest()[:16]}",
         weights=weights,
         device=opened.device,
     )
     with engine:
-        serve_on_ray(plan, spread.ray or "", ready)
+        serve_on_ray(plan, spread.ray or "", ready, lambda line: say(f"semret: {line}"))
 
 
 def _tell(engine: SearchEngine, settings: Settings, address: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.places import with_root
+
 # Ray reads these when it is imported, and its daemons when they start.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
@@ -56,6 +58,8 @@ def start_cluster(workers):
     import ray
     from ray.cluster_utils import Cluster
 
+    # Processes of other drivers than this one import semret as well.
+    os.environ["PYTHONPATH"] = with_root()["PYTHONPATH"]
     # Short: sockets lie in it, and their paths may not be long.
     folder = tempfile.mkdtemp(prefix="ray-")
     head = {"include_dashboard": False, "_system_config": dict(_NOTICED_SOON), "temp_dir": folder}
