@@ -127,6 +127,15 @@ class Shard:
 
         return self._bouts.get(name, begin).take(steps)
 
+    def forget(self, key: str) -> None:
+        """Close a part that nobody asks for any more; who does nevertheless has it opened again.
+
+        Parameters
+        ----------
+        key : str
+        """
+        self._parts.drop(key)
+
     def drop(self, names: Sequence[str]) -> None:
         """Let go of comparisons that are done with.
 

@@ -135,8 +135,9 @@ class Shards:
         first : int
         """
         actors = self.actors[shard]
-        with contextlib.suppress(RayError):
-            getattr(actors[first % len(actors)], method).remote(*arguments)
+        with contextlib.suppress(RayError, RuntimeError):
+            # An actor that has to be started again knows nothing that it could let go of.
+            getattr(actors[first % len(actors)], method).options(max_task_retries=0).remote(*arguments)
 
     def close(self) -> None:
         """End all actors, those of a name as well."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,6 +68,7 @@ class Spread:
         state.update(b"" if self.lists is None else self.lists.token)
         mean = None if collection.manifest.codec_file is not None else collection.features.pooled_mean
         self._parts: dict[int, Any] = {}
+        keys: dict[int, str] = {}
         for shard, positions in enumerate(places_in(self.owners, shards.count)):
             self.places[positions] = np.arange(len(positions))
             if len(positions):
@@ -83,7 +85,10 @@ class Spread:
                     newest=int(collection.ids[-1]),
                 )
                 self._parts[shard] = ray.put(part)
+                keys[shard] = part.key
         self._turn = itertools.count()
+        # Segments that no state needs any more are kept from being deleted as long as a shard has them open.
+        weakref.finalize(self, _forget, shards, keys).atexit = False
         self._open()
 
     def _open(self) -> None:
@@ -181,6 +186,12 @@ class Spread:
         for (_, which), answer in zip(parts, asked, strict=True):
             out[:, which] = answer.get()
         return out
+
+
+def _forget(shards: Shards, keys: dict[int, str]) -> None:
+    for shard, key in keys.items():
+        for replica in range(shards.replicas):
+            shards.tell(shard, "forget", key, first=replica)
 
 
 def put(asked: Asked) -> Any:

@@ -12,6 +12,7 @@ import typer
 from semret.commands.output import printable, progress_bar, reported, say
 from semret.commands.query import EngineOptions
 from semret.commands.shard_options import ShardOptions
+from semret.errors import MissingDependencyError, cut_text
 from semret.names import amount
 from semret.paths import absolute
 from semret.progress import rare_waits_drawn
@@ -120,7 +121,12 @@ def _serve_on_ray(
     from semret.cluster.extra import require_cluster
 
     require_cluster("semret serve --ray")
-    from semret.cluster.serving import Plan, serve_on_ray
+    try:
+        from semret.cluster.serving import Plan, serve_on_ray
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"semret serve --ray needs ray[serve] as well: {cut_text(error)}; run pip install 'semret[cluster,server]'"
+        ) from error
 
     weights = None if opened.weights is None else absolute(opened.weights)
     plan = Plan(
@@ -131,8 +137,9 @@ def _serve_on_ray(
         weights=weights,
         device=opened.device,
     )
-    with engine:
-        serve_on_ray(plan, spread.ray or "", ready, lambda line: say(f"semret: {line}"))
+    # Those who answer open it themselves; held open here, it would keep segments from being deleted.
+    engine.close()
+    serve_on_ray(plan, spread.ray or "", ready, lambda line: say(f"semret: {line}"))
 
 
 def _tell(engine: SearchEngine, settings: Settings, address: str) -> None:

@@ -152,6 +152,13 @@ class InvertedLists:
         return ids, scores, errors
 
 
+def _among(some: IdVector, ids: IdVector) -> NDArray[np.bool_]:
+    """Tell which of some ids are among others, which are ascending."""
+    if not len(ids):
+        return np.zeros(len(some), dtype=bool)
+    return np.asarray(ids[np.minimum(np.searchsorted(ids, some), len(ids) - 1)] == some)
+
+
 class ListsOfSome(InvertedLists):
     """The part of inverted lists that some images are in, in memory.
 
@@ -174,7 +181,7 @@ class ListsOfSome(InvertedLists):
         kept, counts = [], np.zeros(whole.images + 1, dtype=np.int64)
         for start in range(0, whole.images, _BLOCK):
             records = whole.records(start, min(start + _BLOCK, whole.images))
-            there = np.flatnonzero(np.isin(records["id"], ids))
+            there = np.flatnonzero(_among(records["id"], ids))
             kept.append(records[there].copy())
             counts[start + there + 1] = 1
         self._kept = np.concatenate([np.zeros(0, dtype=self._record), *kept])
