@@ -134,8 +134,11 @@ class Shards:
         *arguments
         first : int
         """
+        if not ray.is_initialized():
+            return
         actors = self.actors[shard]
-        with contextlib.suppress(RayError, RuntimeError):
+        # Handles of a cluster that is gone raise all kinds of errors.
+        with contextlib.suppress(Exception):
             # An actor that has to be started again knows nothing that it could let go of.
             getattr(actors[first % len(actors)], method).options(max_task_retries=0).remote(*arguments)
 

@@ -68,7 +68,7 @@ class Spread:
         state.update(b"" if self.lists is None else self.lists.token)
         mean = None if collection.manifest.codec_file is not None else collection.features.pooled_mean
         self._parts: dict[int, Any] = {}
-        keys: dict[int, str] = {}
+        self.keys: list[tuple[int, str]] = []
         for shard, positions in enumerate(places_in(self.owners, shards.count)):
             self.places[positions] = np.arange(len(positions))
             if len(positions):
@@ -85,10 +85,10 @@ class Spread:
                     newest=int(collection.ids[-1]),
                 )
                 self._parts[shard] = ray.put(part)
-                keys[shard] = part.key
+                self.keys.append((shard, part.key))
         self._turn = itertools.count()
         # Segments that no state needs any more are kept from being deleted as long as a shard has them open.
-        weakref.finalize(self, _forget, shards, keys).atexit = False
+        weakref.finalize(self, _forget, shards, self.keys).atexit = False
         self._open()
 
     def _open(self) -> None:
@@ -188,8 +188,8 @@ class Spread:
         return out
 
 
-def _forget(shards: Shards, keys: dict[int, str]) -> None:
-    for shard, key in keys.items():
+def _forget(shards: Shards, keys: list[tuple[int, str]]) -> None:
+    for shard, key in keys:
         for replica in range(shards.replicas):
             shards.tell(shard, "forget", key, first=replica)
 

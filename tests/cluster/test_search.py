@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
+import shutil
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import ray
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +76,14 @@ def _near_ties():
     maps[1::2] = np.nextafter(maps[1::2], generator.choice(np.float32([-9, 9]), size=maps[1::2].shape))
     maps[::5] = generator.integers(-1, 2, size=maps[::5].shape)
     return maps
+
+
+def eventually(check):
+    """Wait until something holds."""
+    end = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.1)
 
 
 def both(index, pools, owners=None, count=2):
@@ -215,3 +227,37 @@ def test_a_new_state_is_taken_over_and_the_old_one_still_answers(tmp_path, pools
     assert len(new) == IMAGES
     assert shown(new.query(3)) == shown(one.reopened().query(3))
     assert shown(old.query(3)) == before == shown(one.query(3))
+
+
+def test_shards_let_go_of_a_state_that_nobody_asks_for(indexes, pools):
+    _, sharded = both(indexes["floats"], pools, np.arange(IMAGES) % 3, count=3)
+
+    def held():
+        return [ray.get(actor.__ray_call__.remote(_parts_of)) for (actor,) in pools[3].actors]
+
+    keys = {key for _, key in sharded._comparer._spread.keys}
+    assert all(keys & parts for parts in held())
+    del sharded
+    gc.collect()
+    eventually(lambda: not any(keys & parts for parts in held()))
+
+
+def _parts_of(shard):
+    return set(shard._parts._values)
+
+
+def test_lists_that_a_shard_cannot_have_are_done_without(indexes, pools, tmp_path, monkeypatch):
+    monkeypatch.setattr(nearest_module, "LEAST_LISTED", 4)
+    index = shutil.copytree(indexes["lists"], tmp_path / "index")
+    (index / "shortlist.ivf").rename(tmp_path / "kept")
+    flat = SearchEngine(open_collection(index))
+    assert flat.collection.nearest.lists is None
+    (tmp_path / "kept").rename(index / "shortlist.ivf")
+    # Opened here while they were there, they are gone when the shards look for them.
+    collection = open_collection(index)
+    assert collection.nearest.lists is not None
+    (index / "shortlist.ivf").unlink()
+    from semret.cluster.search import ShardedEngine
+
+    sharded = ShardedEngine(collection, pools[3])
+    assert sharded.query(3, k=6, shortlist=8).hits == flat.query(3, k=6, shortlist=8).hits
