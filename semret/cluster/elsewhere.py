@@ -14,7 +14,7 @@ import numpy as np
 
 from semret.arrays import Float64Array, FloatArray, IndexVector
 from semret.cluster.bout import Step
-from semret.cluster.shards import Answer
+from semret.cluster.shards import Answer, Laid
 from semret.cluster.spread import Spread, fresh_name
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.search.best_k import BestK, Tokens
@@ -31,7 +31,7 @@ class Chunk:
     Parameters
     ----------
     spread : Spread
-    asked : ray.ObjectRef
+    asked : Laid
         Of an `Asked`.
     positions : ndarray of shape (n,), intp
         Of the candidates in the collection.
@@ -44,7 +44,7 @@ class Chunk:
     """
 
     def __init__(
-        self, spread: Spread, asked: Any, positions: IndexVector, sigma: float | None, *, bounds: bool, turn: int
+        self, spread: Spread, asked: Laid, positions: IndexVector, sigma: float | None, *, bounds: bool, turn: int
     ) -> None:
         self._spread, self._asked, self._sigma, self._turn = spread, asked, sigma, turn
         self._count, self._name = len(positions), fresh_name()
@@ -63,7 +63,8 @@ class Chunk:
     def _ask(self, number: int, step: str, *arguments: Any) -> Answer:
         self._steps[number].append((step, arguments))
         # With all steps so far: whoever answers may be new, and has to catch up.
-        known = self._asked, f"{self._name}-{number}", self._candidates[number], self._sigma
+        asked = self._asked.ref if step == "begin" else self._asked
+        known = asked, f"{self._name}-{number}", self._candidates[number], self._sigma
         return self._spread.ask(self._parts[number][0], "work", *known, list(self._steps[number]), first=self._turn)
 
     @cached_property

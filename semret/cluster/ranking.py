@@ -47,7 +47,7 @@ class Ranking:
             raise ShapeError(f"the query's tokens have shape {own}, the candidates' {shape}: expected as many channels")
         self._spread, self._asked, self._shape = spread, asked, shape
         self._ids, self._positions = ids, positions
-        self._ref, self._turn = put(asked), spread.turn()
+        self._laid, self._turn = put(asked), spread.turn()
         self._center = Center() if asked.levelled else asked.center
 
     def run(self, progress: Progress | None = None) -> Reranked:
@@ -86,7 +86,7 @@ class Ranking:
 
     def _statistics(self, best: BestElsewhere) -> tuple[Float64Array, Float64Array]:
         squared, inner = self._spread.gather(
-            self._positions, "statistics", (self._ref, np.asarray(best.query.means[0])), width=2
+            self._positions, "statistics", (self._laid.ref, np.asarray(best.query.means[0])), width=2
         )
         return squared, inner
 
@@ -107,7 +107,7 @@ class Ranking:
                     chosen = np.sort(rows[start : start + step])
                     where = self._positions[chosen]
                     begun.append(
-                        (chosen, Chunk(self._spread, self._ref, where, best.sigma, bounds=bounds, turn=self._turn))
+                        (chosen, Chunk(self._spread, self._laid, where, best.sigma, bounds=bounds, turn=self._turn))
                     )
                     if len(begun) > _AHEAD:
                         break
@@ -123,11 +123,16 @@ class Ranking:
         """Compare by pooled embeddings alone."""
         start, sigma, options = time.perf_counter(), None, self._asked.options
         if options.kernel == "rbf":
-            sigma = median_bandwidth(self._spread.gather(self._positions, "pooled_distances", (self._ref,))[0])
+            sigma = median_bandwidth(self._spread.gather(self._positions, "pooled_distances", (self._laid.ref,))[0])
         parts = self._spread.split(self._positions)
         asked = [
             self._spread.ask(
-                shard, "best_pooled", self._ref, self._spread.places[self._positions[which]], sigma, first=self._turn
+                shard,
+                "best_pooled",
+                self._laid.ref,
+                self._spread.places[self._positions[which]],
+                sigma,
+                first=self._turn,
             )
             for shard, which in parts
         ]

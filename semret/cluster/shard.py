@@ -31,11 +31,19 @@ _MOST_QUERIES = 64
 T = TypeVar("T")
 
 
+class Unknown:
+    """The answer to a call that names what is not known here; it has to come again, with the thing itself."""
+
+
+class UnknownHereError(Exception):
+    """A part or a query is named that is not kept."""
+
+
 class Shard:
-    """Answers for parts of indexes. Every call carries what is needed to answer it from nothing.
+    """Answers for parts of indexes. A call carries what is needed to answer it from nothing, or names it.
 
     So an actor that was started anew answers as the one before it, and one that is a replica as the first: what is kept
-    only saves doing things again. Safe for several threads.
+    only saves fetching and doing things again. Safe for several threads.
 
     Parameters
     ----------
@@ -49,16 +57,36 @@ class Shard:
         self._bouts: _Kept[_Begun] = _Kept(MOST_BOUTS)
         self._queries: _Kept[Asked] = _Kept(_MOST_QUERIES)
 
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Do what is asked.
+
+        Parameters
+        ----------
+        method : str
+            One of the others.
+        *arguments
+            Parts and queries, or their keys.
+
+        Returns
+        -------
+        object
+            What the method returns; `Unknown` if a key is not known here.
+        """
+        try:
+            return getattr(self, method)(*arguments)
+        except UnknownHereError:
+            return Unknown()
+
     def alive(self) -> tuple[int, int]:
         """Return the number of this process, and the most memory that it has held, in bytes."""
         return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    def open(self, part: Part) -> int:
+    def open(self, part: Part | str) -> int:
         """Open a part, and read what every search needs.
 
         Parameters
         ----------
-        part : Part
+        part : Part or str
 
         Returns
         -------
@@ -70,42 +98,49 @@ class Shard:
         return len(holding)
 
     def nearest(
-        self, part: Part, queries: Float32Array, length: int, probed: int | None
+        self, part: Part | str, queries: Float32Array, length: int, probed: int | None
     ) -> tuple[IdVector, Float64Array, int] | None:
         """Find images by pooled embeddings; see `Holding.nearest`."""
         return self._holding(part).nearest(np.array(queries), length, probed)
 
-    def scores(self, part: Part, query: Float32Array, places: IndexVector) -> Float64Array:
+    def scores(self, part: Part | str, query: Float32Array, places: IndexVector) -> Float64Array:
         """Score images by pooled embeddings; see `Holding.scores`."""
         return self._holding(part).scores(np.array(query), places)
 
     def statistics(
-        self, part: Part, asked: Asked, mean: Float64Array, places: IndexVector
+        self, part: Part | str, asked: Asked | str, mean: Float64Array, places: IndexVector
     ) -> tuple[Float64Array, Float64Array]:
         """Return what `centred_statistics` does, of candidates at these places."""
-        source = self._holding(part).source(self._own(asked), places)
-        center = Center() if asked.levelled else asked.center
+        own = self._own(asked)
+        source = self._holding(part).source(own, places)
+        center = Center() if own.levelled else own.center
         return centred_statistics(mean, source, np.arange(len(places)), center)
 
-    def pooled_distances(self, part: Part, asked: Asked, places: IndexVector) -> Float64Array:
+    def pooled_distances(self, part: Part | str, asked: Asked | str, places: IndexVector) -> Float64Array:
         """Return squared distances of pooled embeddings; see `Holding.pooled_distances`."""
         return self._holding(part).pooled_distances(self._own(asked), places)
 
     def best_pooled(
-        self, part: Part, asked: Asked, places: IndexVector, sigma: float | None
+        self, part: Part | str, asked: Asked | str, places: IndexVector, sigma: float | None
     ) -> tuple[IndexVector, Float64Array]:
         """Find the best candidates by pooled embeddings; see `Holding.best_pooled`."""
         return self._holding(part).best_pooled(self._own(asked), places, sigma)
 
     def work(
-        self, part: Part, asked: Asked, name: str, places: IndexVector, sigma: float | None, steps: Sequence[Step]
+        self,
+        part: Part | str,
+        asked: Asked | str,
+        name: str,
+        places: IndexVector,
+        sigma: float | None,
+        steps: Sequence[Step],
     ) -> Any:
         """Do the last of some steps of a comparison, and those before it that have not been done here.
 
         Parameters
         ----------
-        part : Part
-        asked : Asked
+        part : Part or str
+        asked : Asked or str
         name : str
             Of the comparison: what no other has.
         places : ndarray of shape (n,), intp
@@ -146,10 +181,14 @@ class Shard:
         for name in names:
             self._bouts.drop(name)
 
-    def _holding(self, part: Part) -> Holding:
+    def _holding(self, part: Part | str) -> Holding:
+        if isinstance(part, str):
+            return self._parts.get(part, _unknown)
         return self._parts.get(part.key, lambda: Holding(part, self._threads))
 
-    def _own(self, asked: Asked) -> Asked:
+    def _own(self, asked: Asked | str) -> Asked:
+        if isinstance(asked, str):
+            return self._queries.get(asked, _unknown)
         return self._queries.get(asked.key, lambda: _writable(asked))
 
 
@@ -202,6 +241,10 @@ class _Once(Generic[T]):
             if not self._made:
                 self._made.append(make())
             return self._made[0]
+
+
+def _unknown() -> Any:
+    raise UnknownHereError
 
 
 def _writable(asked: Asked) -> Asked:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayError, RayTaskError
 
-from semret.cluster.shard import Shard
+from semret.cluster.shard import Shard, Unknown
 from semret.errors import ArgumentError, ClusterError, SemretError
 
 PATIENCE = 600.0
@@ -22,6 +22,19 @@ AT_ONCE = 4
 """Calls that a shard works on at a time."""
 
 _LOST = (RayActorError, ObjectLostError)
+
+
+class Laid(NamedTuple):
+    """Something in Ray's store that a shard fetches once, and knows by its key from then on.
+
+    Attributes
+    ----------
+    key : str
+    ref : ray.ObjectRef
+    """
+
+    key: str
+    ref: Any
 
 
 class Shards:
@@ -92,7 +105,7 @@ class Shards:
         method : str
             Of `Shard`.
         *arguments
-            References to what lies in Ray's store stand for it.
+            References to what lies in Ray's store stand for it, `Laid` for what the shard may know already.
         first : int
             Which of its replicas is asked first, the number of replicas taken off as often as need be.
 
@@ -102,7 +115,7 @@ class Shards:
         """
         actors = self.actors[shard]
         turn = first % len(actors)
-        return Answer(shard, [*actors[turn:], *actors[:turn]], method, arguments)
+        return Answer(shard, [*actors[turn:], *actors[:turn]], (method, *arguments))
 
     def all(self, method: str, *arguments: Any) -> list[Any]:
         """Ask every actor, and return what they say.
@@ -140,7 +153,7 @@ class Shards:
         # Handles of a cluster that is gone raise all kinds of errors.
         with contextlib.suppress(Exception):
             # An actor that has to be started again knows nothing that it could let go of.
-            getattr(actors[first % len(actors)], method).options(max_task_retries=0).remote(*arguments)
+            actors[first % len(actors)].call.options(max_task_retries=0).remote(method, *arguments)
 
     def close(self) -> None:
         """End all actors, those of a name as well."""
@@ -157,20 +170,23 @@ class Answer:
     shard : int
     actors : sequence of actor handles
         Those that can answer, the one to be asked first in front.
-    method : str
     arguments : tuple
+        Of `Shard.call`.
     """
 
-    def __init__(self, shard: int, actors: Sequence[Any], method: str, arguments: tuple[Any, ...]) -> None:
-        self._shard, self._method, self._arguments = shard, method, arguments
+    def __init__(self, shard: int, actors: Sequence[Any], arguments: tuple[Any, ...]) -> None:
+        self._shard = shard
+        self._whole = tuple(one.ref if isinstance(one, Laid) else one for one in arguments)
+        self._short = tuple(one.key if isinstance(one, Laid) else one for one in arguments)
         # One that has others behind it is passed over when it is lost; in the end one is waited for.
         self._turns = [(actor, 0) for actor in actors] if len(actors) > 1 else []
         self._turns.append((actors[0], -1))
-        self._asked = self._begin()
+        self._asked = self._begin(self._short)
 
-    def _begin(self) -> Any:
-        actor, again = self._turns.pop(0)
-        return getattr(actor, self._method).options(max_task_retries=again).remote(*self._arguments)
+    def _begin(self, arguments: tuple[Any, ...]) -> Any:
+        self._call = self._turns[0][0].call.options(max_task_retries=self._turns[0][1])
+        del self._turns[0]
+        return self._call.remote(*arguments)
 
     def get(self) -> Any:
         """Wait for the answer.
@@ -186,7 +202,11 @@ class Answer:
         """
         while True:
             try:
-                return ray.get(self._asked, timeout=PATIENCE)
+                found = ray.get(self._asked, timeout=PATIENCE)
+                if not isinstance(found, Unknown):
+                    return found
+                self._asked = self._call.remote(*self._whole)
+                continue
             except RayTaskError as error:
                 cause = getattr(error, "cause", None)
                 raise cause if isinstance(cause, (SemretError, OSError)) else error from None
@@ -195,7 +215,7 @@ class Answer:
                     raise _silent(self._shard, "its actor cannot be started again") from error
             except GetTimeoutError as error:
                 raise _silent(self._shard, f"it has not answered for {PATIENCE:.0f} seconds") from error
-            self._asked = self._begin()
+            self._asked = self._begin(self._whole)
 
 
 def _silent(shard: int, why: str) -> ClusterError:

@@ -14,7 +14,7 @@ import ray
 
 from semret.arrays import Float64Array, IndexVector
 from semret.cluster.parts import Asked, Owners, Part, deal, places_in
-from semret.cluster.shards import Answer, Shards
+from semret.cluster.shards import Answer, Laid, Shards
 from semret.errors import ShapeError
 from semret.index.collection import Collection
 
@@ -67,7 +67,7 @@ class Spread:
         state = hashlib.sha256(collection.mark + os.fsencode(collection.path) + self.owners.tobytes())
         state.update(b"" if self.lists is None else self.lists.token)
         mean = None if collection.manifest.codec_file is not None else collection.features.pooled_mean
-        self._parts: dict[int, Any] = {}
+        self._parts: dict[int, Laid] = {}
         self.keys: list[tuple[int, str]] = []
         for shard, positions in enumerate(places_in(self.owners, shards.count)):
             self.places[positions] = np.arange(len(positions))
@@ -84,7 +84,7 @@ class Spread:
                     lists=None if self.lists is None else self.lists.token,
                     newest=int(collection.ids[-1]),
                 )
-                self._parts[shard] = ray.put(part)
+                self._parts[shard] = Laid(part.key, ray.put(part))
                 self.keys.append((shard, part.key))
         self._turn = itertools.count()
         # Segments that no state needs any more are kept from being deleted as long as a shard has them open.
@@ -94,7 +94,7 @@ class Spread:
     def _open(self) -> None:
         """Have all actors open their parts, at once."""
         asked = [
-            self.shards.ask(shard, "open", part, first=replica)
+            self.shards.ask(shard, "open", part.ref, first=replica)
             for shard, part in self._parts.items()
             for replica in range(self.shards.replicas)
         ]
@@ -194,7 +194,7 @@ def _forget(shards: Shards, keys: list[tuple[int, str]]) -> None:
             shards.tell(shard, "forget", key, first=replica)
 
 
-def put(asked: Asked) -> Any:
+def put(asked: Asked) -> Laid:
     """Lay a query in Ray's store, from where every shard takes it once.
 
     Parameters
@@ -203,6 +203,6 @@ def put(asked: Asked) -> Any:
 
     Returns
     -------
-    ray.ObjectRef
+    Laid
     """
-    return ray.put(asked)
+    return Laid(asked.key, ray.put(asked))
