@@ -77,7 +77,12 @@ class Chunk:
         return float(np.max([extent for extent, _ in self._begun]))
 
     def first_bounds(self) -> Float64Array:
-        """Return the cheap upper bounds of all candidates."""
+        """Return the cheap upper bounds of all candidates.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
         out = np.empty(self._count)
         for (_, which), (_, uppers) in zip(self._parts, self._begun, strict=True):
             out[which] = uppers
@@ -104,7 +109,12 @@ class Chunk:
         return [(which, answer.get()) for (_, which), answer in zip(chosen, asked, strict=True)]
 
     def score(self) -> Float64Array:
-        """Return the scores of all candidates under an invariance that needs no matching."""
+        """Score all candidates under an invariance that needs no matching.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
         out = np.empty(self._count)
         asked = [self._ask(number, "score") for number in range(len(self._parts))]
         for (_, which), answer in zip(self._parts, asked, strict=True):
@@ -166,7 +176,18 @@ class FloatsElsewhere(_Side, FloatSide):  # type: ignore[misc]  # the same side,
     """A query in floats against candidates elsewhere."""
 
     def field(self, tokens: Any, allowed: IndexVector, integers: Any, sigma: float | None) -> FloatBounds:
-        """See `FloatSide.field`."""
+        """Return what is known of the scores of candidates; see `FloatSide.field`.
+
+        Parameters
+        ----------
+        tokens : Elsewhere
+        allowed, integers, sigma
+            See `FloatSide.field`.
+
+        Returns
+        -------
+        FloatBounds
+        """
         del integers, sigma
         return _FloatBounds(tokens, allowed)
 
@@ -177,7 +198,19 @@ class IntegersElsewhere(_Side, IntegerSide):  # type: ignore[misc]
     def field(
         self, tokens: Any, allowed: IndexVector, shared: Any, sigma: float | None
     ) -> tuple[IntegerBounds, Elsewhere]:
-        """See `IntegerSide.field`."""
+        """Return what is known of the scores of candidates, and what `solve` takes; see `IntegerSide.field`.
+
+        Parameters
+        ----------
+        tokens : Elsewhere
+        allowed, shared, sigma
+            See `IntegerSide.field`.
+
+        Returns
+        -------
+        IntegerBounds
+        Elsewhere
+        """
         del shared, sigma
         return _IntegerBounds(tokens, allowed, self.options.k), tokens
 
@@ -213,7 +246,16 @@ class BestElsewhere(BestK):
     """The k best of candidates that lie in shards; see `BestK`."""
 
     def admitted(self, tokens: Any) -> Any:
-        """See `BestK.admitted`; shards compare kinds of numbers, and read what they compare."""
+        """Return candidates that fit the query; shards compare kinds of numbers, and read what they compare.
+
+        Parameters
+        ----------
+        tokens : Elsewhere
+
+        Returns
+        -------
+        Elsewhere
+        """
         check_shapes(self.shape, tokens.shape[1:], self.options.invariance)
         return tokens
 

@@ -78,7 +78,13 @@ class Shard:
             return Unknown()
 
     def alive(self) -> tuple[int, int]:
-        """Return the number of this process, and the most memory that it has held, in bytes."""
+        """Tell that this process is there.
+
+        Returns
+        -------
+        (int, int)
+            Its number, and the most memory that it has held, in bytes.
+        """
         return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def open(self, part: Part | str) -> int:
@@ -100,30 +106,92 @@ class Shard:
     def nearest(
         self, part: Part | str, queries: Float32Array, length: int, probed: int | None
     ) -> tuple[IdVector, Float64Array, int] | None:
-        """Find images by pooled embeddings; see `Holding.nearest`."""
+        """Find images by pooled embeddings.
+
+        Parameters
+        ----------
+        part : Part or str
+        queries, length, probed
+            See `Holding.nearest`.
+
+        Returns
+        -------
+        (ids, scores, found) or None
+            See `Holding.nearest`.
+        """
         return self._holding(part).nearest(np.array(queries), length, probed)
 
     def scores(self, part: Part | str, query: Float32Array, places: IndexVector) -> Float64Array:
-        """Score images by pooled embeddings; see `Holding.scores`."""
+        """Score images by pooled embeddings.
+
+        Parameters
+        ----------
+        part : Part or str
+        query, places
+            See `Holding.scores`.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
         return self._holding(part).scores(np.array(query), places)
 
     def statistics(
         self, part: Part | str, asked: Asked | str, mean: Float64Array, places: IndexVector
     ) -> tuple[Float64Array, Float64Array]:
-        """Return what `centred_statistics` does, of candidates at these places."""
+        """Return statistics of candidates.
+
+        Parameters
+        ----------
+        part : Part or str
+        asked : Asked or str
+        mean : ndarray of shape (C,), float64
+            The query's mean token, centred.
+        places : ndarray of shape (n,), intp
+            Positions in the part.
+
+        Returns
+        -------
+        squared, inner : ndarray of shape (n,), float64
+            See `centred_statistics`.
+        """
         own = self._own(asked)
         source = self._holding(part).source(own, places)
         center = Center() if own.levelled else own.center
         return centred_statistics(mean, source, np.arange(len(places)), center)
 
     def pooled_distances(self, part: Part | str, asked: Asked | str, places: IndexVector) -> Float64Array:
-        """Return squared distances of pooled embeddings; see `Holding.pooled_distances`."""
+        """Return squared distances of pooled embeddings from the query's.
+
+        Parameters
+        ----------
+        part : Part or str
+        asked : Asked or str
+        places : ndarray of shape (n,), intp
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+        """
         return self._holding(part).pooled_distances(self._own(asked), places)
 
     def best_pooled(
         self, part: Part | str, asked: Asked | str, places: IndexVector, sigma: float | None
     ) -> tuple[IndexVector, Float64Array]:
-        """Find the best candidates by pooled embeddings; see `Holding.best_pooled`."""
+        """Find the best candidates by pooled embeddings.
+
+        Parameters
+        ----------
+        part : Part or str
+        asked : Asked or str
+        places, sigma
+            See `Holding.best_pooled`.
+
+        Returns
+        -------
+        places : ndarray of intp
+        scores : ndarray of float64
+        """
         return self._holding(part).best_pooled(self._own(asked), places, sigma)
 
     def work(

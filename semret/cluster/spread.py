@@ -102,7 +102,12 @@ class Spread:
             answer.get()
 
     def turn(self) -> int:
-        """Return which replicas the next query asks first."""
+        """Return which replicas the next query asks first.
+
+        Returns
+        -------
+        int
+        """
         return next(self._turn)
 
     def ask(self, shard: int, method: str, *arguments: Any, first: int) -> Answer:
