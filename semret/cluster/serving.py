@@ -214,7 +214,8 @@ def _clear(name: str) -> None:
 
 def _tell_what_is_missing(layout: Layout, tell: Callable[[str], None]) -> None:
     wanted = layout.shards * layout.copies * layout.cpus + layout.fronts * layout.front_cpus
-    there = ray.cluster_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
+    resources: Any = ray.cluster_resources
+    there = resources().get("CPU", 0)
     if wanted > there:
         tell(
             f"the cluster has {there:g} processors and {wanted:g} are asked for; waiting for more (fewer --shards, "
@@ -260,6 +261,7 @@ def _serving(settings: Settings) -> Iterator[None]:
         )
     # What it tells belongs into its log files, not between the lines of a command.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    shutdown: Any = serve.shutdown
     location = "HeadOnly" if settings.is_local else "EveryNode"
     host = settings.host.removeprefix("[").removesuffix("]")
     options = HTTPOptions(host="127.0.0.1" if host == "localhost" else host, port=settings.port)
@@ -268,7 +270,7 @@ def _serving(settings: Settings) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(Exception):
-            serve.shutdown()  # type: ignore[no-untyped-call]
+            shutdown()
 
 
 @contextlib.contextmanager
