@@ -22,7 +22,7 @@ from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from semret.cluster.connection import connected
+from semret.cluster.connection import LOCAL, connected
 from semret.cluster.search import open_sharded
 from semret.cluster.shards import NAMESPACE, Shards
 from semret.cluster.spread import fresh_name
@@ -188,7 +188,7 @@ def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None], tell: C
     """
     with listen(plan.settings) as listener:
         plan = replace(plan, settings=replace(plan.settings, port=listener.getsockname()[1]))
-    with connected(address), _serving(plan.settings), _told_to_stop() as stop:
+    with connected(address), _serving(plan.settings, address), _told_to_stop() as stop:
         _clear(plan.name)
         # Shards of a server that was killed are named alike, but not the same.
         plan = replace(plan, name=f"{plan.name}-{fresh_name()}")
@@ -252,7 +252,7 @@ def _last_line(message: str) -> str:
 
 
 @contextlib.contextmanager
-def _serving(settings: Settings) -> Iterator[None]:
+def _serving(settings: Settings, address: str) -> Iterator[None]:
     """Have Ray Serve listen in a ``with`` block: on the head for this computer alone, else wherever a front is."""
     if serve.status().proxies:
         raise ClusterError(
@@ -269,8 +269,10 @@ def _serving(settings: Settings) -> Iterator[None]:
         serve.start(proxy_location=location, http_options=options, logging_config={"enable_access_log": False})
         yield
     finally:
-        with contextlib.suppress(Exception):
-            shutdown()
+        # A cluster that ends with this process ends Ray Serve as well, and says less.
+        if address != LOCAL:
+            with contextlib.suppress(Exception):
+                shutdown()
 
 
 @contextlib.contextmanager
