@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.places import with_root
+
 # Ray reads these when it is imported, and its daemons when they start.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
@@ -28,6 +30,7 @@ _WARNINGS = (
     "ignore::ResourceWarning",
     "ignore::DeprecationWarning:ray",
     "ignore::FutureWarning:ray",
+    "ignore:Using extra keyword arguments on `Field`:DeprecationWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
 )
 
@@ -56,13 +59,15 @@ def start_cluster(workers):
     import ray
     from ray.cluster_utils import Cluster
 
+    # Processes of other drivers than this one import semret as well.
+    os.environ["PYTHONPATH"] = with_root()["PYTHONPATH"]
     # Short: sockets lie in it, and their paths may not be long.
     folder = tempfile.mkdtemp(prefix="ray-")
     head = {"include_dashboard": False, "_system_config": dict(_NOTICED_SOON), "temp_dir": folder}
-    cluster = Cluster(initialize_head=True, head_node_args={**_node(), **head})
+    cluster = Cluster(initialize_head=True, head_node_args={**node_arguments(), **head})
     try:
         for _ in range(workers):
-            cluster.add_node(**_node())
+            cluster.add_node(**node_arguments())
         ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR", namespace="tests")
     except BaseException:
         stop_cluster(cluster)
@@ -80,31 +85,14 @@ def stop_cluster(cluster):
     shutil.rmtree(getattr(cluster, "folder", ""), ignore_errors=True)
 
 
-def _node():
+def node_arguments():
+    """Return what every node is started with."""
     return {"num_cpus": 1, "object_store_memory": STORE_BYTES}
 
 
 @pytest.fixture(scope="session")
 def ray_cluster():
-    """A cluster of three local nodes, connected to; for tests that leave its nodes alone."""
+    """A cluster of three local nodes, connected to. A test that takes a node away adds one again."""
     cluster = start_cluster(2)
     yield cluster
     stop_cluster(cluster)
-
-
-@pytest.fixture
-def own_cluster():
-    """The function `start_cluster`, for a test that takes nodes away; the cluster ends with the test."""
-    import ray
-
-    if ray.is_initialized():
-        pytest.fail("a test that takes nodes away needs a process of its own, see own_cluster")
-    started = []
-
-    def start(workers):
-        started.append(start_cluster(workers))
-        return started[-1]
-
-    yield start
-    for cluster in started:
-        stop_cluster(cluster)
