@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from semret.centers import Center
@@ -41,8 +41,12 @@ def maps_of(rng, count, positions, channels, kind):
     kernel=st.sampled_from(["cosine", "linear", "rbf"]),
     sizes=st.tuples(st.integers(1, 6), st.integers(1, 6)),
     k=st.integers(1, 4),
+    sigma=st.sampled_from([None, 0.0, 1e-200, 3.0, 1e10, 1e200]),
 )
-def test_the_same_hits_and_scores(seed, kind, kernel, sizes, k):
+@example(seed=0, kind="dense", kernel="rbf", sizes=(4, 4), k=2, sigma=3.0)
+@example(seed=0, kind="dense", kernel="rbf", sizes=(4, 4), k=2, sigma=1e10)
+@example(seed=0, kind="dense", kernel="rbf", sizes=(4, 4), k=2, sigma=1e200)  # its square is beyond float64
+def test_the_same_hits_and_scores(seed, kind, kernel, sizes, k, sigma):
     rng = np.random.default_rng(seed)
     source = InMemoryTokens(maps_of(rng, 9, sizes[1], 7, kind), ids=np.sort(rng.choice(99, 9, replace=False)))
     query = Query(tokens=maps_of(rng, 1, sizes[0], 7, "dense"), excluded=source.ids[2:3])
@@ -50,8 +54,8 @@ def test_the_same_hits_and_scores(seed, kind, kernel, sizes, k):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device_maps, "_PROMISING", 2)
         maps = MapsOnDevice(source, DEVICE)
-        found = rerank(query, source, options, narrow=maps.left)
-        plain = rerank(query, source, options)
+        found = rerank(query, source, options, sigma=sigma, narrow=maps.left)
+        plain = rerank(query, source, options, sigma=sigma)
         assert found.rows.tolist() == plain.rows.tolist()
         assert found.scores.tolist() == plain.scores.tolist()
         assert found.solved + found.pruned == 8
@@ -81,8 +85,11 @@ def test_what_does_not_fit_is_streamed(room, said, monkeypatch):
     kernel=st.sampled_from(["cosine", "linear", "rbf"]),
     kind=st.sampled_from(["float16", "float32", "float64", "integers", "huge"]),
     k=st.integers(1, 3),
+    sigma=st.sampled_from([0.0, 3.0, 200.0, 1e10, 1e200]),
 )
-def test_a_stream_gives_the_same_hits_and_scores(seed, kernel, kind, k):
+@example(seed=0, kernel="rbf", kind="integers", k=1, sigma=3.0)  # all scores are 0, in float64
+@example(seed=0, kernel="rbf", kind="integers", k=1, sigma=1e10)  # all scores are 1
+def test_a_stream_gives_the_same_hits_and_scores(seed, kernel, kind, k, sigma):
     rng = np.random.default_rng(seed)
     if kind == "integers":
         tokens, asked = maps_of(rng, 8, 4, 6, "dense"), maps_of(rng, 2, 5, 6, "dense")
@@ -104,7 +111,8 @@ def test_a_stream_gives_the_same_hits_and_scores(seed, kernel, kind, k):
         yield ids[5:], tokens[5:]
 
     found, plain = (
-        rerank_stream(queries, stream(), options, center=center, sigma=3.0, device=device) for device in (DEVICE, None)
+        rerank_stream(queries, stream(), options, center=center, sigma=sigma, device=device)
+        for device in (DEVICE, None)
     )
     for one, other in zip(found, plain, strict=True):
         assert one.rows.tolist() == other.rows.tolist()

@@ -58,19 +58,28 @@ class Standings:
         Maps of floats are centred already.
     k : int
     kernel : {"cosine", "linear", "rbf"}
+    sigma : float or None
+        RBF bandwidth; required by kernel rbf.
     device : torch.device
     """
 
-    def __init__(self, query: IntegerMaps | Maps, *, k: int, kernel: str, device: torch.device) -> None:
-        self.one, self.k, self.kernel = _put(query, device), k, kernel
-        self._norm = float(np.sqrt(query.squared_norms[0]))
+    def __init__(
+        self, query: IntegerMaps | Maps, *, k: int, kernel: str, sigma: float | None, device: torch.device
+    ) -> None:
+        self.one, self.k, self.kernel, self._sigma = _put(query, device), k, kernel, sigma
+        self._square = float(query.squared_norms[0])
         self._values = torch.zeros(0, dtype=torch.float64, device=device)
         self._scale = 0.0
 
     @property
     def goal(self) -> float:
         """What a bound must reach: the k-th best value, less rounding; minus infinity while there are fewer."""
-        return -np.inf if len(self._values) < self.k else float(self._values[-1]) - _ROUNDING * self._scale
+        if len(self._values) < self.k:
+            return -np.inf
+        worst = float(self._values[-1])
+        if self.kernel == "rbf":
+            worst = min(worst, self._square - farthest_of_score(self._square - worst, self._sigma))
+        return worst - _ROUNDING * self._scale
 
     def contest(self, part: Part, places: Tensor) -> tuple[IndexVector, Tensor]:
         """Bound the candidates at some places of a part, bound closer what may reach the best, and solve what is left.
@@ -108,10 +117,10 @@ class Standings:
         found, _ = match_pairs(self.one, part.maps, torch.zeros_like(places), places)
         squares, bounds = part.squares[places], found.bounds
         if part.maps.scales is None:
-            bounds = bounds + _affinity_error(part.maps.tokens.shape[2]) * self._norm * squares.sqrt()
+            bounds = bounds + _affinity_error(part.maps.tokens.shape[2]) * (self._square * squares).sqrt()
         worth = self._worth(found.values, squares)
         self._values = torch.cat([self._values, worth]).sort(descending=True).values[: self.k]
-        size = 2 * found.values.abs() + squares if self.kernel == "rbf" else worth.abs()
+        size = 2 * found.values.abs() + squares + self._square if self.kernel == "rbf" else worth.abs()
         self._scale = max(self._scale, float(size.max())) if len(size) else self._scale
         return places.cpu().numpy(), self._worth(bounds, squares)
 
@@ -170,7 +179,16 @@ class MapsOnDevice:
         where = "all" if self.resident == self.total else f"{self.resident:,} of {self.total:,}"
         return f"{where} on {self._device}"
 
-    def left(self, query: IntegerMaps, ids: IdVector, *, k: int, kernel: str, levelled: bool = False) -> IndexVector:
+    def left(
+        self,
+        query: IntegerMaps,
+        ids: IdVector,
+        *,
+        k: int,
+        kernel: str,
+        sigma: float | None = None,
+        levelled: bool = False,
+    ) -> IndexVector:
         """Tell which candidates may be among the best k.
 
         Parameters
@@ -180,6 +198,8 @@ class MapsOnDevice:
             The candidates; all of them are in the source.
         k : int
         kernel : {"cosine", "linear", "rbf"}
+        sigma : float or None
+            RBF bandwidth; required by kernel rbf.
         levelled : bool
             Whether tokens are compared by their directions, see `semret.retrieval.similarity.query_score.level_maps`.
 
@@ -191,7 +211,7 @@ class MapsOnDevice:
         allowed = np.zeros(self.total, dtype=np.bool_)
         rows = np.searchsorted(self._ids, ids)
         allowed[rows] = True
-        standings = Standings(query, k=k, kernel=kernel, device=self._device)
+        standings = Standings(query, k=k, kernel=kernel, sigma=sigma, device=self._device)
         kept: list[IndexVector] = []
         bounds: list[Tensor] = []
         for part in self._all_parts():
@@ -289,6 +309,32 @@ def _affinity_error(channels: int) -> float:
     float32 in any order.
     """
     return (channels + 32) * 2.0**-23
+
+
+def farthest_of_score(squared_distance: float, sigma: float | None) -> float:
+    """Return a squared distance beyond which every RBF score is certainly lower than at this one.
+
+    Scores of different distances may be one number: 0 where the exponential is less than float64 holds, 1 where the
+    bandwidth is far larger than both.
+
+    Parameters
+    ----------
+    squared_distance : float
+    sigma : float or None
+        The bandwidth.
+
+    Returns
+    -------
+    float
+        Infinity if nothing is lower, or the bandwidth is missing.
+    """
+    bandwidth = float(sigma or 0.0)
+    width = 2 * bandwidth * bandwidth
+    if width == 0 or not np.isfinite(width):
+        return np.inf
+    score = np.exp(-max(squared_distance, 0.0) / width)
+    least = score * (1 - _ROUNDING) - 4 * np.finfo(np.float64).smallest_subnormal
+    return float(-np.log(least) * width) if least > 0 else np.inf
 
 
 def _levelled(part: Part) -> Part:

@@ -100,13 +100,15 @@ class DeviceSearch:
             return None
         return partial(self._left, levelled=options.scores_query)
 
-    def _left(self, query: IntegerMaps, ids: IdVector, *, k: int, kernel: str, levelled: bool) -> IndexVector:
+    def _left(
+        self, query: IntegerMaps, ids: IdVector, *, k: int, kernel: str, sigma: float | None, levelled: bool
+    ) -> IndexVector:
         with self._guard:
             if self._maps is None:
                 from semret.retrieval.search.device_maps import MapsOnDevice
 
                 self._maps = MapsOnDevice(self._collection.source(self._collection.ids), str(self._device))
-            return self._maps.left(query, ids, k=k, kernel=kernel, levelled=levelled)
+            return self._maps.left(query, ids, k=k, kernel=kernel, sigma=sigma, levelled=levelled)
 
     def _why_not(self) -> str | None:
         if self._collection.manifest.codec == NO_CODEC:

@@ -36,7 +36,7 @@ class StreamOnDevice:
     def __init__(self, searches: Sequence[BestK], device: str) -> None:
         self._searches, self._device = list(searches), require_device(device)
         self._standings = [
-            Standings(best.query, k=best.options.k, kernel=best.options.kernel, device=self._device)
+            Standings(best.query, k=best.options.k, kernel=best.options.kernel, sigma=best.sigma, device=self._device)
             for best in self._searches
         ]
 

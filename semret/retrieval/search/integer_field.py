@@ -161,4 +161,5 @@ class IntegerField(IntegerBounds):
             return np.full(len(self._other), threshold)
         if kernel == "cosine":
             return np.asarray(threshold * np.sqrt(self._own * self._other))
-        return np.asarray((self._own + self._other) / 2 + float(sigma or 0.0) ** 2 * np.log(threshold))
+        bandwidth = float(sigma or 0.0)
+        return np.asarray((self._own + self._other) / 2 + bandwidth * bandwidth * np.log(threshold))

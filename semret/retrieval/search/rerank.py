@@ -34,8 +34,8 @@ _STATISTICS_AT_ONCE = 1 << 16
 class Narrow(Protocol):
     """Tells which candidates may be among the best, by bounds that are computed elsewhere."""
 
-    def __call__(self, query: IntegerMaps, ids: IdVector, *, k: int, kernel: str) -> IndexVector:
-        """Return places among `ids`, ascending: every other candidate is certainly worse than k of these."""
+    def __call__(self, query: IntegerMaps, ids: IdVector, *, k: int, kernel: str, sigma: float | None) -> IndexVector:
+        """Return places among `ids`, ascending: every other candidate's score is certainly below that of k of these."""
 
 
 def rerank(
@@ -63,7 +63,7 @@ def rerank(
         Subtracted from query and candidates; None subtracts nothing.
     sigma : float or None
         RBF bandwidth; by default that of `semret.retrieval.similarity.kernels.median_bandwidth`, of the squared
-        distances' means over all matchings. The order does not depend on it.
+        distances' means over all matchings. The order depends on it only where scores become one number.
     progress : callable or None
         Called with the number of candidates visited and their total, first with 0.
     narrow : callable or None
@@ -115,7 +115,7 @@ def rerank(
     query_maps = best.query
     if narrow is not None and isinstance(query_maps, IntegerMaps) and best.can_rule_out(len(rows)):
         start = time.perf_counter()
-        rows = rows[narrow(query_maps, source.ids[rows], k=options.k, kernel=options.kernel)]
+        rows = rows[narrow(query_maps, source.ids[rows], k=options.k, kernel=options.kernel, sigma=best.sigma)]
         best.rule_out(total - len(rows), time.perf_counter() - start)
     for chunk in _chunks(best, source, rows, middle):
         start = time.perf_counter()
