@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from semret.commands.output import printable, say
 from semret.errors import ImageDecodeError
+from semret.optional import why_not
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,8 +67,8 @@ def _kind_of_image() -> Any | str:
     logging.getLogger("textual_image").addHandler(logging.NullHandler())
     try:
         library = importlib.import_module(_LIBRARY)
-    except ImportError:
-        return "they need textual-image, which is not installed; run pip install 'semret[terminal]'"
+    except ImportError as error:
+        return why_not(error, _LIBRARY, "drawing", "textual-image", "run pip install 'semret[terminal]'")
     if library.Image not in (library.SixelImage, library.TGPImage):
         return "this terminal shows no pictures (kitty's graphics or sixels); see --open"
     return library.Image

@@ -159,9 +159,10 @@ def test_an_experiment_says_what_it_waits_for(terminal):
 
 def test_rendering_draws_a_bar(terminal, tmp_path):
     run = terminal("eval", "make-data", "egoobjects", "data", "--scenes", 3, "--videos", 2, tiny=False)
-    run.wait_for("/12")
     assert run.end() == 0
     assert "12 pictures in data" in run.screen
+    # On a fast machine the bar has come and gone before its first screen is read.
+    assert any("/12" in screen for screen in run.seen)
 
 
 def test_interrupt_while_a_bar_is_drawn(terminal, tmp_path):

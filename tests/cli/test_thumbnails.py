@@ -145,7 +145,8 @@ def test_without_the_library_one_line_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "textual_image.renderable", None)
     thumbnails.draw_thumbnails([])
     assert capsys.readouterr().err == (
-        "semret: no thumbnails: they need textual-image, which is not installed; run pip install 'semret[terminal]'\n"
+        "semret: no thumbnails: drawing needs textual-image, which is not installed; "
+        "run pip install 'semret[terminal]'\n"
     )
 
 

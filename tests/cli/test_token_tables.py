@@ -220,8 +220,8 @@ def test_no_image_is_a_table_without_rows(tmp_path, engine):
 @pytest.mark.parametrize(
     ("module", "name", "message"),
     [
-        ("lance", "a.lance", "Lance needs pylance, which is not installed: pip install 'semret[lance]'"),
-        ("pyarrow.parquet", "a.parquet", "Parquet needs pyarrow, which is not installed: pip install pyarrow"),
+        ("lance", "a.lance", "Lance needs pylance, which is not installed; run pip install 'semret[lance]'"),
+        ("pyarrow.parquet", "a.parquet", "Parquet needs pyarrow, which is not installed; run pip install pyarrow"),
     ],
 )
 def test_a_missing_package_is_named_in_one_line(tmp_path, engine, monkeypatch, module, name, message):

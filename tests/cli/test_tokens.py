@@ -71,7 +71,7 @@ def test_parquet_is_read_by_pandas(tmp_path, engine):
 def test_a_missing_pyarrow_is_named_in_one_line(tmp_path, engine, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     failed = invoke(app, "tokens", "--index", engine.collection.path, "-o", tmp_path / "maps.parquet")
-    assert "Parquet needs pyarrow, which is not installed: pip install pyarrow" in error_of(failed)
+    assert "Parquet needs pyarrow, which is not installed; run pip install pyarrow" in error_of(failed)
     assert not (tmp_path / "maps.parquet").exists()
 
 

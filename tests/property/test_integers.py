@@ -159,6 +159,16 @@ def test_bounds_in_steps_hold_the_optimum(search, phases):
     assert (lowers - slack <= matched).all()
 
 
+@settings(deadline=None, max_examples=60)
+@given(searches(), st.sampled_from([None, 0.0, 1e-161, 0.03, 1e10, 1e200]))
+def test_the_certified_top_k_where_different_distances_have_one_score(search, sigma):
+    query, tokens, k = search
+    options = RerankOptions(k=k, kernel="rbf", threads=1)
+    shared = {"source": InMemoryTokens(tokens), "sigma": sigma}
+    pruned = rerank(Query(tokens=query), options=options, **shared)
+    assert_same(pruned, rerank(Query(tokens=query), options=replace(options, prune=False), **shared))
+
+
 @settings(deadline=None, max_examples=40)
 @given(searches(), st.sampled_from(KERNELS), st.sampled_from(["none", "maxsim"]))
 def test_scores_that_match_nothing_are_those_of_the_formula(search, kernel, invariance):

@@ -83,12 +83,18 @@ def assert_same(one, other):
     assert one.scores.tolist() == other.scores.tolist()
 
 
+BANDWIDTHS = [None, 0.0, 1e-161, 0.03, 1e10, 1e200]
+"""The default; and such that different scores become one number, 0 or 1, or that leave float64 when squared."""
+
+
 @settings(deadline=None, max_examples=200)
-@given(searches(), st.sampled_from(KERNELS), st.sampled_from(CENTERINGS))
-def test_pruning_changes_nothing(search, kernel, centering):
+@given(searches(), st.sampled_from(KERNELS), st.sampled_from(CENTERINGS), st.sampled_from(BANDWIDTHS))
+def test_pruning_changes_nothing(search, kernel, centering, sigma):
     stored, query, k = search
     middle, options = middle_of(stored, centering), RerankOptions(k=k, kernel=kernel, threads=1)
-    pruned, full = (rerank(query, stored, one, center=middle) for one in (options, replace(options, prune=False)))
+    pruned, full = (
+        rerank(query, stored, one, center=middle, sigma=sigma) for one in (options, replace(options, prune=False))
+    )
     assert_same(pruned, full)
     assert pruned.solved + pruned.pruned == full.solved == len(stored.ids)
     assert full.pruned == 0

@@ -41,7 +41,7 @@ class Places(Sequence[Place]):
         select = f"SELECT sha256, segment, row FROM contents WHERE sha256 > ?{_IN_USE if in_use else ''}"
         for rows in catalog.portions(select, b""):
             taken = (row for row in rows if segments is None or segments(row[1]))
-            self._scratch.fill("INSERT INTO found VALUES (?2, ?3, ?1)", taken)
+            self._scratch.fill("INSERT INTO found (sha256, segment, row) VALUES (?, ?, ?)", taken)
         self._scratch.run("CREATE TABLE places (place INTEGER PRIMARY KEY, segment INTEGER, row INTEGER, sha256 BLOB)")
         self._scratch.run("INSERT INTO places (segment, row, sha256) SELECT * FROM found ORDER BY segment, row, sha256")
         self._scratch.run("DROP TABLE found")

@@ -160,7 +160,7 @@ class SqliteFile:
         first : int or bytes
             What all keys are greater than.
         *values : int, float, str, bytes or None
-            For the marks ``?2`` and on; the key's is ``?1`` then.
+            For the other marks, in order; the key's is the first.
 
         Yields
         ------

@@ -119,7 +119,7 @@ class StoredImages:
         (int, bytes)
             Id and stored path: those that are committed, in the order of ids, then the others.
         """
-        select = "SELECT id, path FROM images WHERE path IS NOT NULL AND id > ?1 AND sha256 = ?2"
+        select = "SELECT id, path FROM images WHERE id > ? AND path IS NOT NULL AND sha256 = ?"
         for images in () if sha256 in self._without else self._catalog.portions(select, 0, sha256):
             yield from ((id_, path) for id_, path in images if path not in self._changed)
         for path in self._by_content.get(sha256, ()):

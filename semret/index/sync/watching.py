@@ -29,6 +29,7 @@ from semret.index.sync.places import Place, place_of, read_mounts, remote_kind
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.settling import Settling, find_scopes
 from semret.index.sync.sync import sync
+from semret.optional import why_not
 from semret.paths import PathLike, absolute
 
 SETTLE_SECONDS = 1.0
@@ -94,9 +95,8 @@ class Watch:
         try:
             import watchfiles
         except ImportError as error:
-            raise MissingDependencyError(
-                "semret index --watch needs watchfiles, not installed here; run pip install watchfiles"
-            ) from error
+            names = "watchfiles", "semret index --watch", "watchfiles", "run pip install watchfiles"
+            raise MissingDependencyError(why_not(error, *names)) from error
         self._events = watchfiles.watch
         self._index = default_index_path(index)
         # Each path as it was given decides how hits are shown.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, SupportsIndex, overload
 
-from semret.errors import MissingDependencyError
 from semret.names import amount, readable
+from semret.optional import need
 from semret.retrieval.search.page import Section, ShownHit, render_fragment
 
 RELATIONS = ("kept", "same", "near", "mirrored")
@@ -206,10 +205,7 @@ class Duplicates:
         MissingDependencyError
             If pandas is not installed.
         """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError as error:
-            raise MissingDependencyError("a table needs pandas, which is not installed: pip install pandas") from error
+        pandas = need("pandas", "a table", "pandas", "run pip install pandas")
         rows = [
             {"group": number, **file.as_json()} for number, group in enumerate(self.groups, start=1) for file in group
         ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from semret.arrays import FloatArray, IndexVector
-from semret.errors import MissingDependencyError, SolverError
+from semret.errors import SolverError
+from semret.optional import need
 
 _INT64_BITS = 62
 
@@ -59,17 +60,17 @@ def solve_ortools(affinity: FloatArray) -> IndexVector:
     SolverError
         If it finds no optimum.
     """
-    try:
-        from ortools.graph.python.linear_sum_assignment import SimpleLinearSumAssignment
-    except ImportError as error:
-        raise MissingDependencyError(
-            "solver ortools needs the package ortools: pip install ortools, or choose solver auction"
-        ) from error
+    library = need(
+        "ortools.graph.python.linear_sum_assignment",
+        "solver ortools",
+        "ortools",
+        "run pip install ortools, or choose solver auction",
+    )
     rows, columns = affinity.shape
     size = max(rows, columns)
     costs = np.zeros((size, size), dtype=np.int64)
     costs[:rows, :columns] = _integer_costs(affinity.astype(np.float64), size)
-    problem = SimpleLinearSumAssignment()
+    problem = library.SimpleLinearSumAssignment()
     left, right = np.divmod(np.arange(size * size, dtype=np.int32), np.int32(size))
     problem.add_arcs_with_cost(left, right, costs.ravel())
     status = problem.solve()

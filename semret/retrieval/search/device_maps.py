@@ -20,6 +20,7 @@ from semret.retrieval.matching.cuda_tokens import DeviceMaps, bounds_of_all, mat
 from semret.retrieval.search.candidates import TokenSource
 from semret.retrieval.similarity.device_tiles import KEPT_SHARE, require_device
 from semret.retrieval.similarity.integer_maps import IntegerMaps, prepare_integers
+from semret.retrieval.similarity.kernels import farthest_of_score, rbf
 from semret.retrieval.similarity.maps import Maps
 
 CHUNK_BYTES = 1 << 30
@@ -78,7 +79,8 @@ class Standings:
             return -np.inf
         worst = float(self._values[-1])
         if self.kernel == "rbf":
-            worst = min(worst, self._square - farthest_of_score(self._square - worst, self._sigma))
+            score = float(rbf(max(self._square - worst, 0.0), self._sigma))
+            worst = min(worst, self._square - farthest_of_score(score, self._sigma or 0.0))
         return worst - _ROUNDING * self._scale
 
     def contest(self, part: Part, places: Tensor) -> tuple[IndexVector, Tensor]:
@@ -309,32 +311,6 @@ def _affinity_error(channels: int) -> float:
     float32 in any order.
     """
     return (channels + 32) * 2.0**-23
-
-
-def farthest_of_score(squared_distance: float, sigma: float | None) -> float:
-    """Return a squared distance beyond which every RBF score is certainly lower than at this one.
-
-    Scores of different distances may be one number: 0 where the exponential is less than float64 holds, 1 where the
-    bandwidth is far larger than both.
-
-    Parameters
-    ----------
-    squared_distance : float
-    sigma : float or None
-        The bandwidth.
-
-    Returns
-    -------
-    float
-        Infinity if nothing is lower, or the bandwidth is missing.
-    """
-    bandwidth = float(sigma or 0.0)
-    width = 2 * bandwidth * bandwidth
-    if width == 0 or not np.isfinite(width):
-        return np.inf
-    score = np.exp(-max(squared_distance, 0.0) / width)
-    least = score * (1 - _ROUNDING) - 4 * np.finfo(np.float64).smallest_subnormal
-    return float(-np.log(least) * width) if least > 0 else np.inf
 
 
 def _levelled(part: Part) -> Part:

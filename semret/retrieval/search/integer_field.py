@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float64Array, IndexVector
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.similarity.integer_bounds import Levelled, StepBounds
-from semret.retrieval.similarity.kernels import kernel_score
+from semret.retrieval.similarity.kernels import farthest_of_score, kernel_score
 
 _MARGIN = 1e-12
 # float64 roundings of scores, norms and bounds are a hundred times smaller than this, but for sums over positions.
@@ -155,11 +155,11 @@ class IntegerField(IntegerBounds):
     def _wanted(self, threshold: float) -> Float64Array | None:
         """Return the matched value of each candidate that reaches the threshold: to save effort, not to prove."""
         kernel, sigma = self._options.kernel, self._sigma
-        if not np.isfinite(threshold) or (kernel == "rbf" and not (threshold > 0 and sigma)):
+        if not np.isfinite(threshold):
             return None
         if kernel == "linear":
             return np.full(len(self._other), threshold)
         if kernel == "cosine":
             return np.asarray(threshold * np.sqrt(self._own * self._other))
-        bandwidth = float(sigma or 0.0)
-        return np.asarray((self._own + self._other) / 2 + bandwidth * bandwidth * np.log(threshold))
+        farthest = farthest_of_score(threshold, sigma or 0.0)
+        return np.asarray((self._own + self._other - farthest) / 2) if np.isfinite(farthest) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 import numpy as np
 
 from semret.arrays import Float64Array
-from semret.errors import MissingDependencyError
 from semret.names import amount
+from semret.optional import need
 from semret.progress import Progress
 from semret.retrieval.search.explain import Explanation
 from semret.retrieval.search.originals import Original
@@ -267,10 +266,7 @@ class SearchResult:
         MissingDependencyError
             If pandas is not installed.
         """
-        try:
-            pandas = importlib.import_module("pandas")
-        except ImportError as error:
-            raise MissingDependencyError("a table needs pandas, which is not installed: pip install pandas") from error
+        pandas = need("pandas", "a table", "pandas", "run pip install pandas")
         columns: dict[str, Any] = {
             "rank": np.array([hit.rank for hit in self.hits], dtype=np.int64),
             "id": np.array(self.ids, dtype=np.int64),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.errors import ArgumentError, MissingDependencyError, SemretError, StorageError, cut_text
+from semret.errors import ArgumentError, SemretError, StorageError, cut_text
 from semret.integer_tokens import IntegerTokens
+from semret.optional import need
 from semret.paths import PathLike
 from semret.retrieval.search.stored_rows import StoredRows
 
@@ -133,7 +133,8 @@ def write_lance(path: PathLike, rows: StoredRows) -> None:
     except (OSError, ValueError, RuntimeError) as error:
         if failures and isinstance(failures[0], (SemretError, MemoryError, KeyboardInterrupt)):
             raise failures[0] from None
-        reason = _OF_SOURCES.sub("", cut_text(error))
+        # Its paths are long, and the reason stands behind them.
+        reason = _OF_SOURCES.sub("", cut_text(error, 500))
         raise StorageError(f"cannot write {os.fspath(path)}: {reason}; choose another place") from error
 
 
@@ -187,18 +188,8 @@ def _written(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def _pyarrow(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Parquet needs pyarrow, which is not installed: pip install pyarrow, or name a .npz file"
-        ) from error
+    return need(name, "Parquet", "pyarrow", "run pip install pyarrow, or name a .npz file")
 
 
 def _lance() -> Any:
-    try:
-        return importlib.import_module("lance")
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Lance needs pylance, which is not installed: pip install 'semret[lance]', or name a .parquet file"
-        ) from error
+    return need("lance", "Lance", "pylance", "run pip install 'semret[lance]', or name a .parquet file")

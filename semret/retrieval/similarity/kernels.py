@@ -124,11 +124,45 @@ def rbf(squared_distances: ArrayLike, sigma: float | None) -> Float64Array:
     if sigma is None or not np.isfinite(sigma) or sigma < 0:
         raise ArgumentError(f"the rbf bandwidth sigma is {sigma}, expected a finite number of at least 0")
     d2 = np.asarray(squared_distances, dtype=np.float64)
-    width = 2 * float(sigma) * float(sigma)  # a power would raise where a product overflows to infinity
+    width = _width(sigma)
     if width == 0:
         return np.where(d2 > 0, 0.0, 1.0)
-    return np.exp(-(d2 / width))
+    with np.errstate(over="ignore"):
+        return np.exp(-(d2 / width))
 
+
+def farthest_of_score(score: float, sigma: float) -> float:
+    """Return a squared distance beyond which every RBF score is certainly lower than this one.
+
+    Many distances may have one score: 0 where the exponential is less than float64 holds, 1 where the bandwidth is far
+    larger than all of them.
+
+    Parameters
+    ----------
+    score : float
+        At least 0.
+    sigma : float
+        The bandwidth, at least 0.
+
+    Returns
+    -------
+    float
+        Infinity if no distance is known to be far enough.
+    """
+    width = _width(sigma)
+    least = score * (1 - _ROUNDING) - 4 * np.finfo(np.float64).smallest_subnormal
+    if width == 0 or not np.isfinite(width) or least <= 0:
+        return np.inf
+    return max(0.0, float(-np.log(least) * width))
+
+
+def _width(sigma: float) -> float:
+    # Products where they overflow are infinity; a power would raise.
+    return 2 * float(sigma) * float(sigma)
+
+
+_ROUNDING = 1e-12
+"""How far, in shares, two computations of one RBF score may lie apart: 745 roundings of its exponent, and a few."""
 
 BANDWIDTH_OFFSET = 1e-3
 """What the paper's published code adds to the bandwidth, against a division by zero."""

@@ -334,7 +334,7 @@ def test_everything_is_walked_when_something_may_have_been_missed(what, start, p
 
 def test_without_watchfiles_one_line_says_what_to_do(index, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "watchfiles", None)
-    with pytest.raises(MissingDependencyError, match="needs watchfiles, not installed here; run pip install watchf"):
+    with pytest.raises(MissingDependencyError, match="needs watchfiles, which is not installed; run pip"):
         Watch(index, [photos], TinyBackbone, options=SyncOptions(), listener=None, stop=threading.Event())
 
 

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from semret.errors import ArgumentError, UnknownNameError
-from semret.retrieval.similarity.kernels import centred_squared_norms, kernel_score, median_bandwidth, rbf
+from semret.retrieval.similarity.kernels import (
+    centred_squared_norms,
+    farthest_of_score,
+    kernel_score,
+    median_bandwidth,
+    rbf,
+)
 from semret.retrieval.similarity.names import check_modes
 from semret.retrieval.similarity.rsm import rsm
 
@@ -36,6 +42,24 @@ def test_cosine_of_a_map_with_itself_is_one_at_any_magnitude():
 
 def test_rbf_without_width_knows_only_equality():
     assert rbf([0.0, 1e-300], 0.0).tolist() == [1.0, 0.0]
+
+
+def test_rbf_of_a_distance_beyond_float64_in_units_of_the_bandwidth_is_zero():
+    assert rbf([0.0, 1.0, 1e300], 1e-161).tolist() == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("sigma", [1e-150, 0.3, 20.0, 1e10, 1e150])
+@pytest.mark.parametrize("of_width", [0.0, 1e-20, 1e-3, 1.0, 30.0, 700.0])
+def test_beyond_the_farthest_distance_of_a_score_every_score_is_lower(sigma, of_width):
+    score = float(rbf(of_width * 2 * sigma**2, sigma))
+    farthest = farthest_of_score(score, sigma)
+    assert rbf(farthest * (1 + 1e-15), sigma) < score
+    assert farthest <= (of_width + 1e-11) * 2 * sigma**2
+
+
+@pytest.mark.parametrize(("score", "sigma"), [(0.0, 3.0), (5e-324, 3.0), (1.0, 0.0), (1.0, 1e200)])
+def test_no_distance_is_known_to_be_farther_where_scores_are_one_number(score, sigma):
+    assert farthest_of_score(score, sigma) == math.inf
 
 
 def test_rbf_takes_a_negative_distance_for_rounding():
