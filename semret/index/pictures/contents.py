@@ -13,6 +13,8 @@ from semret.paths import is_address
 def read_content(path: str | os.PathLike[str]) -> FileContent:
     """Read a file, or what lies at an address, once, and hash what was read.
 
+    An address that an index names is fetched within the limits of `semret.index.pictures.trust`.
+
     Parameters
     ----------
     path : path
@@ -29,5 +31,5 @@ def read_content(path: str | os.PathLike[str]) -> FileContent:
         As `semret.index.pictures.files.read_file`.
     """
     if is_address(path):
-        return read_remote(FoundImage(str(path), -1, -1))
+        return read_remote(FoundImage(str(path), -1, -1, vouched=False))
     return read_file(path)

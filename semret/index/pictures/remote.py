@@ -18,16 +18,20 @@ from typing import Any
 from urllib.parse import urljoin
 
 from semret.errors import ImageDecodeError, ImageSearchError, MissingDependencyError, cut_text
+from semret.foreign import open_regular
 from semret.index.pictures.exclusion import Exclusions
 from semret.index.pictures.files import MAX_BYTES, FileContent, unreadable
 from semret.index.pictures.find import SUFFIXES, Entry, Excluded, FoundImage, LeftOut, SkippedPath
 from semret.index.pictures.kinds import unread_kind
+from semret.index.pictures.trust import require_harmless, trusted
+from semret.index.pictures.web import fetch
 from semret.paths import PathLike, is_address
 
 LIST_BYTES = 2**32
 """Longest list of addresses that is read."""
 
 _TAR = ".tar"
+_LOCAL = "file://"
 _LIST = ".txt"
 _HEADER_BYTES = 2**17
 _STAMPS = ("mtime", "LastModified", "last_modified", "updated", "modified", "Last-Modified", "created")
@@ -115,7 +119,7 @@ def read_remote(found: FoundImage) -> FileContent:
     Parameters
     ----------
     found : FoundImage
-        Its size is checked unless it is negative.
+        Its size is checked unless it is negative. Where nobody vouches for it, see `semret.index.pictures.trust`.
 
     Returns
     -------
@@ -130,8 +134,15 @@ def read_remote(found: FoundImage) -> FileContent:
     path, read_ns = found.path, time.time_ns()
     if found.size > MAX_BYTES:
         raise unreadable(path, f"has {found.size} bytes, more than the limit of {MAX_BYTES}")
+    is_trusted = found.vouched or trusted(path)
+    if not is_trusted:
+        require_harmless(path)
+    shard, name = split_shard(path)
     try:
-        data = _read(found)
+        if path.startswith(_LOCAL):
+            # Neither a pipe nor a device, which would keep it waiting.
+            open_regular(file_system(shard)[1]).close()
+        data = fetch(path, private=is_trusted) if _is_web(path) and name is None else _read(found)
     except (ImageDecodeError, MissingDependencyError):
         raise
     except FileNotFoundError as error:
@@ -249,7 +260,10 @@ def _stamp(info: dict[str, Any]) -> int:
 
 
 def _listed(fs: Any, path: str, address: str) -> Iterator[Entry]:
-    """Give what a list names; relative addresses are seen from the list."""
+    """Give what a list names; relative addresses are seen from the list.
+
+    Who names a list of this computer vouches for what it names; one from elsewhere may lead to its own store alone.
+    """
     with fs.open(path, "rb") as stream:
         left = LIST_BYTES
         for line in stream:
@@ -259,7 +273,13 @@ def _listed(fs: Any, path: str, address: str) -> Iterator[Entry]:
             text = line.decode("utf-8", "surrogateescape").strip()
             if text and not text.startswith("#"):
                 whole = text if is_address(text) else _beside(address, text)
-                yield FoundImage(whole, -1, -1)
+                yield FoundImage(whole, -1, -1, address.startswith(_LOCAL) or whole.startswith(_store(address)))
+
+
+def _store(address: str) -> str:
+    """Return the beginning that everything in the same store or on the same host has."""
+    scheme, _, rest = address.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/"
 
 
 def _beside(address: str, name: str) -> str:

@@ -266,3 +266,74 @@ def test_a_list_on_a_website_names_what_lies_beside_it(website, elsewhere, tmp_p
     (elsewhere / "list.txt").write_text("1.png\nbelow/4.png\n000.tar/11.png\n")
     report = sync(tmp_path / "index", [f"{website}/list.txt"], TinyBackbone)
     assert (report.added, report.skipped) == (2, ((f"{website}/000.tar/11.png", _NOT_IN_PARTS),))
+
+
+# -- what the user has not named
+
+
+def _stranger(path):
+    return read_remote(FoundImage(path, -1, -1, vouched=False))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "memory://a.jpg",
+        "sftp://host/a.jpg",
+        "github://owner:name@main/a.jpg",
+        "zip://a.jpg::file:///etc/passwd.zip",
+        "http://example.org/a.jpg::file:///etc/passwd",
+        "s3://bucket/a.jpg::file:///etc/passwd",
+        "http://example.org/000.tar/a.jpg",
+    ],
+)
+def test_what_a_stranger_names_is_not_fetched_by_whatever_can(address, monkeypatch):
+    monkeypatch.setattr("semret.index.pictures.remote.file_system", lambda *_: pytest.fail("it was asked for"))
+    with pytest.raises(ImageDecodeError, match="is not fetched because an index or a list names it; set SEMRET_TRUST"):
+        _stranger(address)
+
+
+def test_a_strangers_index_asks_no_host_of_the_own_network(website, elsewhere, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(_Quiet, "do_GET", lambda self: asked.append(self.path))
+    with pytest.raises(ImageDecodeError, match="lies in a private network"):
+        read_content(f"{website}/1.png")
+    assert asked == []
+
+
+@pytest.mark.parametrize("beginning", ["{}", "{}/", "http://elsewhere.example {}/below/../ {}/1.png"])
+def test_what_the_environment_names_is_trusted(website, elsewhere, monkeypatch, beginning):
+    monkeypatch.setenv("SEMRET_TRUST", beginning.replace("{}", website))
+    assert read_content(f"{website}/1.png").data == (elsewhere / "1.png").read_bytes()
+
+
+def test_the_beginning_of_a_name_is_not_trusted(website, monkeypatch):
+    monkeypatch.setenv("SEMRET_TRUST", website[:-1])
+    with pytest.raises(ImageDecodeError, match="lies in a private network"):
+        read_content(f"{website}/1.png")
+
+
+def test_a_strangers_local_address_opens_only_what_a_path_would(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe.tar")
+    for address in (f"file://{tmp_path}/pipe.png", f"file://{tmp_path}/pipe.tar/a.png", "file:///dev/zero"):
+        with pytest.raises(ImageDecodeError, match="cannot be read"):
+            _stranger(address)
+
+
+def test_a_list_from_elsewhere_vouches_for_its_own_store_alone(website, elsewhere):
+    other = "http://127.0.0.2:1/a.png"
+    (elsewhere / "list.txt").write_text(f"1.png\n{website}/2.png\n{other}\nfile:///etc/a.png\ns3://bucket/a.png\n")
+    there = {entry.path: entry.vouched for entry in find_remote(f"{website}/list.txt", Exclusions())}
+    assert list(there.values()) == [True, True, False, False, False]
+    here = [entry.vouched for entry in find_remote(f"file://{elsewhere}/list.txt", Exclusions())]
+    assert here == [True] * 5
+
+
+def test_what_a_list_from_elsewhere_leads_to_is_skipped(website, elsewhere, tmp_path):
+    (elsewhere / "list.txt").write_text("1.png\nmemory://a.png\nhttp://127.0.0.2:1/a.png\n")
+    report = sync(tmp_path / "index", [f"{website}/list.txt"], TinyBackbone)
+    assert report.added == 1
+    reasons = dict(report.skipped)
+    assert reasons["memory://a.png"].startswith("is not fetched because an index or a list names it")
+    assert reasons["http://127.0.0.2:1/a.png"].startswith("the host lies in a private network")
