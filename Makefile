@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
-# Two processes, on two cores; with one hash seed they collect the same tests in the same order.
+# Two processes, on two cores; with one hash seed they collect the same tests in the same order. What needs a Ray cluster
+# runs in one of them, so that there is one cluster.
 test: $(VENV)/.installed-dev
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 2
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -107,3 +107,8 @@ def test_a_pool_fits_the_cluster(monkeypatch):
         ClusterError, match="the cluster has 8 CPU, 1 GPU, an actor takes 1 CPU and 2 GPU: not one fits"
     ):
         pool.PoolOptions(gpus=2).bounds()
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(photos, tmp_path):
+    result = invoke(app, "index", photos, "--index", tmp_path / "index", "--ray", "127.0.0.1:9")
+    assert "no cluster answers at 127.0.0.1:9" in error_of(result)
