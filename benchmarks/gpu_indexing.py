@@ -44,10 +44,11 @@ from documents import as_sentence, conditions
 from PIL import Image
 
 from semret.eval.scenes.collection import render_collection
+from semret.index.backbones.features import Features, Shrunk
 from semret.index.backbones.feed import LANES
 from semret.index.backbones.network import TorchBackbone
 from semret.index.backbones.registry import create_backbone
-from semret.index.backbones.spec import Backbone, Features, Feed, Identity, Shrunk, Streams
+from semret.index.backbones.spec import Backbone, Feed, Identity, Streams
 from semret.index.codec.codec import Codec
 from semret.index.codec.fit import CodecFitter
 from semret.index.codec.table import default_codec, parse

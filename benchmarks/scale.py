@@ -28,7 +28,8 @@ from typing import Protocol
 
 import numpy as np
 
-from semret.index.backbones.spec import Features, Identity, Preprocessing
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Identity, Preprocessing
 from semret.index.care.maintain import compact, remove
 from semret.index.care.verify import verify
 from semret.index.codec.table import parse

@@ -16,8 +16,8 @@ from PIL import Image
 from semret.arrays import Float32Array, IdVector, IndexVector
 from semret.errors import DatasetError
 from semret.eval.data.dataset import Dataset, Split
+from semret.index.backbones.features import Features as Outcome
 from semret.index.backbones.spec import Backbone, Streams
-from semret.index.backbones.spec import Features as Outcome
 from semret.index.collection import Collection, open_collection
 from semret.index.model_choice import ModelChoice, NetworkLoader
 from semret.index.sync.report import SyncOptions
@@ -177,7 +177,7 @@ class FramedBackbone(Backbone):
 
         Returns
         -------
-        semret.index.backbones.spec.Features
+        semret.index.backbones.features.Features
         """
         return self._backbone.embed(batch)
 

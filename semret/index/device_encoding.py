@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from semret.index.backbones.spec import Shrink
+from semret.index.backbones.features import Shrink
 from semret.index.codec.codec import Codec
 from semret.index.codec.projection import GRID, Projection
 from semret.index.codec.rounding import LARGEST

@@ -14,8 +14,9 @@ from PIL import Image
 
 from semret.arrays import Float32Array, require_memory
 from semret.errors import ArgumentError, SemretError
+from semret.index.backbones.features import Features
 from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone
-from semret.index.backbones.spec import Backbone, Features
+from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import as_rgb
 from semret.index.pictures.given import PictureLike, name_of
 from semret.paths import PathLike

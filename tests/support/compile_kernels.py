@@ -13,6 +13,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from semret.retrieval.matching import cuda_kernels as kernels
+from semret.retrieval.matching import cuda_token_kernels as token_kernels
 
 HOPPER = GPUTarget("cuda", 90, 32)
 
@@ -59,10 +60,12 @@ def main():
         compile_one(kernels.match_kernel, shape, warps=1, fused=False, A=dtype)
     for dtype, out, precision in (("*i8", "*i32", "ieee"), ("*fp16", "*fp32", "ieee"), ("*fp32", "*fp32", "tf32x3")):
         shape = {"BLOCK": 64, "DEPTH": 64, "INTEGER": dtype == "*i8", "PRECISION": precision}
-        ptx = compile_one(kernels.form_kernel, shape, warps=4, X=dtype, Y=dtype, OUT=out)
+        ptx = compile_one(token_kernels.form_kernel, shape, warps=4, X=dtype, Y=dtype, OUT=out)
         assert "mma" in ptx, f"{dtype} is not multiplied on the tensor cores"
-    compile_one(kernels.value_kernel, {"BLOCK": 16, "DEPTH": 64}, warps=4, X="*fp32", Y="*fp32")
-    ptx = compile_one(kernels.sweep_kernel, {"W": 256, "DEPTH": 64, "TILE": 32}, warps=4, X="*i8", Y="*i8", OUT="*fp64")
+    compile_one(token_kernels.value_kernel, {"BLOCK": 16, "DEPTH": 64}, warps=4, X="*fp32", Y="*fp32")
+    ptx = compile_one(
+        token_kernels.sweep_kernel, {"W": 256, "DEPTH": 64, "TILE": 32}, warps=4, X="*i8", Y="*i8", OUT="*fp64"
+    )
     assert "mma" in ptx, "the sweep does not use the tensor cores"
     sys.stdout.write("compiled\n")
 

@@ -7,7 +7,8 @@ import hashlib
 import numpy as np
 from PIL import Image
 
-from semret.index.backbones.spec import Backbone, BackboneSpec, Features, Identity, Preprocessing
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Backbone, BackboneSpec, Identity, Preprocessing
 
 SIDE = 24
 GRID = (3, 3)

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from semret.arrays import Float32Array
 from semret.errors import ShapeError
+from semret.index.backbones.features import Features, Shrink, Shrunk
 from semret.index.backbones.memory import embed_what_fits
-from semret.index.backbones.spec import Features, Feed, Shrink, Shrunk
+from semret.index.backbones.spec import Feed
 
 LANES = 3
 """Batches on their way: one going there, one in the network, one coming back."""

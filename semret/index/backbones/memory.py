@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 from semret.errors import BackboneError
-from semret.index.backbones.spec import Features, Shrunk, Streams
+from semret.index.backbones.features import Features, Shrunk
+from semret.index.backbones.spec import Streams
 
 logger = logging.getLogger(__name__)
 

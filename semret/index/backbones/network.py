@@ -16,20 +16,13 @@ from semret.arrays import Float32Array
 from semret.errors import BackboneError, ShapeError
 from semret.forked import settle_torch
 from semret.index.backbones.device import check_autocast, pick_device
+from semret.index.backbones.features import Features
 from semret.index.backbones.feed import LANES, DeviceFeed, OnDevice, Reading
 from semret.index.backbones.layers import LayerMap, LayerReader, Outputs, Wiring, resolve_layer, run_layers
 from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept, share_out
 from semret.index.backbones.pooling import POOLINGS, pool, pool_sums
 from semret.index.backbones.preprocess import prepare_image
-from semret.index.backbones.spec import (
-    Backbone,
-    BackboneSpec,
-    Features,
-    Identity,
-    LoadOptions,
-    Preprocessing,
-    Streams,
-)
+from semret.index.backbones.spec import Backbone, BackboneSpec, Identity, LoadOptions, Preprocessing, Streams
 from semret.index.backbones.tracing import outline
 
 if TYPE_CHECKING:

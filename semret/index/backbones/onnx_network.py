@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array
 from semret.errors import BackboneError, ShapeError
+from semret.index.backbones.features import Features
 from semret.index.backbones.memory import embed_what_fits, freed_memory_is_kept, share_out
 from semret.index.backbones.pooling import pool
 from semret.index.backbones.preprocess import prepare_image
-from semret.index.backbones.spec import Backbone, BackboneSpec, Features, Identity, Preprocessing, Streams
+from semret.index.backbones.spec import Backbone, BackboneSpec, Identity, Preprocessing, Streams
 
 if TYPE_CHECKING:
     from PIL import Image

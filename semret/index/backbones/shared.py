@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from PIL import Image
 
 from semret.arrays import Float32Array
-from semret.index.backbones.spec import Backbone, Features, Streams
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Backbone, Streams
 
 
 class SharedBackbone(Backbone):

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from semret.errors import ImageSearchError
-from semret.index.backbones.spec import Backbone, Features
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Backbone
 from semret.index.codec.entry import plan_entry
 from semret.index.codec.fit import POOLED_DIRECTIONS, spread
 from semret.index.codec.table import parse

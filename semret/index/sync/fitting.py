@@ -13,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from semret.index.backbones.spec import Backbone, Features
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Backbone
 from semret.index.codec.codec import Codec
 from semret.index.codec.entry import CodecEntry
 from semret.index.codec.fit import spread

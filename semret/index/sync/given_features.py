@@ -12,8 +12,9 @@ import numpy as np
 
 from semret.arrays import Float32Array, as_array, require_finite
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
+from semret.index.backbones.features import Features
 from semret.index.backbones.pooling import pool
-from semret.index.backbones.spec import OWN_FEATURES, Features, Identity, Preprocessing
+from semret.index.backbones.spec import OWN_FEATURES, Identity, Preprocessing
 from semret.index.store.entries import MOST
 from semret.paths import PathLike
 

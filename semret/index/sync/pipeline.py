@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from semret.index.backbones.spec import Backbone, Features, Shrink, Shrunk, Streams
+from semret.index.backbones.features import Features, Shrink, Shrunk
+from semret.index.backbones.spec import Backbone, Streams
 from semret.index.sync.loading import Loaded
 from semret.index.sync.report import usable_cores
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from semret._version import __version__
 from semret.errors import BackboneError
-from semret.index.backbones.spec import Features, Shrunk
+from semret.index.backbones.features import Features, Shrunk
 from semret.index.codec.codec import Codec
 from semret.index.encoding import encode, finish_encoding
 from semret.index.store.layout import Rows

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Protocol
 
 from semret.errors import IncompatibleIndexError
-from semret.index.backbones.spec import Backbone, Features, Shrink, Shrunk
+from semret.index.backbones.features import Features, Shrink, Shrunk
+from semret.index.backbones.spec import Backbone
 from semret.index.codec.codec import Codec
 from semret.index.codec.describe import describe
 from semret.index.codec.table import NO_CODEC

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from semret.errors import ArgumentError
-from semret.index.backbones.spec import OWN_FEATURES, Features, Identity
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import OWN_FEATURES, Identity
 from semret.index.codec.codec import Codec
 from semret.index.codec.table import NO_CODEC
 from semret.index.convert import FEWEST_IMAGES, convert

@@ -115,7 +115,7 @@ def bounds_of_all(query: DeviceMaps, database: DeviceMaps) -> Tensor:
     ShapeError
         If the maps are of floats.
     """
-    from semret.retrieval.matching.cuda_kernels import sweep_kernel
+    from semret.retrieval.matching.cuda_token_kernels import sweep_kernel
 
     if query.scales is None or database.scales is None:
         raise ShapeError("the maps are of floats, expected integers with scales")
@@ -184,7 +184,7 @@ def form_affinities(x: DeviceMaps, y: DeviceMaps, x_of: Tensor, y_of: Tensor) ->
     Tensor of shape (K, Sx, Sy)
         int32, of the integers alone; float64 of tokens in float64, else float32.
     """
-    from semret.retrieval.matching.cuda_kernels import form_kernel
+    from semret.retrieval.matching.cuda_token_kernels import form_kernel
 
     if x.tokens.dtype == torch.float64:
         return torch.matmul(x.tokens[x_of], y.tokens[y_of].transpose(1, 2))
@@ -215,7 +215,7 @@ def form_affinities(x: DeviceMaps, y: DeviceMaps, x_of: Tensor, y_of: Tensor) ->
 
 
 def _values(x: DeviceMaps, y: DeviceMaps, x_of: Tensor, y_of: Tensor, assignments: Tensor) -> Tensor:
-    from semret.retrieval.matching.cuda_kernels import value_kernel
+    from semret.retrieval.matching.cuda_token_kernels import value_kernel
 
     rows, columns, channels = x.tokens.shape[1], y.tokens.shape[1], x.tokens.shape[2]
     values = torch.empty(len(x_of), dtype=torch.float64, device=x.tokens.device)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from semret.errors import BackboneError, NonFiniteError
 from semret.index import device_encoding
+from semret.index.backbones.features import Features, Shrunk
 from semret.index.backbones.pooling import pool
-from semret.index.backbones.spec import Features, Shrunk
 from semret.index.codec.fit import CodecFitter
 from semret.index.codec.table import parse
 from semret.index.device_encoding import DeviceEncoder, shrink_for

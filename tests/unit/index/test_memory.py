@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semret.index.backbones.spec import Features, Identity, Preprocessing
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Identity, Preprocessing
 from semret.index.care import maintain
 from semret.index.care.maintain import compact, remove
 from semret.index.care.verify import verify

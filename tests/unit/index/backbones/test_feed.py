@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from semret.errors import BackboneError, ShapeError
+from semret.index.backbones.features import Features, Shrunk
 from semret.index.backbones.feed import LANES
 from semret.index.backbones.network import sum_tokens
 from semret.index.backbones.pooling import pool, pool_sums
-from semret.index.backbones.spec import Features, Shrunk
 from tests.support.torch_networks import SIDE, FedNetwork
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from semret.errors import BackboneError
+from semret.index.backbones.features import Features
 from semret.index.backbones.memory import embed_what_fits, is_out_of_memory
-from semret.index.backbones.spec import Features
 
 
 def embedder(largest: int, error: Exception, *, logits: bool = True) -> tuple[list[int], object]:

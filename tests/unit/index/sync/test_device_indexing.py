@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from semret.errors import BackboneError
-from semret.index.backbones.spec import Features, Feed, Shrunk, Streams
+from semret.index.backbones.features import Features, Shrunk
+from semret.index.backbones.spec import Feed, Streams
 from semret.index.collection import open_collection
 from semret.index.sync import pipeline
 from semret.index.sync.loading import Loaded

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from semret.errors import BackboneError
-from semret.index.backbones.spec import Features, Streams
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Streams
 from semret.index.pictures.find import FoundImage
 from semret.index.sync.loading import Loaded, load_files
 from semret.index.sync.pipeline import Embedder
