@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from semret.errors import SemretError
-from semret.index.backbones.spec import Backbone, Features
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Backbone
 from semret.index.codec.codec import Codec
 from semret.index.pictures.find import FoundImage
 from semret.index.store.manifest import Manifest

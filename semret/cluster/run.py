@@ -17,7 +17,8 @@ from semret._version import __version__
 from semret.cluster.portions import Done, Job, Portion
 from semret.cluster.rates import Rates
 from semret.errors import ClusterError
-from semret.index.backbones.spec import Backbone, Features
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Backbone
 from semret.index.codec.table import NO_CODEC
 from semret.index.store.codec_file import write_codec
 from semret.index.store.layout import SEGMENT_BYTES

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from semret._version import __version__
 from semret.cluster.portions import Done, Job, Portion, Worker
 from semret.errors import ClusterError, SemretError
-from semret.index.backbones.spec import Backbone, Features
+from semret.index.backbones.features import Features
+from semret.index.backbones.spec import Backbone
 from semret.index.store.layout import Rows
 from semret.index.store.lock import LOCK_NAME
 from semret.index.store.manifest import check_compatible
