@@ -132,7 +132,7 @@ def questions(draw):
     return index, draw(st.sampled_from(COUNTS)), owners, draw(st.integers(0, IMAGES - 1)), draw(st.booleans()), options
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(questions())
 def test_random_shardings_answer_as_one_machine(indexes, pools, question):
     index, count, seed, place, chunked, options = question

@@ -20,15 +20,18 @@ from tests.cluster.conftest import node_arguments
 EVERYTHING = SearchOptions(k=3, exhaustive=True)
 
 
-@pytest.fixture(scope="module", params=["none", "pca6-int8"])
-def index(request, tmp_path_factory, draw_picture, tiny_backbone):
+@pytest.fixture(scope="module")
+def indexes(tmp_path_factory, draw_picture, tiny_backbone):
+    """Indexes of the same pictures, by their codecs."""
     top = tmp_path_factory.mktemp("lost")
     folder = top / "photos"
     folder.mkdir()
     for number in range(18):
         draw_picture(number).save(folder / f"{number:02}.png")
-    sync(top / "index", [folder], tiny_backbone, options=SyncOptions(codec=request.param, fit_from=4, commit_rows=4))
-    return top / "index"
+    for codec in ("none", "pca6-int8"):
+        options = SyncOptions(codec=codec, fit_from=4, commit_rows=4)
+        sync(top / codec, [folder], tiny_backbone, options=options)
+    return {codec: top / codec for codec in ("none", "pca6-int8")}
 
 
 @pytest.fixture
@@ -74,9 +77,9 @@ def node_of(actor):
     return ray.get(actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()))
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_an_actor_that_is_killed_is_replaced(index, start, replicas):
-    one, sharded = start(index, cpus=0, replicas=replicas)
+@pytest.mark.parametrize(("codec", "replicas"), [("none", 1), ("pca6-int8", 2)])
+def test_an_actor_that_is_killed_is_replaced(indexes, start, codec, replicas):
+    one, sharded = start(indexes[codec], cpus=0, replicas=replicas)
     before = [process_of(actor) for actors in sharded.shards.actors for actor in actors]
     answered(one, sharded, lambda: [os.kill(process, signal.SIGKILL) for process in before[:replicas]])
     again = sharded.search(2, EVERYTHING)
@@ -86,8 +89,8 @@ def test_an_actor_that_is_killed_is_replaced(index, start, replicas):
     assert not set(before[:replicas]) & set(after)
 
 
-def test_a_node_that_goes_is_done_without(index, start, ray_cluster):
-    one, sharded = start(index, cpus=0.5)
+def test_a_node_that_goes_is_done_without(indexes, start, ray_cluster):
+    one, sharded = start(indexes["pca6-int8"], cpus=0.5)
     held = {node_of(actors[0]) for actors in sharded.shards.actors}
     lost = next(node for node in ray_cluster.worker_nodes if node.node_id in held)
     try:
@@ -97,8 +100,8 @@ def test_a_node_that_goes_is_done_without(index, start, ray_cluster):
     assert lost.node_id not in {node_of(actors[0]) for actors in sharded.shards.actors}
 
 
-def test_a_shard_that_is_gone_for_good_is_one_line(index, start):
-    _, sharded = start(index, cpus=0)
+def test_a_shard_that_is_gone_for_good_is_one_line(indexes, start):
+    _, sharded = start(indexes["none"], cpus=0)
     for actors in sharded.shards.actors:
         ray.kill(actors[0])
     with pytest.raises(ClusterError, match="shard 0 is lost"):
