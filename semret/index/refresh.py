@@ -12,6 +12,7 @@ from semret.index.shortlist.training import write_trained, write_updated
 from semret.index.store import durable
 from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.shortlist_file import SHORTLIST_NAME, read_shortlist, write_shortlist
+from semret.progress import Progress, waiting_for
 
 LONGEST_TAIL = 4096
 """Images that the lists may lack, or have too many, before they are written anew."""
@@ -20,13 +21,15 @@ _GROWTH = 2
 """How much a collection may grow, or shrink, before its lists are fitted to it again."""
 
 
-def refresh(collection: Collection) -> None:
+def refresh(collection: Collection, progress: Progress | None = None) -> None:
     """Write the shortlist, words and the directory of an index anew where they do not belong to its present state.
 
     Parameters
     ----------
     collection : Collection
         The present state; its writer's lock is held.
+    progress : callable, optional
+        A `semret.progress.Display` is told what is fitted.
 
     Raises
     ------
@@ -36,7 +39,7 @@ def refresh(collection: Collection) -> None:
         If the disk is full, read-only, or refuses access.
     """
     index = collection.path
-    refresh_words(collection)
+    refresh_words(collection, progress)
     if collection.manifest.codec_file is None:
         path, shape = index / SHORTLIST_NAME, (len(collection), collection.manifest.pooled_length)
         if read_shortlist(path, shape, collection.mark) is None:
@@ -48,10 +51,10 @@ def refresh(collection: Collection) -> None:
         durable.discard(index / LISTS_NAME)
         collection.nearest.save_directory()
     else:
-        collection.nearest.save_directory(refreshed_lists(collection, index / LISTS_NAME))
+        collection.nearest.save_directory(refreshed_lists(collection, index / LISTS_NAME, progress))
 
 
-def refreshed_lists(collection: Collection, path: Path) -> InvertedLists | None:
+def refreshed_lists(collection: Collection, path: Path, progress: Progress | None = None) -> InvertedLists | None:
     """Bring inverted lists up to date: leave them, add what is new, or fit them again.
 
     Parameters
@@ -59,6 +62,8 @@ def refreshed_lists(collection: Collection, path: Path) -> InvertedLists | None:
     collection : Collection
     path : Path
         Their file; it need not exist.
+    progress : callable, optional
+        See `refresh`.
 
     Returns
     -------
@@ -75,7 +80,8 @@ def refreshed_lists(collection: Collection, path: Path) -> InvertedLists | None:
     lists = open_lists(path, manifest, length, ids)
     if lists is not None and _is_updated(collection, path, lists):
         return open_lists(path, manifest, length, ids)
-    write_trained(path, manifest, ids, collection.nearest.unit_vectors)
+    with waiting_for("fitting the shortlist", progress):
+        write_trained(path, manifest, ids, collection.nearest.unit_vectors)
     return open_lists(path, manifest, length, ids)
 
 

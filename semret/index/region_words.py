@@ -13,6 +13,7 @@ from semret.index.shortlist.words import LEAST_WORDED, WordIndex, WordLists, ope
 from semret.index.store import durable
 from semret.index.store.words_file import WORDS_NAME
 from semret.integer_tokens import IntegerTokens
+from semret.progress import Progress, waiting_for
 
 LONGEST_TAIL = 4096
 """Images that the words may lack, or have too many, before they are written anew."""
@@ -54,7 +55,7 @@ def has_words(collection: Collection) -> bool:
     return collection.manifest.codec_file is not None and len(collection) >= LEAST_WORDED
 
 
-def refresh_words(collection: Collection) -> None:
+def refresh_words(collection: Collection, progress: Progress | None = None) -> None:
     """Bring the words of an index up to date: leave them, add what is new, fit them again, or take them away.
 
     Where tokens in the segments are damaged, which `semret verify` tells, there are none.
@@ -63,6 +64,8 @@ def refresh_words(collection: Collection) -> None:
     ----------
     collection : Collection
         The present state; its writer's lock is held.
+    progress : callable, optional
+        A `semret.progress.Display` is told when words are fitted.
 
     Raises
     ------
@@ -76,7 +79,8 @@ def refresh_words(collection: Collection) -> None:
     lists = open_words(path, collection.manifest, collection.features.shape, collection.ids)
     try:
         if lists is None or not _is_updated(collection, path, lists):
-            write_trained_words(path, collection.manifest, collection.ids, partial(stored_integers, collection))
+            with waiting_for("fitting words for regions", progress):
+                write_trained_words(path, collection.manifest, collection.ids, partial(stored_integers, collection))
     except IndexCorruptError:
         durable.discard(path)
 

@@ -22,6 +22,7 @@ from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
 from semret.index.store.members import REPAIR, require_folder
 from semret.index.store.root import Root
 from semret.index.store.segments import write_segment
+from semret.progress import Progress
 
 _GRACE = 24 * 3600.0
 
@@ -199,8 +200,13 @@ class IndexWriter:
             if entry is None or path.name != codec_name(entry):
                 durable.discard(path)
 
-    def refresh_shortlist(self) -> None:
+    def refresh_shortlist(self, progress: Progress | None = None) -> None:
         """Write what is derived for readers anew unless it belongs to the present state: directory and shortlist.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            A `semret.progress.Display` is told what is fitted, which takes a minute for a large index.
 
         Raises
         ------
@@ -210,7 +216,7 @@ class IndexWriter:
             If the disk is full, read-only, or refuses access.
         """
         with open_collection(self.index) as collection:
-            refresh(collection)
+            refresh(collection, progress)
 
 
 def require_index(index: Path) -> None:

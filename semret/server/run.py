@@ -23,6 +23,7 @@ FINISH_SECONDS = 30
 """How long requests that are being answered may take after the server was told to stop."""
 
 _MOST_CONNECTIONS = 1000
+_LOOK_SECONDS = 0.05
 
 
 class _Server(uvicorn.Server):
@@ -43,6 +44,22 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is being answered; hang up where that is not to be waited for."""
+        hanging_up = asyncio.create_task(self._hang_up_when_forced())
+        try:
+            await super().shutdown(sockets=sockets)
+        finally:
+            hanging_up.cancel()
+
+    async def _hang_up_when_forced(self) -> None:
+        # From Python 3.12 on a closed server waits for its connections, whatever uvicorn was told.
+        while not self.force_exit:
+            await asyncio.sleep(_LOOK_SECONDS)
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
 
 
 def listen(settings: Settings) -> socket.socket:

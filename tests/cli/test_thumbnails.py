@@ -12,12 +12,17 @@ from functools import partial
 import pexpect
 import pytest
 from PIL import Image
+from textual_image import _terminal as library_terminal
 
 from semret.cli import app
 from tests.support.commands import invoke
 from tests.support.terminals import sized
 
-SIXEL, KITTY, NEITHER = b"\x1b[?62;4;22c", b"\x1b[?62;22c\x1b_Gi=1;OK\x1b\\", b"\x1b[?62;22c"
+# What a terminal answers. The library asks what it is, then for graphics; from 0.14 on (Python 3.12) for all at once,
+# and what it is comes last.
+SIXEL, NEITHER = b"\x1b[?62;4;22c", b"\x1b[?62;22c"
+GRAPHICS = b"\x1b_Gi=1;OK\x1b\\"
+KITTY = GRAPHICS + NEITHER if hasattr(library_terminal, "probe_terminal") else NEITHER + GRAPHICS
 CELL = 10, 20
 PALE = "\x1b[38;2;"
 

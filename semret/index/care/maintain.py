@@ -159,7 +159,7 @@ def compact(index: Path, *, codec: str | None = None, progress: Progress | None 
         _drop_unused(writer)
         _move_all(writer, progress)
         writer.delete_retired()
-        writer.refresh_shortlist()
+        writer.refresh_shortlist(progress)
         segments, rows = _counts(writer)
         return CompactReport(
             index=str(index),

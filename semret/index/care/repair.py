@@ -84,7 +84,7 @@ def repair(path: str | os.PathLike[str], *, progress: Progress | None = None) ->
         with IndexWriter(index) as writer:
             _repair_codec(writer, actions)
             _repair_segments(writer, actions)
-            _repair_shortlist(writer, report, actions)
+            _repair_shortlist(writer, report, actions, progress)
     for action in actions:
         _log.info("%s", action)
     return actions, verify(index, progress=progress)
@@ -232,9 +232,9 @@ _DERIVED = {"shortlist": SHORTLIST_NAME, "directory": DIRECTORY_NAME, "lists": L
 """Files that are made anew where one is damaged, by the kind of the defect."""
 
 
-def _repair_shortlist(writer: IndexWriter, report: Report, actions: list[str]) -> None:
+def _repair_shortlist(writer: IndexWriter, report: Report, actions: list[str], progress: Progress | None) -> None:
     for kind, name in _DERIVED.items():
         if any(defect.kind == kind for defect in report.defects):
             durable.discard(writer.index / name)
             actions.append(f"rebuilt {name}")
-    writer.refresh_shortlist()
+    writer.refresh_shortlist(progress)

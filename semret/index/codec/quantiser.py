@@ -11,6 +11,9 @@ from semret.index.codec.table import CENTROIDS
 
 _SEED = 1234
 
+_USUAL = 50
+"""Powers of two up to which numbers are squared and summed in float32 without ado."""
+
 
 def train_centroids(coordinates: Float64Array, parts: int) -> Centroids:
     """Return centroids fitted to the parts of tokens, rounded to int8 with one scale.
@@ -27,7 +30,10 @@ def train_centroids(coordinates: Float64Array, parts: int) -> Centroids:
     Centroids
         The same for the same coordinates.
     """
-    means = _means(coordinates.astype(np.float32), parts)
+    # FAISS ends the process where squares leave float32; a power of two changes nothing but the exponents.
+    exponent = int(np.frexp(np.abs(coordinates).max(initial=0.0))[1])
+    exponent = exponent if abs(exponent) > _USUAL else 0
+    means = np.ldexp(_means(np.ldexp(coordinates, -exponent).astype(np.float32), parts), exponent)
     largest = LARGEST["int8"]
     scale = np.float32(np.abs(means).max(initial=0) / largest)
     units = means / scale if scale > 0 else np.zeros_like(means)

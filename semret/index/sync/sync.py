@@ -124,7 +124,7 @@ def sync(
         kept = _finish(changes, survey, writer, settings, run.stopped)
         if not run.stopped:
             _fit_at_last(writer, settings, tell)
-        writer.refresh_shortlist()
+        writer.refresh_shortlist(tell)
         return _report(writer, changes, survey, kept, run.stopped, time.perf_counter() - start)
 
 

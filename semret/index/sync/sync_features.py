@@ -104,7 +104,7 @@ def sync_features(
             with waiting_for(f"fitting codec {name}", progress):
                 convert(writer, name, has_text=True, fewest=FEWEST_IMAGES)
         writer.delete_retired()
-        writer.refresh_shortlist()
+        writer.refresh_shortlist(progress)
         return _report(writer, intake.changes, time.perf_counter() - start)
 
 

@@ -19,6 +19,7 @@ from semret.index.summary import summarise
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.index.vectors import VectorIndex, normalise
+from tests.support.displays import Waits
 
 MANIFEST = SimpleNamespace(as_bytes=lambda: b"a manifest")
 NOBODY = np.zeros(0, dtype=np.intp)
@@ -193,6 +194,20 @@ def index(tmp_path, listed, draw_picture, tiny_backbone):
         draw_picture(number).save(folder / f"{number:02}.png")
     sync(tmp_path / "index", [folder], tiny_backbone, options=SyncOptions(codec="pca6-int8", fit_from=4, commit_rows=6))
     return tmp_path / "index"
+
+
+def test_a_bar_says_that_lists_are_fitted(tmp_path, listed, draw_picture, tiny_backbone):
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        draw_picture(number).save(tmp_path / "photos" / f"{number}.png")
+    shown = Waits()
+    options = SyncOptions(codec="pca6-int8", fit_from=4)
+    sync(tmp_path / "index", [tmp_path / "photos"], tiny_backbone, options=options, progress=shown)
+    assert "fitting the shortlist" in shown.waits
+    assert shown.waits[-1] is None
+    again = Waits()
+    sync(tmp_path / "index", [tmp_path / "photos"], tiny_backbone, progress=again)
+    assert "fitting the shortlist" not in again.waits
 
 
 def agrees_with_flat(index):

@@ -31,6 +31,7 @@ from semret.index.summary import summarise
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.integer_tokens import IntegerTokens
+from tests.support.displays import Waits
 
 MANIFEST = SimpleNamespace(as_bytes=lambda: b"a manifest", identity=SimpleNamespace(grid=(3, 4)))
 SHAPE = 12, 8
@@ -288,6 +289,20 @@ def index(tmp_path, worded, draw_picture, tiny_backbone):
         draw_picture(number).save(folder / f"{number:02}.png")
     sync(tmp_path / "index", [folder], tiny_backbone, options=SyncOptions(codec="pca6-int8", fit_from=4, commit_rows=6))
     return tmp_path / "index"
+
+
+def test_a_bar_says_that_words_are_fitted(tmp_path, worded, draw_picture, tiny_backbone):
+    (tmp_path / "photos").mkdir()
+    for number in range(8):
+        draw_picture(number).save(tmp_path / "photos" / f"{number}.png")
+    shown = Waits()
+    options = SyncOptions(codec="pca6-int8", fit_from=4)
+    sync(tmp_path / "index", [tmp_path / "photos"], tiny_backbone, options=options, progress=shown)
+    assert "fitting words for regions" in shown.waits
+    assert shown.waits[-1] is None
+    again = Waits()
+    sync(tmp_path / "index", [tmp_path / "photos"], tiny_backbone, progress=again)
+    assert "fitting words for regions" not in again.waits
 
 
 def test_an_index_keeps_its_words_up_to_date(index, tmp_path, draw_picture, tiny_backbone, monkeypatch):

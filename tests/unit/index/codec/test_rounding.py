@@ -79,3 +79,12 @@ def test_centroids_are_the_same_each_time():
     first, second = train_centroids(tokens, 4), train_centroids(tokens, 4)
     np.testing.assert_array_equal(first.integers, second.integers)
     assert first.scale == second.scale
+
+
+@pytest.mark.parametrize("power", [-100, -51, 0, 51, 70, 120])
+def test_centroids_of_any_magnitude_are_those_of_ordinary_tokens(power):
+    # FAISS aborts the process where squares of float32 overflow.
+    tokens = np.random.default_rng(4).normal(size=(600, 8))
+    usual, scaled = train_centroids(tokens, 4), train_centroids(np.ldexp(tokens, power), 4)
+    np.testing.assert_array_equal(scaled.integers, usual.integers)
+    assert scaled.scale == np.ldexp(usual.scale, power)
