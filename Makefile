@@ -9,10 +9,10 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
-# Two processes, on two cores; with one hash seed they collect the same tests in the same order. What needs a Ray cluster
-# runs in one of them, so that there is one cluster.
+# Two processes, on two cores; with one hash seed they collect the same tests in the same order. Each file's tests, and all
+# that need a Ray cluster, run in one of them, so that what they share is made once.
 test: $(VENV)/.installed-dev
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -18,6 +18,13 @@ from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 
 
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file in one process: what they share is made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def tiny_backbone():
     """The class, for tests that make networks of their own: ``tiny_backbone(name, seed, scale)``."""

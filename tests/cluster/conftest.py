@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if _HERE in Path(item.path).parents:
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("ray"))
+            item.add_marker(pytest.mark.xdist_group("ray"), append=False)
             for line in _WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(line))
 
