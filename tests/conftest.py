@@ -18,6 +18,7 @@ from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep the tests of a file in one process: what they share is made once."""
     for item in items:
