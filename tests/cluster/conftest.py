@@ -35,13 +35,11 @@ _WARNINGS = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Let tests of this folder pass warnings that are Ray's."""
     for item in items:
         if _HERE in Path(item.path).parents:
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("ray"))
             for line in _WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(line))
 
