@@ -61,9 +61,13 @@ def start_cluster(workers):
 
     # Processes of other drivers than this one import semret as well.
     os.environ["PYTHONPATH"] = with_root()["PYTHONPATH"]
-    # Short: sockets lie in it, and their paths may not be long.
+    # Short: sockets lie in it, and their paths may not be long. Ray's own folder names the cluster of this computer, which
+    # is somebody else's; a head that is given another one expects it to be there.
     folder = tempfile.mkdtemp(prefix="ray-")
-    head = {"include_dashboard": False, "_system_config": dict(_NOTICED_SOON), "temp_dir": folder}
+    os.environ["RAY_TMPDIR"] = folder
+    own = Path(folder) / "ray"
+    own.mkdir()
+    head = {"include_dashboard": False, "_system_config": dict(_NOTICED_SOON), "temp_dir": str(own)}
     cluster = Cluster(initialize_head=True, head_node_args={**node_arguments(), **head})
     try:
         for _ in range(workers):
@@ -82,6 +86,7 @@ def stop_cluster(cluster):
 
     ray.shutdown()
     cluster.shutdown()
+    os.environ.pop("RAY_TMPDIR", None)
     shutil.rmtree(getattr(cluster, "folder", ""), ignore_errors=True)
 
 
