@@ -59,16 +59,17 @@ def start_cluster(workers):
     import ray
     from ray.cluster_utils import Cluster
 
-    # Processes of other drivers than this one import semret as well.
-    os.environ["PYTHONPATH"] = with_root()["PYTHONPATH"]
-    # Short: sockets lie in it, and their paths may not be long. Ray's own folder names the cluster of this computer, which
-    # is somebody else's; a head that is given another one expects it to be there.
+    # Short: sockets lie in it, and their paths may not be long. Ray's own folder names the cluster of this computer,
+    # which is somebody else's; a head that is given another one expects it to be there.
     folder = tempfile.mkdtemp(prefix="ray-")
-    os.environ["RAY_TMPDIR"] = folder
+    before = dict(os.environ)
+    # Processes of other drivers than this one import semret as well.
+    os.environ |= {"PYTHONPATH": with_root()["PYTHONPATH"], "RAY_TMPDIR": folder}
     own = Path(folder) / "ray"
     own.mkdir()
     head = {"include_dashboard": False, "_system_config": dict(_NOTICED_SOON), "temp_dir": str(own)}
     cluster = Cluster(initialize_head=True, head_node_args={**node_arguments(), **head})
+    cluster.folder, cluster.before = folder, before
     try:
         for _ in range(workers):
             cluster.add_node(**node_arguments())
@@ -76,7 +77,6 @@ def start_cluster(workers):
     except BaseException:
         stop_cluster(cluster)
         raise
-    cluster.folder = folder
     return cluster
 
 
@@ -86,8 +86,9 @@ def stop_cluster(cluster):
 
     ray.shutdown()
     cluster.shutdown()
-    os.environ.pop("RAY_TMPDIR", None)
-    shutil.rmtree(getattr(cluster, "folder", ""), ignore_errors=True)
+    os.environ.clear()
+    os.environ.update(cluster.before)
+    shutil.rmtree(cluster.folder, ignore_errors=True)
 
 
 def node_arguments():
@@ -95,7 +96,7 @@ def node_arguments():
     return {"num_cpus": 1, "object_store_memory": STORE_BYTES}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ray_cluster():
     """A cluster of three local nodes, connected to. A test that takes a node away adds one again."""
     cluster = start_cluster(2)
