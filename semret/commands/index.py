@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import secrets
+import tempfile
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +33,7 @@ from semret.commands.output import (
     write_json,
 )
 from semret.commands.process import stopped_by_interrupt
-from semret.errors import SemretError
+from semret.errors import IndexNotFoundError, SemretError
 from semret.names import amount, readable
 from semret.paths import is_address
 
@@ -174,7 +177,7 @@ def index(
     if watch and (dry_run or strict):
         raise typer.BadParameter("does not go with --dry-run and --strict, which are for one run", param_hint="--watch")
     with reported():
-        from semret.index.location import default_index_path
+        from semret.index.location import default_index_path, refuse_address, writable_index
         from semret.index.model_choice import ModelChoice
         from semret.index.sync.report import SyncOptions
         from semret.index.sync.sync import sync
@@ -198,24 +201,28 @@ def index(
             exclude=tuple(exclude or ()),
             no_exclude=no_exclude,
         )
-        directory = default_index_path(index)
         if dry_run:
-            show_estimate(directory, paths, choice, options, format_)
+            show_estimate(_index_to_read(index), paths, choice, options, format_)
             return
         if watch:
             from semret.commands.index_watch import watch_folders
 
+            directory = default_index_path(index)
             with stopped_by_interrupt(terminate=True) as stop:
                 watch_folders(directory, list(map(Path, paths)), choice.loader(directory), options, format_, stop)
             return
+        if cluster.ray is not None:
+            refuse_address(index)
+        # When Ctrl-C is pressed twice, the lock of an index in a store is given back before the process ends.
         with stopped_by_interrupt() as stop:
             try:
-                with progress_bar("indexing") as progress:
+                with writable_index(index, may_create=True) as place, progress_bar("indexing") as progress:
                     if cluster.ray is None:
-                        load = choice.loader(directory)
-                        report = sync(directory, paths, load, options=options, progress=progress, stop=stop.is_set)
+                        load = choice.loader(place.folder)
+                        report = sync(place.folder, paths, load, options=options, progress=progress, stop=stop.is_set)
                     else:
-                        report = cluster.index(paths, directory, choice, options, progress, stop.is_set)
+                        report = cluster.index(paths, place.folder, choice, options, progress, stop.is_set)
+                report = replace(report, index=place.name)
             except SemretError as error:
                 if not stop.is_set():
                     raise
@@ -228,6 +235,18 @@ def index(
         raise typer.Exit(INTERRUPTED)
     if strict and report.skipped:
         raise typer.Exit(1)
+
+
+def _index_to_read(index: str | None) -> Path:
+    """Return the index directory that a run would begin with; it need not exist."""
+    from semret.index.location import default_index_path, find_index, is_elsewhere
+
+    if not is_elsewhere(index):
+        return default_index_path(index)
+    try:
+        return find_index(index)
+    except IndexNotFoundError:
+        return Path(tempfile.gettempdir(), f"semret-{secrets.token_hex(16)}")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
