@@ -80,11 +80,12 @@ def test_a_client_from_outside_is_told_where_to_go():
         pass
 
 
-def test_an_index_that_is_elsewhere_is_not_written(photos):
-    result = invoke(app, "index", photos, "--index", "s3://bucket/index")
-    assert "s3://bucket/index can be read, not written" in error_of(result)
-    for command in (("compact",), ("remove", photos), ("verify", "--repair")):
-        assert "can be read, not written" in error_of(invoke(app, *command, "--index", "s3://bucket/index"))
+def test_what_needs_a_folder_refuses_an_address(photos, tmp_path):
+    for command in (("index", photos, "--watch"), ("index", photos, "--ray", "auto"), ("verify", "--repair")):
+        result = invoke(app, *command, "--index", "s3://bucket/index")
+        assert "s3://bucket/index is written by semret index (without --watch and --ray)" in error_of(result)
+    result = invoke(app, "import", tmp_path / "file", "--index", "s3://bucket/index")
+    assert "do this in a folder, and copy it to the store" in error_of(result)
 
 
 @pytest.mark.parametrize("options", [{"least": 0}, {"least": 3, "most": 2}, {"cpus": -1.0}, {"cpus": 0.0, "gpus": 0.0}])
