@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
-import tempfile
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -33,7 +31,7 @@ from semret.commands.output import (
     write_json,
 )
 from semret.commands.process import stopped_by_interrupt
-from semret.errors import IndexNotFoundError, SemretError
+from semret.errors import SemretError
 from semret.names import amount, readable
 from semret.paths import is_address
 
@@ -177,7 +175,13 @@ def index(
     if watch and (dry_run or strict):
         raise typer.BadParameter("does not go with --dry-run and --strict, which are for one run", param_hint="--watch")
     with reported():
-        from semret.index.location import default_index_path, refuse_address, writable_index
+        from semret.index.location import (
+            default_index_path,
+            index_to_read,
+            is_elsewhere,
+            refuse_address,
+            writable_index,
+        )
         from semret.index.model_choice import ModelChoice
         from semret.index.sync.report import SyncOptions
         from semret.index.sync.sync import sync
@@ -202,7 +206,7 @@ def index(
             no_exclude=no_exclude,
         )
         if dry_run:
-            show_estimate(_index_to_read(index), paths, choice, options, format_)
+            show_estimate(index_to_read(index), paths, choice, options, format_)
             return
         if watch:
             from semret.commands.index_watch import watch_folders
@@ -213,8 +217,8 @@ def index(
             return
         if cluster.ray is not None:
             refuse_address(index)
-        # When Ctrl-C is pressed twice, the lock of an index in a store is given back before the process ends.
-        with stopped_by_interrupt() as stop:
+        # The lock of an index in a store does not end with the process, so a process that is told to end gives it back.
+        with stopped_by_interrupt(terminate=is_elsewhere(index)) as stop:
             try:
                 with writable_index(index, may_create=True) as place, progress_bar("indexing") as progress:
                     if cluster.ray is None:
@@ -235,18 +239,6 @@ def index(
         raise typer.Exit(INTERRUPTED)
     if strict and report.skipped:
         raise typer.Exit(1)
-
-
-def _index_to_read(index: str | None) -> Path:
-    """Return the index directory that a run would begin with; it need not exist."""
-    from semret.index.location import default_index_path, find_index, is_elsewhere
-
-    if not is_elsewhere(index):
-        return default_index_path(index)
-    try:
-        return find_index(index)
-    except IndexNotFoundError:
-        return Path(tempfile.gettempdir(), f"semret-{secrets.token_hex(16)}")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:

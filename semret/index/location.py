@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +109,36 @@ def writable_index(
         return
     folder = default_index_path(start) if may_create else find_index(start, near)
     yield Place(folder, str(folder))
+
+
+def index_to_read(explicit: PathLike | None = None) -> Place:
+    """Return what a run of ``semret index`` would begin with; it need not exist.
+
+    Parameters
+    ----------
+    explicit : path or None
+        What the user names.
+
+    Returns
+    -------
+    Place
+        Of an index that lies elsewhere, its copy in the cache.
+
+    Raises
+    ------
+    ArgumentError
+        As `default_index_path`.
+    IndexCorruptError, StorageError
+        As `semret.index.store.elsewhere.fetch_index`.
+    """
+    if not is_elsewhere(explicit):
+        folder = default_index_path(explicit)
+        return Place(folder, str(folder))
+    address = str(explicit if explicit is not None else os.environ[ENVIRONMENT])
+    try:
+        return Place(fetch_index(address), address)
+    except IndexNotFoundError:
+        return Place(Path(tempfile.gettempdir(), f"semret-{secrets.token_hex(16)}"), address)
 
 
 def is_elsewhere(explicit: PathLike | None) -> bool:

@@ -114,5 +114,5 @@ def test_a_store_that_does_not_answer_is_told_in_one_line(store, index, monkeypa
 
 
 def test_what_needs_a_folder_refuses_an_address(store):
-    with pytest.raises(ArgumentError, match="is written by semret index .* alone; do this in a folder"):
+    with pytest.raises(ArgumentError, match=r"is written by semret index .* alone; do this in a folder"):
         default_index_path(ADDRESS)

@@ -36,7 +36,7 @@ def _kill_at(monkeypatch, number):
                 raise _Killed
 
     monkeypatch.setattr(durable, "checkpoint", checkpoint)
-    monkeypatch.setattr(AddressLock, "_release", lambda self: None)
+    monkeypatch.setattr(AddressLock, "_release", lambda _: None)
     return passed
 
 

@@ -122,11 +122,15 @@ def test_what_was_committed_before_an_error_is_published(memory, pictures):
                 raise StorageError("the disk is full")
             return super().embed(batch)
 
-    with pytest.raises(StorageError, match="the disk is full"), writable_index(MEMORY, may_create=True) as place:
-        options = SyncOptions(codec="none", commit_rows=4, batch_size=4, workers=1)
-        sync(place.folder, [pictures], Breaking, options=options)
+    def write(network):
+        with writable_index(MEMORY, may_create=True) as place:
+            options = SyncOptions(codec="none", commit_rows=4, batch_size=4, workers=1)
+            return sync(place.folder, [pictures], network, options=options)
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        write(Breaking)
     assert 0 < len(rows_by_path(fetch_index(MEMORY))) < 12
-    assert sync_at(MEMORY, pictures).images == 12
+    assert write(TinyBackbone).images == 12
 
 
 def test_errors_name_the_address(memory, pictures):

@@ -106,9 +106,9 @@ def test_a_state_that_is_too_long_is_not_read(memory, pictures):
 
 def test_objects_that_are_not_as_the_state_says_are_refused(memory, pictures, monkeypatch, tmp_path):
     sync_at(MEMORY, pictures)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     state, there = state_at(MEMORY), ObjectFolder(MEMORY)
-    for name, file in state.files.items():
+    for number, (name, file) in enumerate(state.files.items()):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"another{number}"))
         raw = there.read(file.name, 2**25)
         there.put(file.name, raw[:-1] + bytes([raw[-1] ^ 1]))
         with pytest.raises(IndexCorruptError, match=r"is damaged: its digest is another; copy the index there again"):
