@@ -104,8 +104,8 @@ class AddressLock:
 
     def _unfit(self) -> ArgumentError:
         return ArgumentError(
-            f"{self._there.address} is in a store that cannot keep two writers apart: it makes an object where there "
-            f"is one already; {_ELSEWHERE}"
+            f"{self._there.address} is in a store that cannot keep two writers apart: it has no put on the condition "
+            f"that there is no such object; {_ELSEWHERE}"
         )
 
     def _release(self) -> None:

@@ -108,10 +108,7 @@ def parse_state(raw: bytes, place: str) -> StoredState:
         If it is anything else: names that no index has, digests that are none, other types, another format.
     """
     try:
-        found = json.loads(raw)
-        if not isinstance(found, dict) or found.get("format") != _FORMAT or not isinstance(found.get("files"), dict):
-            raise ValueError(f"it is no state of format {_FORMAT}")
-        state = StoredState({name: _file(name, entry) for name, entry in found["files"].items()})
+        state = _state(raw)
     except (ValueError, RecursionError) as error:
         # What JSON refuses is not quoted: it may be anything.
         what = error if type(error) is ValueError else "it is no JSON"
@@ -121,6 +118,13 @@ def parse_state(raw: bytes, place: str) -> StoredState:
     if state.as_bytes() != raw:
         raise IndexCorruptError(f"{place} is damaged: it is not as semret writes it; {_AGAIN}")
     return state
+
+
+def _state(raw: bytes) -> StoredState:
+    found = json.loads(raw)
+    if not isinstance(found, dict) or found.get("format") != _FORMAT or not isinstance(found.get("files"), dict):
+        raise ValueError(f"it is no state of format {_FORMAT}")
+    return StoredState({name: _file(name, entry) for name, entry in found["files"].items()})
 
 
 def _file(name: str, entry: Any) -> StoredFile:
