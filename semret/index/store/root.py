@@ -68,6 +68,20 @@ class Root:
         """
         return cls(stored, Path(os.path.normpath(index / stored)))
 
+    def is_unknown_in(self, index: Path) -> bool:
+        """Tell whether it is seen from an index that lay elsewhere before, and so leads nowhere.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory.
+
+        Returns
+        -------
+        bool
+        """
+        return index.name.startswith(WORKING) and not Path(self.stored).is_absolute()
+
     @classmethod
     def choose(cls, index: Path, paths: Sequence[PathLike]) -> Root:
         """Return the root of a new index.

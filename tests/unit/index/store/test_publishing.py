@@ -5,7 +5,7 @@ from __future__ import annotations
 import fsspec
 import pytest
 
-from semret.errors import ArgumentError, StorageError
+from semret.errors import ArgumentError, IncompatibleIndexError, StorageError
 from semret.index.location import writable_index
 from semret.index.store.elsewhere import fetch_index
 from semret.index.store.object_folder import ObjectFolder
@@ -113,6 +113,22 @@ def test_an_index_that_was_copied_there_is_taken_over(memory, pictures, tmp_path
         assert sync_at(index, pictures).embedded == 4
     assert _same(MEMORY, folder)
     assert {name for name in names_in(memory) if not name.startswith("objects/")} <= {"state.json", "lock"}
+
+
+def test_relative_paths_of_an_index_that_was_copied_there_need_their_folder(memory, pictures):
+    folder = pictures / ".semret"
+    sync(folder, [pictures], TinyBackbone)
+    fsspec.filesystem("memory").put(str(folder), "/index", recursive=True)
+
+    def write(**options):
+        with writable_index(MEMORY) as place:
+            return sync(place.folder, [pictures], TinyBackbone, options=SyncOptions(**options))
+
+    with pytest.raises(IncompatibleIndexError, match=r"memory://index has paths relative to .*; name that folder with"):
+        write()
+    assert write(root=pictures).unchanged == 12
+    assert write().unchanged == 12
+    assert compact_at(MEMORY).dropped == 0
 
 
 def test_what_was_committed_before_an_error_is_published(memory, pictures):
