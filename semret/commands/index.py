@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -174,7 +175,13 @@ def index(
     if watch and (dry_run or strict):
         raise typer.BadParameter("does not go with --dry-run and --strict, which are for one run", param_hint="--watch")
     with reported():
-        from semret.index.location import default_index_path
+        from semret.index.location import (
+            default_index_path,
+            index_to_read,
+            is_elsewhere,
+            refuse_address,
+            writable_index,
+        )
         from semret.index.model_choice import ModelChoice
         from semret.index.sync.report import SyncOptions
         from semret.index.sync.sync import sync
@@ -198,24 +205,28 @@ def index(
             exclude=tuple(exclude or ()),
             no_exclude=no_exclude,
         )
-        directory = default_index_path(index)
         if dry_run:
-            show_estimate(directory, paths, choice, options, format_)
+            show_estimate(index_to_read(index), paths, choice, options, format_)
             return
         if watch:
             from semret.commands.index_watch import watch_folders
 
+            directory = default_index_path(index)
             with stopped_by_interrupt(terminate=True) as stop:
                 watch_folders(directory, list(map(Path, paths)), choice.loader(directory), options, format_, stop)
             return
-        with stopped_by_interrupt() as stop:
+        if cluster.ray is not None:
+            refuse_address(index)
+        # The lock of an index in a store does not end with the process, so a process that is told to end gives it back.
+        with stopped_by_interrupt(terminate=is_elsewhere(index)) as stop:
             try:
-                with progress_bar("indexing") as progress:
+                with writable_index(index, may_create=True) as place, progress_bar("indexing") as progress:
                     if cluster.ray is None:
-                        load = choice.loader(directory)
-                        report = sync(directory, paths, load, options=options, progress=progress, stop=stop.is_set)
+                        load = choice.loader(place.folder)
+                        report = sync(place.folder, paths, load, options=options, progress=progress, stop=stop.is_set)
                     else:
-                        report = cluster.index(paths, directory, choice, options, progress, stop.is_set)
+                        report = cluster.index(paths, place.folder, choice, options, progress, stop.is_set)
+                report = replace(report, index=place.name)
             except SemretError as error:
                 if not stop.is_set():
                     raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -35,9 +36,11 @@ def remove(
     """Take pictures out of the index; their files are not touched, and need not exist any more."""
     with reported():
         from semret.index.care.maintain import remove as remove_images
-        from semret.index.location import find_writable_index
+        from semret.index.location import writable_index
 
-        report = remove_images(find_writable_index(index, near=paths), paths)
+        with writable_index(index, near=paths) as place:
+            report = remove_images(place.folder, paths)
+        report = replace(report, index=place.name)
     if format_ is ReportFormat.json:
         write_json(report.as_json())
     else:
@@ -60,10 +63,11 @@ def compact(
     """Free the space of pictures that are no longer in the index; searches may go on meanwhile."""
     with reported():
         from semret.index.care.maintain import compact as compact_index
-        from semret.index.location import find_writable_index
+        from semret.index.location import writable_index
 
-        with progress_bar("compacting") as progress:
-            report = compact_index(find_writable_index(index), codec=codec, progress=progress)
+        with writable_index(index) as place, progress_bar("compacting") as progress:
+            report = compact_index(place.folder, codec=codec, progress=progress)
+        report = replace(report, index=place.name)
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return

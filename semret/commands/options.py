@@ -101,7 +101,7 @@ IndexOption = Annotated[
         "--index",
         metavar="PATH",
         envvar="SEMRET_INDEX",
-        help="Index directory; default: .semret here or in a folder above. To read, also an address: s3://bucket/index.",
+        help="Index directory; default: .semret here or in a folder above. Or an address, such as s3://bucket/index.",
         show_envvar=True,
     ),
 ]

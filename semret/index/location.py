@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from semret.errors import ArgumentError, IndexNotFoundError
 from semret.index.store.elsewhere import fetch_index
 from semret.index.store.manifest import MANIFEST_NAME
+from semret.index.store.publishing import working_folder
 from semret.paths import PathLike, absolute, is_address
 
 INDEX_NAME = ".semret"
@@ -56,32 +60,104 @@ def find_index(start: PathLike | None = None, near: Sequence[PathLike] = ()) -> 
     return found
 
 
-def find_writable_index(start: PathLike | None = None, near: Sequence[PathLike] = ()) -> Path:
-    """Return what `find_index` does, for a command that changes the index.
+@dataclass(frozen=True)
+class Place:
+    """Where an index is written.
+
+    Attributes
+    ----------
+    folder : Path
+        Index directory; it need not exist.
+    name : str
+        What the user knows it by: the same, or its address.
+    """
+
+    folder: Path
+    name: str
+
+
+@contextlib.contextmanager
+def writable_index(
+    start: PathLike | None = None, near: Sequence[PathLike] = (), *, may_create: bool = False
+) -> Iterator[Place]:
+    """Give the directory in which to change an index; one that lies elsewhere is published when the block ends.
 
     Parameters
     ----------
     start : path or None
+        As for `find_index`.
     near : sequence of path
+        As for `find_index`; means nothing with `may_create`.
+    may_create : bool
+        Whether the index may be missing; it is then looked for as `default_index_path` does.
 
-    Returns
-    -------
-    Path
-        Absolute.
+    Yields
+    ------
+    Place
 
     Raises
     ------
     IndexNotFoundError
-        If there is none.
-    ArgumentError
-        If it is named by an address.
+        If there is none and `may_create` is false.
+    ArgumentError, IndexLockedError, IndexCorruptError, StorageError
+        See `semret.index.store.publishing.working_folder`.
     """
-    refuse_address(start)
-    return find_index(start, near)
+    chosen = start if start is not None else os.environ.get(ENVIRONMENT) or ""
+    if is_elsewhere(start):
+        with working_folder(str(chosen), may_create=may_create) as folder:
+            yield Place(folder, str(chosen))
+        return
+    folder = default_index_path(start) if may_create else find_index(start, near)
+    yield Place(folder, str(folder))
+
+
+def index_to_read(explicit: PathLike | None = None) -> Place:
+    """Return what a run of ``semret index`` would begin with; it need not exist.
+
+    Parameters
+    ----------
+    explicit : path or None
+        What the user names.
+
+    Returns
+    -------
+    Place
+        Of an index that lies elsewhere, its copy in the cache.
+
+    Raises
+    ------
+    ArgumentError
+        As `default_index_path`.
+    IndexCorruptError, StorageError
+        As `semret.index.store.elsewhere.fetch_index`.
+    """
+    if not is_elsewhere(explicit):
+        folder = default_index_path(explicit)
+        return Place(folder, str(folder))
+    address = str(explicit if explicit is not None else os.environ[ENVIRONMENT])
+    try:
+        return Place(fetch_index(address), address)
+    except IndexNotFoundError:
+        return Place(Path(tempfile.gettempdir(), f"semret-{secrets.token_hex(16)}"), address)
+
+
+def is_elsewhere(explicit: PathLike | None) -> bool:
+    """Tell whether an index is named by an address.
+
+    Parameters
+    ----------
+    explicit : path or None
+        What the user names; None stands for ``SEMRET_INDEX``.
+
+    Returns
+    -------
+    bool
+    """
+    return is_address(explicit if explicit is not None else os.environ.get(ENVIRONMENT) or "")
 
 
 def refuse_address(explicit: PathLike | None) -> None:
-    """Refuse to write to an index that is named by an address.
+    """Refuse an index that is named by an address, for what can only be done in a folder.
 
     Parameters
     ----------
@@ -93,10 +169,11 @@ def refuse_address(explicit: PathLike | None) -> None:
     ArgumentError
         If it is an address.
     """
-    chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT) or ""
-    if is_address(chosen):
+    if is_elsewhere(explicit):
+        chosen = explicit if explicit is not None else os.environ.get(ENVIRONMENT)
         raise ArgumentError(
-            f"{chosen} can be read, not written: an index is written in a folder; copy it to the store when it is done"
+            f"{chosen} is written by semret index (without --watch and --ray), remove and compact alone; "
+            "do this in a folder, and copy it to the store when it is done"
         )
 
 

@@ -1,12 +1,15 @@
 """The options of ``semret index --ray``; what a cluster does is tested in ``tests/cluster``."""
 
+import json
 import sys
 
+import fsspec
 import pytest
 
 from semret.cli import app
 from semret.commands.cluster_options import parse_actors
 from semret.errors import ArgumentError, ClusterError
+from semret.index.backbones import registry
 from semret.index.sync.report import SyncOptions
 from tests.support.commands import error_of, invoke
 
@@ -80,11 +83,12 @@ def test_a_client_from_outside_is_told_where_to_go():
         pass
 
 
-def test_an_index_that_is_elsewhere_is_not_written(photos):
-    result = invoke(app, "index", photos, "--index", "s3://bucket/index")
-    assert "s3://bucket/index can be read, not written" in error_of(result)
-    for command in (("compact",), ("remove", photos), ("verify", "--repair")):
-        assert "can be read, not written" in error_of(invoke(app, *command, "--index", "s3://bucket/index"))
+def test_what_needs_a_folder_refuses_an_address(photos, tmp_path):
+    for command in (("index", photos, "--watch"), ("index", photos, "--ray", "auto"), ("verify", "--repair")):
+        result = invoke(app, *command, "--index", "s3://bucket/index")
+        assert "s3://bucket/index is written by semret index (without --watch and --ray)" in error_of(result)
+    result = invoke(app, "import", tmp_path / "file", "--index", "s3://bucket/index")
+    assert "do this in a folder, and copy it to the store" in error_of(result)
 
 
 @pytest.mark.parametrize("options", [{"least": 0}, {"least": 3, "most": 2}, {"cpus": -1.0}, {"cpus": 0.0, "gpus": 0.0}])
@@ -112,3 +116,28 @@ def test_a_pool_fits_the_cluster(monkeypatch):
 def test_a_cluster_that_does_not_answer_is_told_at_once(photos, tmp_path):
     result = invoke(app, "index", photos, "--index", tmp_path / "index", "--ray", "127.0.0.1:9")
     assert "no cluster answers at 127.0.0.1:9" in error_of(result)
+
+
+def test_an_index_in_a_store_is_written_by_commands(photos, tmp_path, monkeypatch, tiny_backbone):
+    monkeypatch.setattr(registry, "create_backbone", lambda *_, **__: tiny_backbone())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SEMRET_INDEX", "memory://commands")
+    fs = fsspec.filesystem("memory")
+    try:
+        done = invoke(app, "index", photos, "--dry-run")
+        assert done.stdout.startswith("6 images, 6 to embed, into memory://commands\n"), done.output
+        assert not fs.exists("/commands")
+        done = invoke(app, "index", photos)
+        assert done.stdout.startswith("6 images in memory://commands: 6 added, "), done.output
+        assert "6 unchanged" in invoke(app, "index", photos).stdout
+        first = sorted(photos.glob("*.*"))[0]
+        assert invoke(app, "remove", first).stdout == "1 removed, 5 images left in memory://commands\n"
+        assert "1 row dropped" in invoke(app, "compact").stdout
+        assert json.loads(invoke(app, "info", "--format", "json").stdout)["images"] == 5
+        assert not fs.exists("/commands/writer.lock")
+        fs.pipe_file("/commands/writer.lock", b"{}")
+        for command in (("index", photos), ("remove", first), ("compact",)):
+            assert "memory://commands is being written by another process" in error_of(invoke(app, *command))
+    finally:
+        if fs.exists("/commands"):
+            fs.rm("/commands", recursive=True)

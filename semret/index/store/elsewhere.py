@@ -1,7 +1,8 @@
 """Indexes in object stores, for reading: fetched once into a local cache, and checked by the digests that they carry.
 
-What lies at the address is what lies in an index directory. Segments never change, so they are kept by their digests;
-the small files say which segments belong to a state. A state appears in the cache when it is complete.
+What lies at the address is what lies in an index directory, or a state of it that `publishing` put there. Segments
+never change, so they are kept by their digests; the small files say which segments belong to a state. A state appears
+in the cache when it is complete.
 """
 
 from __future__ import annotations
@@ -12,33 +13,27 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from platformdirs import user_cache_path
 
-from semret.errors import IndexCorruptError, IndexNotFoundError, SemretError, StorageError, cut_text
-from semret.index.pictures.remote import file_system
+from semret.errors import IndexCorruptError, IndexNotFoundError, SemretError
 from semret.index.store.agreement import agreed_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_digest import DIGEST_BYTES
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
 from semret.index.store.codec_file import codec_name, read_codec
-from semret.index.store.directory_file import DIRECTORY_NAME
 from semret.index.store.durable import storage
-from semret.index.store.excluded_file import EXCLUDED_NAME
 from semret.index.store.layout import FOLDER, Segment, segment_name, segment_path
-from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.lock import NoReaders
 from semret.index.store.manifest import MANIFEST_BYTES, MANIFEST_NAME, read_manifest
 from semret.index.store.members import REPAIR, digest_of
-from semret.index.store.shortlist_file import SHORTLIST_NAME
-from semret.index.store.words_file import WORDS_NAME
+from semret.index.store.object_folder import ObjectFolder
+from semret.index.store.root import WORKING
+from semret.index.store.stored_state import DERIVED, STATE_BYTES, STATE_NAME, StoredState, parse_state
 from semret.progress import rare_wait
 
-_DERIVED = (DIRECTORY_NAME, SHORTLIST_NAME, LISTS_NAME, WORDS_NAME, EXCLUDED_NAME)
 _ATTEMPTS = 3
 _THREADS = 8
 _KEPT = "kept"
@@ -49,8 +44,8 @@ _GRACE = 3600.0
 def fetch_index(address: str) -> Path:
     """Return a local copy of an index that lies elsewhere, as it is there now.
 
-    The manifest and the digest of the catalog are fetched each time, the catalog if that is another, and the segments
-    that are not in the cache yet.
+    The small files that tell one state from another are fetched each time, the catalog if that is another, and the
+    segments that are not in the cache yet.
 
     Parameters
     ----------
@@ -73,84 +68,130 @@ def fetch_index(address: str) -> Path:
     MissingDependencyError
         If no package for such addresses is installed.
     """
-    there = _Elsewhere(address.rstrip("/"))
-    cache = user_cache_path("semret", appauthor=False) / "indexes" / hashlib.sha256(there.address.encode()).hexdigest()
+    return fetch_state(ObjectFolder(address))[0]
+
+
+def fetch_state(there: ObjectFolder) -> tuple[Path, StoredState | None]:
+    """Return a local copy of an index that lies elsewhere, and what names its files there.
+
+    Parameters
+    ----------
+    there : ObjectFolder
+
+    Returns
+    -------
+    folder : Path
+        As `fetch_index`.
+    state : StoredState or None
+        None if the files lie there as in an index directory.
+
+    Raises
+    ------
+    IndexNotFoundError, IndexCorruptError, StorageError
+        As `fetch_index`.
+    """
+    cache = cache_of(there)
     with storage(f"write the cache {cache}"):
-        (cache / _KEPT).mkdir(parents=True, exist_ok=True)
+        kept_segments(cache).mkdir(parents=True, exist_ok=True)
         for attempt in range(_ATTEMPTS):
-            heads = there.heads()
-            state = cache / hashlib.sha256(b"\0".join(heads.values())).hexdigest()
-            if state.is_dir():
-                return state
+            heads = _heads(there)
+            files = _Files(there, heads)
+            folder = cache / hashlib.sha256(b"\0".join(heads.values())).hexdigest()
+            if folder.is_dir():
+                return folder, files.state
             try:
                 with rare_wait(f"fetching {there.address}"):
-                    _fetch_state(there, heads, cache, state)
+                    _fetch_state(files, cache, folder)
             except IndexCorruptError:
                 # It may have been written meanwhile; then its parts are of two states.
-                if attempt == _ATTEMPTS - 1 or there.heads() == heads:
+                if attempt == _ATTEMPTS - 1 or _heads(there) == heads:
                     raise
                 continue
-            _drop_others(cache, state)
-            return state
+            _drop_others(cache, folder)
+            return folder, files.state
     raise IndexCorruptError(f"{there.address} changes while it is fetched; try again when it has been written")
 
 
-class _Elsewhere:
-    """The files of an index at an address."""
+def cache_of(there: ObjectFolder) -> Path:
+    """Return the folder of the user's cache that belongs to an address.
 
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self._fs: Any
-        self._fs, self._top = file_system(address)
+    Parameters
+    ----------
+    there : ObjectFolder
 
-    def heads(self) -> dict[str, bytes]:
-        """Return the small files that tell one state from another."""
-        manifest = self._read(MANIFEST_NAME, MANIFEST_BYTES)
-        digest = self._read(DIGEST_NAME, DIGEST_BYTES)
-        if manifest is None or digest is None:
-            raise IndexNotFoundError(f"{self.address} is no index: it holds no {MANIFEST_NAME} and {DIGEST_NAME}")
-        return {MANIFEST_NAME: manifest, DIGEST_NAME: digest}
+    Returns
+    -------
+    Path
+    """
+    name = hashlib.sha256(there.address.encode()).hexdigest()
+    return user_cache_path("semret", appauthor=False) / "indexes" / name
 
-    def _read(self, name: str, most: int) -> bytes | None:
-        with self._told(name):
-            try:
-                raw = bytes(self._fs.cat_file(f"{self._top}/{name}", start=0, end=most + 1))
-            except FileNotFoundError:
-                return None
-        if len(raw) > most:
-            raise IndexCorruptError(f"{self.address}/{name} is damaged: it has more than {most} bytes")
-        return raw
+
+def kept_segments(cache: Path) -> Path:
+    """Return the folder of a cache in which segments have their digests for names.
+
+    Parameters
+    ----------
+    cache : Path
+
+    Returns
+    -------
+    Path
+    """
+    return cache / _KEPT
+
+
+def _heads(there: ObjectFolder) -> dict[str, bytes]:
+    """Return the small files that tell one state from another."""
+    # The first state may be put, and the plain files be deleted, between the two looks.
+    for _ in range(2):
+        state = there.read(STATE_NAME, STATE_BYTES)
+        if state is not None:
+            return {STATE_NAME: state}
+        manifest = there.read(MANIFEST_NAME, MANIFEST_BYTES)
+        digest = there.read(DIGEST_NAME, DIGEST_BYTES)
+        if manifest is not None and digest is not None:
+            return {MANIFEST_NAME: manifest, DIGEST_NAME: digest}
+    raise IndexNotFoundError(f"{there.address} is no index: it holds no {MANIFEST_NAME} and {DIGEST_NAME}")
+
+
+class _Files:
+    """The files of one state, by their names in an index directory."""
+
+    def __init__(self, there: ObjectFolder, heads: dict[str, bytes]) -> None:
+        self.address = there.address
+        self._there = there
+        self._heads = heads
+        raw = heads.get(STATE_NAME)
+        self.state = None if raw is None else parse_state(raw, f"{there.address}/{STATE_NAME}")
 
     def fetch(self, name: str, path: Path, most: int) -> bool:
-        """Fetch a file; False if there is none."""
-        place = f"{self._top}/{name}"
-        with self._told(name):
-            try:
-                size = int(self._fs.info(place)["size"])
-                if size > most:
-                    raise IndexCorruptError(f"{self.address}/{name} is damaged: it has {size} bytes, not {most}")
-                self._fs.get_file(place, str(path))
-            except FileNotFoundError:
-                return False
+        """Fetch a file; False if there is none. That a segment has its digest is for the caller to see."""
+        if name in self._heads:
+            path.write_bytes(self._heads[name])
+            return True
+        if self.state is None:
+            return self._there.fetch(name, path, most)
+        file = self.state.files.get(name)
+        if file is None:
+            return False
+        if file.bytes > most:
+            raise IndexCorruptError(
+                f"{self.address}/{STATE_NAME} is damaged: {name} has {file.bytes} bytes, not {most}"
+            )
+        if not self._there.fetch(file.name, path, file.bytes):
+            raise IndexCorruptError(f"{self.address}/{file.name} ({name}) is missing; {_AGAIN}")
+        if not name.startswith(FOLDER) and digest_of(path, most=file.bytes) != (file.sha256, file.bytes):
+            raise IndexCorruptError(f"{self.address}/{file.name} ({name}) is damaged: its digest is another; {_AGAIN}")
         return True
 
-    @contextlib.contextmanager
-    def _told(self, name: str) -> Iterator[None]:
-        try:
-            yield
-        except SemretError:
-            raise
-        except Exception as error:  # what the packages of all kinds of storage raise has no common class
-            raise StorageError(f"cannot read {self.address}/{name}: {cut_text(error)}") from error
 
-
-def _fetch_state(there: _Elsewhere, heads: dict[str, bytes], cache: Path, state: Path) -> None:
+def _fetch_state(there: _Files, cache: Path, state: Path) -> None:
     """Bring a state together in a folder of its own, and give it its name when it is complete."""
     folder = Path(tempfile.mkdtemp(prefix="fetching-", dir=cache))
     try:
-        for name, raw in heads.items():
-            (folder / name).write_bytes(raw)
-        _require(there, CATALOG_NAME, folder, MOST_BYTES)
+        for name, most in ((MANIFEST_NAME, MANIFEST_BYTES), (DIGEST_NAME, DIGEST_BYTES), (CATALOG_NAME, MOST_BYTES)):
+            _require(there, name, folder, most)
         with Catalog(folder, thoroughly=True) as catalog, catalog.reading():
             segments = list(catalog.segments().values())
             entry = agreed_manifest(folder, read_manifest(folder), catalog).codec_file
@@ -159,8 +200,8 @@ def _fetch_state(there: _Elsewhere, heads: dict[str, bytes], cache: Path, state:
             read_codec(folder, entry)
         (folder / FOLDER).mkdir()
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="semret-fetch") as pool:
-            list(pool.map(lambda segment: _take_segment(there, segment, cache / _KEPT, folder), segments))
-        for name in _DERIVED:
+            list(pool.map(lambda segment: _take_segment(there, segment, kept_segments(cache), folder), segments))
+        for name in DERIVED:
             # Made anew where they are missing or of another state.
             there.fetch(name, folder / name, MOST_BYTES)
         with contextlib.suppress(FileExistsError):
@@ -181,12 +222,12 @@ def _name(folder: Path, state: Path) -> None:
         # Another process has fetched the same state.
 
 
-def _require(there: _Elsewhere, name: str, folder: Path, most: int) -> None:
+def _require(there: _Files, name: str, folder: Path, most: int) -> None:
     if not there.fetch(name, folder / name, most):
         raise IndexCorruptError(f"{there.address}/{name} is missing; {_AGAIN}")
 
 
-def _take_segment(there: _Elsewhere, segment: Segment, kept: Path, folder: Path) -> None:
+def _take_segment(there: _Files, segment: Segment, kept: Path, folder: Path) -> None:
     """Give a segment of the cache its name in a state; fetch it first if it is not there."""
     place = kept / f"{segment.sha256}.h5"
     if not (place.is_file() and place.stat().st_size == segment.bytes):
@@ -212,13 +253,13 @@ def _take_segment(there: _Elsewhere, segment: Segment, kept: Path, folder: Path)
 def _drop_others(cache: Path, state: Path) -> None:
     """Delete former states that nobody reads, and segments that no state has."""
     for former in cache.iterdir():
-        if former in (state, cache / _KEPT) or former.name.startswith("fetching-"):
+        if former in (state, kept_segments(cache)) or former.name.startswith(("fetching-", WORKING)):
             continue
         with contextlib.suppress(OSError, SemretError), NoReaders(former / MANIFEST_NAME) as alone:
             if alone:
                 shutil.rmtree(former, ignore_errors=True)
     if all(file.stat().st_nlink > 1 for file in (state / FOLDER).glob("*.h5")):
-        for segment in (cache / _KEPT).glob("*.h5"):
+        for segment in (kept_segments(cache)).glob("*.h5"):
             found = segment.stat()
             # One that is young may be on its way into a state that another process fetches.
             if found.st_nlink == 1 and time.time() - found.st_mtime > _GRACE:

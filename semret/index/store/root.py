@@ -10,6 +10,9 @@ from pathlib import Path
 from semret.errors import ArgumentError
 from semret.paths import PathLike, absolute, is_address, tidy
 
+WORKING = "writing-"
+"""What the names of folders begin with in which an index is written that belongs elsewhere."""
+
 
 @dataclass(frozen=True)
 class Root:
@@ -19,7 +22,7 @@ class Root:
     ----------
     stored : str
         As the catalog has it: relative to the index directory where the index lies inside the root, so that both may
-        move together; else absolute.
+        move together; else absolute, as that of an index which belongs elsewhere.
     folder : Path
         The same, absolute.
     """
@@ -42,7 +45,7 @@ class Root:
         Root
         """
         top = absolute(folder)
-        inside = index.is_relative_to(top)
+        inside = index.is_relative_to(top) and (top == index.parent or not index.name.startswith(WORKING))
         return cls(Path(os.path.relpath(top, index)).as_posix() if inside else top.as_posix(), top)
 
     @classmethod
@@ -64,6 +67,20 @@ class Root:
         Root
         """
         return cls(stored, Path(os.path.normpath(index / stored)))
+
+    def is_unknown_in(self, index: Path) -> bool:
+        """Tell whether it is seen from an index that lay elsewhere before, and so leads nowhere.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory.
+
+        Returns
+        -------
+        bool
+        """
+        return index.name.startswith(WORKING) and not Path(self.stored).is_absolute()
 
     @classmethod
     def choose(cls, index: Path, paths: Sequence[PathLike]) -> Root:

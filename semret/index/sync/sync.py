@@ -157,6 +157,8 @@ def _open_changes(
     if options.root is not None:
         writer.root = Root.at(writer.index, options.root)
         settings["root"] = writer.root.stored
+    elif writer.root.is_unknown_in(writer.index) and not all(map(is_address, paths)):
+        _refuse_relative(writer)
     changed = {key: value for key, value in settings.items() if writer.catalog.meta(key) != value}
     if changed:
         with writer.catalog.transaction():
@@ -164,6 +166,15 @@ def _open_changes(
                 writer.catalog.set_meta(key, value)
     excluding.remember(writer.index)
     return Changes(writer, options.commit_rows)
+
+
+def _refuse_relative(writer: IndexWriter) -> None:
+    """Refuse to add to pictures whose folder is not known: the same ones would be taken for others."""
+    inside = "substr(path, 1, 1) != x'2f' AND instr(path, x'3a2f2f') = 0"
+    if writer.catalog.select(f"SELECT 1 FROM images WHERE {inside} LIMIT 1"):
+        raise IncompatibleIndexError(
+            f"{writer.index} has paths relative to where it lay before it was copied; name that folder with --root"
+        )
 
 
 def _make_index(
