@@ -17,6 +17,8 @@ os.environ.setdefault("RAY_DISABLE_IMPORT_WARNING", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 # How full the machine is that runs the tests is nobody's business: no worker is killed for it.
 os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+# Workers would give way to everything else: here to the other process that runs tests.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 STORE_BYTES = 100 * 2**20
 _NOTICED_SOON = {
