@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
-# Two processes, on two cores; with one hash seed they collect the same tests in the same order.
+# Two processes, on two cores; with one hash seed they collect the same tests in the same order. Each file's tests, and all
+# that need a Ray cluster, run in one of them, so that what they share is made once.
 test: $(VENV)/.installed-dev
 	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 2
 

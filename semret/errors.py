@@ -98,6 +98,10 @@ class BackboneError(SemretError):
     """A backbone cannot do what was asked of it (an input size, a layer, a text query), or gave unusable output."""
 
 
+class ClusterError(SemretError):
+    """A cluster cannot be reached, or a computer of it cannot do what the others do; the message says which and why."""
+
+
 class DatasetError(SemretError):
     """A data set does not have the layout or the content that its name promises."""
 

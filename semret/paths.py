@@ -3,11 +3,51 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from semret.errors import ArgumentError
 
 PathLike = str | os.PathLike[str]
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
+"""A single letter is a drive."""
+
+
+def is_address(path: PathLike) -> bool:
+    """Tell whether something is the address of a file elsewhere, such as ``s3://bucket/photo.jpg``, and no path.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    bool
+        Of an absolute path always False: it begins with a slash or a drive.
+    """
+    return isinstance(path, str) and _ADDRESS.match(path) is not None
+
+
+def located(path: PathLike) -> str:
+    """Return where something lies, whatever the current directory is.
+
+    Parameters
+    ----------
+    path : path
+        Or an address.
+
+    Returns
+    -------
+    str
+        An address as it is, without a slash at its end; else the path made `absolute`.
+
+    Raises
+    ------
+    ArgumentError
+        As `absolute`.
+    """
+    return path.rstrip("/") if isinstance(path, str) and is_address(path) else str(absolute(path))
 
 
 def absolute(path: PathLike) -> Path:

@@ -17,6 +17,23 @@ from tests.support.clocks import Ticks
 from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 
+CLUSTER = "tests/cluster/"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep the tests of a file, and all that need a Ray cluster, in one process: what they share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return CLUSTER if file.startswith(CLUSTER) else file
+
+    # In the order in which they are collected: files of many small tests come last, and fill what is left.
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
 
 @pytest.fixture(scope="session")
 def tiny_backbone():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from semret.commands.cluster_options import ClusterOptions, tell_workers
 from semret.commands.index_output import IndexFormat, show_estimate, show_report
 from semret.commands.interrupt import INTERRUPTED
 from semret.commands.options import (
@@ -31,6 +33,7 @@ from semret.commands.output import (
 from semret.commands.process import stopped_by_interrupt
 from semret.errors import SemretError
 from semret.names import amount, readable
+from semret.paths import is_address
 
 if TYPE_CHECKING:
     from semret.index.collection import Collection
@@ -73,7 +76,12 @@ def register(app: typer.Typer) -> None:
 
 
 def index(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, and folders of pictures.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH", help="Pictures, and folders of pictures, or addresses of such, as s3://bucket/photos."
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option(
@@ -151,6 +159,8 @@ def index(
     format_: Annotated[
         IndexFormat, typer.Option("--format", help="How to print the report; with --watch JSON is a line an update.")
     ] = IndexFormat.table,
+    *,
+    cluster: ClusterOptions,
 ) -> None:
     """Bring the index up to date with PATHs, making it if there is none.
 
@@ -158,10 +168,20 @@ def index(
     Interrupt it at any time: what is done is kept, and the next run continues. A folder that is found missing or empty
     as a whole (a drive that is not connected) keeps its images until --prune.
     """
+    if cluster.ray is not None and (watch or dry_run):
+        raise typer.BadParameter("does not go with --watch and --dry-run", param_hint="--ray")
+    if watch and any(map(is_address, paths)):
+        raise typer.BadParameter("follows folders; addresses are looked at once a run", param_hint="--watch")
     if watch and (dry_run or strict):
         raise typer.BadParameter("does not go with --dry-run and --strict, which are for one run", param_hint="--watch")
     with reported():
-        from semret.index.location import default_index_path
+        from semret.index.location import (
+            default_index_path,
+            index_to_read,
+            is_elsewhere,
+            refuse_address,
+            writable_index,
+        )
         from semret.index.model_choice import ModelChoice
         from semret.index.sync.report import SyncOptions
         from semret.index.sync.sync import sync
@@ -185,26 +205,34 @@ def index(
             exclude=tuple(exclude or ()),
             no_exclude=no_exclude,
         )
-        directory = default_index_path(index)
         if dry_run:
-            show_estimate(directory, paths, choice, options, format_)
+            show_estimate(index_to_read(index), paths, choice, options, format_)
             return
         if watch:
             from semret.commands.index_watch import watch_folders
 
+            directory = default_index_path(index)
             with stopped_by_interrupt(terminate=True) as stop:
-                watch_folders(directory, paths, choice.loader(directory), options, format_, stop)
+                watch_folders(directory, list(map(Path, paths)), choice.loader(directory), options, format_, stop)
             return
-        with stopped_by_interrupt() as stop:
+        if cluster.ray is not None:
+            refuse_address(index)
+        # The lock of an index in a store does not end with the process, so a process that is told to end gives it back.
+        with stopped_by_interrupt(terminate=is_elsewhere(index)) as stop:
             try:
-                with progress_bar("indexing") as progress:
-                    load = choice.loader(directory)
-                    report = sync(directory, paths, load, options=options, progress=progress, stop=stop.is_set)
+                with writable_index(index, may_create=True) as place, progress_bar("indexing") as progress:
+                    if cluster.ray is None:
+                        load = choice.loader(place.folder)
+                        report = sync(place.folder, paths, load, options=options, progress=progress, stop=stop.is_set)
+                    else:
+                        report = cluster.index(paths, place.folder, choice, options, progress, stop.is_set)
+                report = replace(report, index=place.name)
             except SemretError as error:
                 if not stop.is_set():
                     raise
                 show_error(error)
                 raise typer.Exit(INTERRUPTED) from error
+    tell_workers(report)
     show_report(report, format_)
     if report.interrupted:
         say("semret: interrupted; what is done is kept, run the same command again to continue")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,6 +13,7 @@ from semret.commands.output import duration, printable, say, write_json, write_j
 from semret.names import amount, readable
 
 if TYPE_CHECKING:
+    from semret.index.location import Place
     from semret.index.model_choice import ModelChoice
     from semret.index.sync.estimate import Estimate
     from semret.index.sync.report import SyncOptions, SyncReport
@@ -55,23 +56,24 @@ def show_report(report: SyncReport, format_: IndexFormat) -> None:
 
 
 def show_estimate(
-    directory: Path, paths: list[Path], choice: ModelChoice, options: SyncOptions, format_: IndexFormat
+    place: Place, paths: list[str], choice: ModelChoice, options: SyncOptions, format_: IndexFormat
 ) -> None:
     """Measure on a few pictures, and print what indexing would take.
 
     Parameters
     ----------
-    directory : Path
+    place : Place
         Of the index, which need not exist.
-    paths : list of Path
-        Pictures and folders.
+    paths : list of str
+        Pictures, folders and addresses.
     choice : ModelChoice
     options : SyncOptions
     format_ : IndexFormat
     """
     from semret.index.sync.estimate import estimate
 
-    found = estimate(directory, paths, choice.loader(directory), options=options)
+    found = estimate(place.folder, paths, choice.loader(place.folder), options=options)
+    found = replace(found, index=place.name)
     if format_ is not IndexFormat.table:
         _write(found.as_json(), format_)
         return

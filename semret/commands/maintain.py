@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -26,16 +27,20 @@ def register(app: typer.Typer) -> None:
 
 
 def remove(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, and folders with all below.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Pictures, and folders with all below, or addresses of such.")
+    ],
     index: IndexOption = None,
     format_: ReportOption = ReportFormat.table,
 ) -> None:
     """Take pictures out of the index; their files are not touched, and need not exist any more."""
     with reported():
         from semret.index.care.maintain import remove as remove_images
-        from semret.index.location import find_index
+        from semret.index.location import writable_index
 
-        report = remove_images(find_index(index, near=paths), paths)
+        with writable_index(index, near=paths) as place:
+            report = remove_images(place.folder, paths)
+        report = replace(report, index=place.name)
     if format_ is ReportFormat.json:
         write_json(report.as_json())
     else:
@@ -58,10 +63,11 @@ def compact(
     """Free the space of pictures that are no longer in the index; searches may go on meanwhile."""
     with reported():
         from semret.index.care.maintain import compact as compact_index
-        from semret.index.location import find_index
+        from semret.index.location import writable_index
 
-        with progress_bar("compacting") as progress:
-            report = compact_index(find_index(index), codec=codec, progress=progress)
+        with writable_index(index) as place, progress_bar("compacting") as progress:
+            report = compact_index(place.folder, codec=codec, progress=progress)
+        report = replace(report, index=place.name)
     if format_ is ReportFormat.json:
         write_json(report.as_json())
         return

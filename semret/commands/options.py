@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -97,11 +96,12 @@ def check_device(name: str | None) -> str | None:
 
 
 IndexOption = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--index",
+        metavar="PATH",
         envvar="SEMRET_INDEX",
-        help="Index directory; default: .semret here or in a folder above.",
+        help="Index directory; default: .semret here or in a folder above. Or an address, such as s3://bucket/index.",
         show_envvar=True,
     ),
 ]

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from semret.commands.output import printable, progress_bar, reported, say
 from semret.commands.query import EngineOptions
+from semret.commands.shard_options import ShardOptions
+from semret.errors import MissingDependencyError, cut_text
 from semret.names import amount
+from semret.paths import absolute
 from semret.progress import rare_waits_drawn
+
+if TYPE_CHECKING:
+    from semret.retrieval.search.engine import SearchEngine
+    from semret.server.settings import Settings
 
 
 def register(app: typer.Typer) -> None:
@@ -54,14 +64,17 @@ def serve(
     ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     *,
+    spread: ShardOptions,
     opened: EngineOptions,
 ) -> None:
     """Search in the browser: a page on this computer, and the same over HTTP.
 
     Drop or choose a picture, draw a region, see why a hit was found. The interface for programs is described at /docs.
     The server answers this computer alone; another --host needs a --token, or --no-auth. It shows pictures of the
-    index only, and takes over what semret index adds meanwhile. Ctrl-C ends it.
+    index only, and takes over what semret index adds meanwhile. Ctrl-C ends it. With --ray a cluster answers, with the
+    same page and interface.
     """
+    spread.check()
     if token is not None and no_auth:
         raise typer.BadParameter("a token is given, which --no-auth would not ask for", param_hint="--no-auth")
     with reported():
@@ -78,22 +91,59 @@ def serve(
             most_waiting=max_waiting,
             workers=workers,
         )
-        # Only now: these need the extra.
-        from semret.server.run import serve as library
-        from semret.server.served import Served
-
         with rare_waits_drawn(progress_bar):
-            served = Served.open(lambda: opened.open([]))
+            engine = opened.open([])
 
         def ready(address: str) -> None:
-            collection = served.view.collection
-            what = f"{amount(len(collection), 'image')} of {printable(str(collection.path))}"
-            say(f"semret: serving {what} at {address} (Ctrl-C ends it)")
-            if settings.token is not None:
-                say("semret: the page asks for the token")
+            _tell(engine, settings, address)
             if open_:
                 import webbrowser
 
                 webbrowser.open(address)
 
-        library(served, settings, ready)
+        if spread.ray is not None:
+            _serve_on_ray(spread, engine, settings, opened, ready)
+            return
+        # Only now: these need the extra.
+        from semret.server.run import serve as library
+        from semret.server.served import Served
+
+        library(Served.open(lambda: engine), settings, ready)
+
+
+def _serve_on_ray(
+    spread: ShardOptions,
+    engine: SearchEngine,
+    settings: Settings,
+    opened: EngineOptions,
+    ready: Callable[[str], None],
+) -> None:
+    from semret.cluster.extra import require_cluster
+
+    require_cluster("semret serve --ray")
+    try:
+        from semret.cluster.serving import Plan, serve_on_ray
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"semret serve --ray needs ray[serve] as well: {cut_text(error)}; run pip install 'semret[cluster,server]'"
+        ) from error
+
+    weights = None if opened.weights is None else absolute(opened.weights)
+    plan = Plan(
+        index=engine.collection.path,
+        settings=settings,
+        layout=spread.layout(),
+        name=f"semret-{sha256(os.fsencode(engine.collection.path)).hexdigest()[:16]}",
+        weights=weights,
+        device=opened.device,
+    )
+    # Those who answer open it themselves; held open here, it would keep segments from being deleted.
+    engine.close()
+    serve_on_ray(plan, spread.ray or "", ready, lambda line: say(f"semret: {line}"))
+
+
+def _tell(engine: SearchEngine, settings: Settings, address: str) -> None:
+    what = f"{amount(len(engine), 'image')} of {printable(str(engine.collection.path))}"
+    say(f"semret: serving {what} at {address} (Ctrl-C ends it)")
+    if settings.token is not None:
+        say("semret: the page asks for the token")

@@ -39,7 +39,10 @@ def verify(
         from semret.index.care.repair import repair as repair_index
         from semret.index.care.verify import find_damaged_index
         from semret.index.care.verify import verify as verify_index
+        from semret.index.location import refuse_address
 
+        if repair:
+            refuse_address(index)
         path = find_damaged_index(index)
         actions: list[str] = []
         with progress_bar("checking") as progress:

@@ -16,7 +16,7 @@ from semret.errors import ArgumentError
 from semret.index.image_table import ImageTable
 from semret.index.open_table import OpenTable
 from semret.index.store.root import Root
-from semret.paths import absolute
+from semret.paths import absolute, located
 
 _BLOCK = 8192
 
@@ -189,7 +189,7 @@ class IndexedImages:
         int or None
             Its id; None if there is none.
         """
-        stored = self.root.to_stored(str(absolute(path)))
+        stored = self.root.to_stored(located(path))
         return self._id_at(self._opened.ask(lambda table: table.find_path(stored)))
 
     def find_composed(self, path: str) -> int | None:

@@ -97,7 +97,9 @@ class UncentredTokens(StoredTokens):
         origin, positions = self._codec.origin.astype(np.float64), self.shape[0]
         norms, means = self._features.read_norms(self._rows), self._features.read_means(self._rows)
         squared = norms**2 + positions * float(origin @ origin)
-        return np.sqrt(np.maximum(squared + 2 * positions * (means @ origin[:-1]), 0.0))
+        # Not by BLAS: what an image gives must not depend on those beside it.
+        inner = np.einsum("kc,c->k", means.astype(np.float64), origin[:-1])
+        return np.asarray(np.sqrt(np.maximum(squared + 2 * positions * inner, 0.0)))
 
     @cached_property
     def means(self) -> Float32Array:

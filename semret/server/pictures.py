@@ -7,8 +7,8 @@ from collections import OrderedDict
 
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.index.pictures.containers import cut_down
+from semret.index.pictures.contents import read_content
 from semret.index.pictures.decode import thumbnail
-from semret.index.pictures.files import read_file
 from semret.server.problems import RefusedError
 from semret.server.served import View
 
@@ -96,7 +96,7 @@ class Pictures:
         sha256 = hash_of(view, id_)
         (path,) = view.collection.paths([id_])
         try:
-            found = read_file(path)
+            found = read_content(path)
         except ImageDecodeError as error:
             raise RefusedError(410, f"the picture cannot be read any more: {error}") from error
         if found.sha256 != sha256:

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from semret.errors import (
     ArgumentError,
     BackboneError,
+    ClusterError,
     ImageDecodeError,
     IndexEmptyError,
     SemretError,
@@ -35,6 +36,8 @@ _STATUS: dict[type[SemretError], int] = {
     BackboneError: 400,
     IndexEmptyError: 409,
     ImageDecodeError: 422,
+    # Of a cluster: what is lost is being started again.
+    ClusterError: 503,
 }
 
 

@@ -126,7 +126,7 @@ def serve(served: Served, settings: Settings, ready: Callable[[str], None]) -> N
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=FINISH_SECONDS,
         )
-        ready(_address(settings))
+        ready(address_of(settings))
         # The socket listens already: whoever comes before the server runs waits a moment.
         server = _Server(config)
         asyncio.run(_work(service, server, listener))
@@ -139,7 +139,18 @@ async def _work(service: Service, server: _Server, listener: socket.socket) -> N
         await server.serve(sockets=[listener])
 
 
-def _address(settings: Settings) -> str:
+def address_of(settings: Settings) -> str:
+    """Return the address that the page is opened by.
+
+    Parameters
+    ----------
+    settings : Settings
+        With the port that is listened on.
+
+    Returns
+    -------
+    str
+    """
     host = settings.host if settings.host not in ("0.0.0.0", "::") else socket.gethostname()
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"http://{host}:{settings.port}/"

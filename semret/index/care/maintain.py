@@ -19,7 +19,7 @@ from semret.index.store.places import Place, Places
 from semret.index.store.reading import SegmentReader
 from semret.index.store.root import lies_in
 from semret.index.writer import IndexWriter
-from semret.paths import PathLike, absolute
+from semret.paths import PathLike, located
 from semret.progress import Progress
 
 _PORTION = 16
@@ -91,7 +91,7 @@ def remove(index: Path, paths: Sequence[PathLike]) -> RemoveReport:
         If the disk is full, read-only, or refuses access.
     """
     with IndexWriter(index) as writer:
-        chosen, forgotten = _choose(writer, [str(absolute(path)) for path in paths])
+        chosen, forgotten = _choose(writer, [located(path) for path in paths])
         catalog = writer.catalog
         images = int(catalog.select("SELECT count(*) FROM images WHERE path IS NOT NULL")[0][0])
         with catalog.transaction():

@@ -27,6 +27,7 @@ from semret.index.care.soundness import BY_INDEX, Defect, check_excluded, check_
 from semret.index.codec.codec import Codec
 from semret.index.collection import Collection
 from semret.index.location import default_index_path, find_index
+from semret.index.pictures.contents import read_content
 from semret.index.pictures.files import hash_file, reason_of
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
@@ -39,7 +40,7 @@ from semret.index.store.places import Places
 from semret.index.store.root import Root
 from semret.index.store.scratch import Scratch
 from semret.index.store.shortlist_file import SHORTLIST_NAME, examine_shortlist, read_shortlist
-from semret.paths import absolute
+from semret.paths import absolute, is_address
 from semret.progress import Progress
 
 
@@ -166,6 +167,8 @@ def find_damaged_index(start: str | os.PathLike[str] | None = None) -> Path:
     try:
         return find_index(start)
     except IndexNotFoundError:
+        if start is not None and is_address(start):
+            raise
         remains = default_index_path(start)
         if (remains / CATALOG_NAME).is_file():
             return remains
@@ -345,6 +348,8 @@ def _file_problem(path: str, size: int, mtime_ns: int, sha256: bytes) -> str | N
         # It never had a file: its features were given.
         return None
     try:
+        if is_address(path):
+            return None if read_content(path).sha256 == sha256.hex() else "its content has changed since it was indexed"
         found = Path(path).stat()
         if (found.st_size, found.st_mtime_ns) == (size, mtime_ns):
             return None

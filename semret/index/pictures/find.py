@@ -25,12 +25,14 @@ class FoundImage:
     """A file that may be a picture.
 
     `path` is absolute and keeps the name as the system gave it (undecodable bytes as surrogate escapes); `size` is in
-    bytes, `mtime_ns` the time of the last change in nanoseconds.
+    bytes, `mtime_ns` the time of the last change in nanoseconds. `vouched` is False of an address that the user has not
+    named, nor anything that it lies in: it is read as `semret.index.pictures.trust` says.
     """
 
     path: str
     size: int
     mtime_ns: int
+    vouched: bool = True
 
 
 @dataclass(frozen=True)

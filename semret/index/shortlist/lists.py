@@ -144,12 +144,63 @@ class InvertedLists:
         wide = np.empty((int((ends - starts).max(initial=0)), len(query)), dtype=np.float32)
         for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             place, codes = slice(edges[number], edges[number + 1]), wide[: end - start]
-            found = self.file.part("records", start, end).reshape(-1).view(self._record)
+            found = self.records(start, end)
             np.copyto(codes, found["codes"])
             ids[place], errors[place] = found["id"], found["error"]
             with np.errstate(all="ignore"):
                 scores[place] = (codes @ query) * found["unit"]
         return ids, scores, errors
+
+
+def _among(some: IdVector, ids: IdVector) -> NDArray[np.bool_]:
+    """Tell which of some ids are among others, which are ascending."""
+    if not len(ids):
+        return np.zeros(len(some), dtype=bool)
+    return np.asarray(ids[np.minimum(np.searchsorted(ids, some), len(ids) - 1)] == some)
+
+
+class ListsOfSome(InvertedLists):
+    """The part of inverted lists that some images are in, in memory.
+
+    Parameters
+    ----------
+    whole : InvertedLists
+    ids : ndarray of shape (n,), int64
+        Of the images, ascending.
+
+    Raises
+    ------
+    IndexCorruptError
+        If what is read is damaged.
+    """
+
+    def __init__(self, whole: InvertedLists, ids: IdVector) -> None:
+        self.file, self.token, self.recall = whole.file, whole.token, whole.recall
+        self.lists, self.probed, self.trained = whole.lists, whole.probed, whole.trained
+        self.centroids, self._record = whole.centroids, whole._record
+        kept, counts = [], np.zeros(whole.images + 1, dtype=np.int64)
+        for start in range(0, whole.images, _BLOCK):
+            records = whole.records(start, min(start + _BLOCK, whole.images))
+            there = np.flatnonzero(_among(records["id"], ids))
+            kept.append(records[there].copy())
+            counts[start + there + 1] = 1
+        self._kept = np.concatenate([np.zeros(0, dtype=self._record), *kept])
+        self.images = len(self._kept)
+        edges = np.cumsum(counts)[np.concatenate([[0], whole.ends])]
+        self._starts, self.ends = edges[:-1], edges[1:]
+
+    def records(self, start: int, stop: int) -> NDArray[np.void]:
+        """Return what is in the lists, see `InvertedLists.records`.
+
+        Parameters
+        ----------
+        start, stop : int
+
+        Returns
+        -------
+        ndarray of shape (stop - start,)
+        """
+        return self._kept[start:stop]
 
 
 class ListIndex:
@@ -210,12 +261,41 @@ class ListIndex:
         length = min(length, len(self))
         ids, scores = np.empty((len(queries), length), dtype=np.int64), np.empty((len(queries), length))
         for number, query in enumerate(np.ascontiguousarray(queries, dtype=np.float32)):
-            rows, exact = self._best(query, length)
+            rows, exact = self._best(query, length, *self._candidates(query, length))
             ids[number], scores[number] = self.ids[rows], exact
         return Shortlist(ids, scores)
 
-    def _best(self, query: Float32Array, length: int) -> tuple[IndexVector, Float64Array]:
-        rows, scores, errors = self._candidates(query, length)
+    def search_in(self, query: Float32Array, length: int, probed: int) -> tuple[Shortlist, int]:
+        """Find the best images of a query among those in its nearest lists and in the tail: no more lists are searched.
+
+        Parameters
+        ----------
+        query : ndarray of shape (D,), float32
+        length : int
+            K, from 1; where there are fewer such images, all are taken.
+        probed : int
+            How many lists.
+
+        Returns
+        -------
+        Shortlist
+            As `search` gives it for one query.
+        int
+            How many such images there are, if fewer than `length`; else some number that is not less.
+
+        Raises
+        ------
+        IndexCorruptError
+            If what is read is damaged.
+        """
+        ids, scores, errors = self._near(query, 0, probed)
+        rows, places = self._promising(ids, scores, errors, length)
+        found, exact = self._best(query, length, rows, scores[places], errors[places])
+        return Shortlist(self.ids[found][None], exact[None]), len(rows) + len(self._tail)
+
+    def _best(
+        self, query: Float32Array, length: int, rows: IndexVector, scores: Float32Array, errors: Float32Array
+    ) -> tuple[IndexVector, Float64Array]:
         keep = min(max(length - len(self._tail), 0), len(rows))
         first = np.argpartition(-scores, keep - 1)[:keep] if keep else np.zeros(0, dtype=np.intp)
         exact = np.concatenate([products(query, self._vectors(rows[first])), self._tail_scores(query)])
@@ -231,26 +311,31 @@ class ListIndex:
 
     def _candidates(self, query: Float32Array, length: int) -> tuple[IndexVector, Float32Array, Float32Array]:
         """Return positions of images near the query, about their scores, and by how much these may err."""
-        # In float32, and summed in any order, a product of vectors of about length 1 errs by less than this.
-        slack = 2 * len(query) * float(np.finfo(np.float32).eps)
         ids = np.zeros(0, dtype=np.int64)
         scores = errors = np.zeros(0, dtype=np.float32)
         first, last = 0, self.lists.probed
         while True:
-            more, found, lost = self.lists.near(query, first, last)
-            # What is no number could be anything.
-            found, lost = (
-                np.nan_to_num(values, nan=big, posinf=big, neginf=low)
-                for values, big, low in ((found, 2.0, -2.0), (lost, 4.0, 4.0))
-            )
+            more, found, lost = self._near(query, first, last)
             ids, scores = np.concatenate([ids, more]), np.concatenate([scores, found])
-            errors = np.concatenate([errors, lost + np.float32(slack)])
+            errors = np.concatenate([errors, lost])
             rows, places = self._promising(ids, scores, errors, length)
             if len(rows) + len(self._tail) >= length:
                 return rows, scores[places], errors[places]
             if last >= self.lists.lists:
                 raise damaged(self.lists.file.path, f"it and the tail do not have all {len(self)} images")
             first, last = last, min(2 * last, self.lists.lists)
+
+    def _near(self, query: Float32Array, first: int, last: int) -> tuple[IdVector, Float32Array, Float32Array]:
+        """Return what lies in some of the nearest lists, about its scores, and by how much these may err."""
+        # In float32, and summed in any order, a product of vectors of about length 1 errs by less than this.
+        slack = 2 * len(query) * float(np.finfo(np.float32).eps)
+        ids, scores, errors = self.lists.near(query, first, last)
+        # What is no number could be anything.
+        scores, errors = (
+            np.nan_to_num(values, nan=big, posinf=big, neginf=low)
+            for values, big, low in ((scores, 2.0, -2.0), (errors, 4.0, 4.0))
+        )
+        return ids, scores, errors + np.float32(slack)
 
     def _promising(
         self, ids: IdVector, scores: Float32Array, errors: Float32Array, length: int

@@ -36,25 +36,41 @@ class Energies:
     segments: int = 0
     last: int = 0
 
-    def plus(self, number: int, parts: Sequence[Rows]) -> Energies:
+    def plus(self, number: int, kept: float, total: float) -> Energies:
         """Return the sums with those of one more segment.
 
         Parameters
         ----------
         number : int
-        parts : sequence of Rows
-            All its rows, with a codec.
+        kept, total : float
+            As `sums_of` gives them.
 
         Returns
         -------
         Energies
         """
-        kept, total = self.kept, self.total
-        for rows in parts:
-            kept += float(np.square(rows.norms).sum())
-            if rows.full_norms is not None:
-                total += float(np.square(rows.full_norms, dtype=np.float64).sum())
-        return Energies(kept, total, self.segments + 1, max(self.last, number))
+        return Energies(self.kept + kept, self.total + total, self.segments + 1, max(self.last, number))
+
+
+def sums_of(parts: Sequence[Rows]) -> tuple[float, float]:
+    """Return the sums of squares of a segment.
+
+    Parameters
+    ----------
+    parts : sequence of Rows
+        All its rows.
+
+    Returns
+    -------
+    kept, total : float
+        As in `Energies`; `total` is 0 without a codec.
+    """
+    kept = total = 0.0
+    for rows in parts:
+        kept += float(np.square(rows.norms).sum())
+        if rows.full_norms is not None:
+            total += float(np.square(rows.full_norms, dtype=np.float64).sum())
+    return kept, total
 
 
 def energies_of(index: Path, catalog: Catalog, manifest: Manifest) -> Energies:
@@ -105,10 +121,27 @@ def note_segment(index: Path, catalog: Catalog, manifest: Manifest, number: int,
     parts : sequence of Rows
         All its rows.
     """
+    if manifest.codec_file is not None:
+        note_sums(index, catalog, manifest, number, sums_of(parts))
+
+
+def note_sums(index: Path, catalog: Catalog, manifest: Manifest, number: int, sums: tuple[float, float]) -> None:
+    """Do what `note_segment` does for a segment whose sums are known.
+
+    Parameters
+    ----------
+    index : Path
+    catalog : Catalog
+    manifest : Manifest
+    number : int
+        Of the segment.
+    sums : (float, float)
+        As `sums_of` gives them.
+    """
     if manifest.codec_file is None:
         return
     with contextlib.suppress(IndexCorruptError):
-        found = energies_of(index, catalog, manifest).plus(number, parts)
+        found = energies_of(index, catalog, manifest).plus(number, *sums)
         catalog.set_meta("energies", json.dumps(asdict(found)))
 
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semret.errors import ArgumentError
-from semret.paths import PathLike, absolute, tidy
+from semret.paths import PathLike, absolute, is_address, tidy
+
+WORKING = "writing-"
+"""What the names of folders begin with in which an index is written that belongs elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Root:
     ----------
     stored : str
         As the catalog has it: relative to the index directory where the index lies inside the root, so that both may
-        move together; else absolute.
+        move together; else absolute, as that of an index which belongs elsewhere.
     folder : Path
         The same, absolute.
     """
@@ -42,7 +45,7 @@ class Root:
         Root
         """
         top = absolute(folder)
-        inside = index.is_relative_to(top)
+        inside = index.is_relative_to(top) and (top == index.parent or not index.name.startswith(WORKING))
         return cls(Path(os.path.relpath(top, index)).as_posix() if inside else top.as_posix(), top)
 
     @classmethod
@@ -65,6 +68,20 @@ class Root:
         """
         return cls(stored, Path(os.path.normpath(index / stored)))
 
+    def is_unknown_in(self, index: Path) -> bool:
+        """Tell whether it is seen from an index that lay elsewhere before, and so leads nowhere.
+
+        Parameters
+        ----------
+        index : Path
+            Index directory.
+
+        Returns
+        -------
+        bool
+        """
+        return index.name.startswith(WORKING) and not Path(self.stored).is_absolute()
+
     @classmethod
     def choose(cls, index: Path, paths: Sequence[PathLike]) -> Root:
         """Return the root of a new index.
@@ -76,7 +93,7 @@ class Root:
         index : Path
             Index directory.
         paths : sequence of path
-            Pictures and folders that are going to be indexed; at least one.
+            Pictures and folders that are going to be indexed; at least one. Addresses count nowhere.
 
         Returns
         -------
@@ -87,7 +104,7 @@ class Root:
         ArgumentError
             If they have no folder in common (on Windows, different drives).
         """
-        given = [absolute(path) for path in paths]
+        given = [absolute(path) for path in paths if not is_address(path)]
         if all(path.is_relative_to(index.parent) for path in given):
             return cls.at(index, index.parent)
         folders = [path if path.is_dir() else path.parent for path in given]
@@ -123,7 +140,7 @@ class Root:
         Returns
         -------
         str
-            Undecodable bytes are surrogate escapes.
+            Undecodable bytes are surrogate escapes. An address is stored, and returned, as it is.
         """
         text = stored.decode("utf-8", "surrogateescape")
         # Nearly every path of an index: a million of them are to be had in a second or two.
@@ -136,7 +153,8 @@ class Root:
         ):
             top = str(self.folder)
             return top + text if top == os.sep else f"{top}{os.sep}{text}"
-        return tidy(os.path.join(self.folder, text))  # noqa: PTH118
+        # What is stored of a path has no two slashes in a row.
+        return text if is_address(text) else tidy(os.path.join(self.folder, text))  # noqa: PTH118
 
 
 def lies_in(path: str, folders: Sequence[str]) -> bool:

@@ -102,6 +102,37 @@ def write_segment(index: Path, number: int, manifest: Manifest, parts: Sequence[
         If the disk is full, read-only, or refuses access. Nothing is left behind.
     """
     path = segment_path(index, number)
+    segment = write_temporary(path, number, manifest, parts)
+    try:
+        with durable.storage(f"write {path}"):
+            durable.put_in_place(path, "segment")
+    except BaseException:
+        durable.discard(durable.temporary(path))
+        raise
+    return segment
+
+
+def write_temporary(path: Path, number: int, manifest: Manifest, parts: Sequence[Rows]) -> Segment:
+    """Write a segment under the temporary name of a file, and force it to the disk.
+
+    Parameters
+    ----------
+    path : Path
+        What it is to be called in the end.
+    number : int
+    manifest : Manifest
+    parts : sequence of Rows
+        In the order of the rows; at least one row in all.
+
+    Returns
+    -------
+    Segment
+
+    Raises
+    ------
+    StorageError
+        If the disk is full, read-only, or refuses access. Nothing is left behind.
+    """
     try:
         with durable.storage(f"write {path}"):
             path.parent.mkdir(exist_ok=True)
@@ -113,7 +144,6 @@ def write_segment(index: Path, number: int, manifest: Manifest, parts: Sequence[
                     raise guarded.error
                 durable.flush_file(raw.fileno())
             digest, size = digest_of(durable.temporary(path))
-            durable.put_in_place(path, "segment")
     except BaseException:
         durable.discard(durable.temporary(path))
         raise

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from semret.errors import ArgumentError
-from semret.index.location import default_index_path
+from semret.index.location import writable_index
 from semret.index.model_choice import ModelChoice
 from semret.index.sync.given_features import check_features
 from semret.index.sync.report import SyncOptions, SyncReport
@@ -64,7 +65,7 @@ def build(
         it takes what suits the network, and ``none`` for `features`.
     index : path or None
         Index directory; None stands for ``SEMRET_INDEX``, an index found from the current directory upward, or a new
-        ``.semret`` in the current directory.
+        ``.semret`` in the current directory. Or the address of an index in an object store, see docs/cluster.md.
     model, weights, size, geometry, layer
         See `semret.index.backbones.registry.create_backbone`. None keeps what the index was made with, and takes the
         default for a new one.
@@ -106,15 +107,15 @@ def build(
         If features, names and ids do not fit each other or the index; if there are neither paths nor features, or an
         option has no meaning beside features.
     """
-    directory = default_index_path(index)
     if features is not None:
         network = {"model": model, "weights": weights, "size": size, "geometry": geometry, "layer": layer}
         _refuse({**network, "precision": precision, "device": device, "workers": workers, "prune": prune or None})
         _refuse({"exclude": exclude or None, "no_exclude": no_exclude or None})
         names = [paths] if isinstance(paths, (str, os.PathLike)) else paths
         given_features = check_features(features, pooled, names, ids)
-        with told(progress, "storing") as tell:
-            return sync_features(directory, given_features, codec=codec, dtype=dtype, progress=tell)
+        with writable_index(index, may_create=True) as place, told(progress, "storing") as tell:
+            report = sync_features(place.folder, given_features, codec=codec, dtype=dtype, progress=tell)
+        return replace(report, index=place.name)
     if paths is None or pooled is not None or ids is not None:
         raise ArgumentError("expected paths of pictures, or features (with or without pooled, ids and paths)")
     if isinstance(exclude, str):
@@ -138,8 +139,9 @@ def build(
         exclude=tuple(exclude),
         no_exclude=no_exclude,
     )
-    with told(progress, "indexing") as tell:
-        return sync(directory, given, choice.loader(directory), options=options, progress=tell)
+    with writable_index(index, may_create=True) as place, told(progress, "indexing") as tell:
+        report = sync(place.folder, given, choice.loader(place.folder), options=options, progress=tell)
+    return replace(report, index=place.name)
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -6,16 +6,17 @@ import functools
 import os
 import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from semret.index.store import durable
-from semret.index.store.energies import note_segment
-from semret.index.store.layout import SEGMENT_BYTES, Rows
+from semret.index.store.energies import note_sums, sums_of
+from semret.index.store.layout import SEGMENT_BYTES, Rows, Segment
 from semret.index.store.root import lies_in
+from semret.index.store.staged import StagedSegment, adopt_segment, discard_staged
 from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.loading import Loaded
 from semret.index.sync.lost_images import LostImages
@@ -24,11 +25,13 @@ from semret.index.sync.stored_images import Stored, StoredImages
 from semret.index.sync.survey import Survey
 from semret.index.sync.vanished import Vanished
 from semret.index.writer import IndexWriter
+from semret.paths import is_address
 
 COMMIT_SECONDS = 30.0
 """Longest time between commits, as long as there is something to commit."""
 
 _MOST_OPERATIONS = 2**14
+_MOST_STAGED = 16
 _PORTION = 1024
 
 _PLACE = (
@@ -95,6 +98,8 @@ class Changes:
         self._operations: list[tuple[str, tuple[Any, ...]]] = []
         self._rows: list[Rows] = []
         self._row_contents: list[bytes] = []
+        self._staged: list[tuple[StagedSegment, dict[bytes, int]]] = []
+        self._row_ids: dict[bytes, int] = {}
         self._since = time.monotonic()
 
     def is_known(self, sha256: bytes) -> bool:
@@ -113,6 +118,17 @@ class Changes:
         if sha256 in self._contents:
             return True
         return bool(self._writer.catalog.select("SELECT 1 FROM contents WHERE sha256 = ?", sha256))
+
+    def committed_contents(self) -> Iterator[bytes]:
+        """Give the digests of all contents whose features are committed.
+
+        Yields
+        ------
+        bytes
+            Ascending.
+        """
+        for rows in self._writer.catalog.portions("SELECT sha256 FROM contents WHERE sha256 > ?", b""):
+            yield from (sha for (sha,) in rows)
 
     def pending(self, files: FoundFiles) -> FoundFiles:
         """Return the files that have to be read, and settle the others by their size and time.
@@ -139,7 +155,11 @@ class Changes:
                 if stored is not None and (stored.size, stored.mtime_ns) == (found.size, found.mtime_ns):
                     self.counts.unchanged += 1
                     self._found.append(stored.id)
-                elif refused is not None and refused[:2] == (found.size, found.mtime_ns):
+                elif found.size < 0 and stored is not None:
+                    # A list names it, and tells nothing of it.
+                    self.counts.unchanged += 1
+                    self._found.append(stored.id)
+                elif refused is not None and found.size >= 0 and refused[:2] == (found.size, found.mtime_ns):
                     self.refuse(found.path, *refused)
                 else:
                     yield number
@@ -220,7 +240,9 @@ class Changes:
         self.stored.put(key, entry, is_new=before is None)
 
     def _new_id(self, sha: bytes) -> int:
-        """Return an id never used; for a content saved from a damaged index the one it had."""
+        """Return an id never used; the one that a worker wrote beside the features, or that a saved content had."""
+        if (written := self._row_ids.pop(sha, None)) is not None:
+            return written
         if not self._has_formers:
             return self._next_new_id()
         former = self._writer.catalog.select(
@@ -247,7 +269,9 @@ class Changes:
         if (lost := self._lost.take(sha)) is not None:
             return lost
         for id_, place in self.stored.with_content(sha):
-            if place != key and not os.path.lexists(self._writer.root.to_path(place)):
+            path = self._writer.root.to_path(place)
+            # Whether there is still something at an address is not asked for each copy: a new id is no harm.
+            if place != key and not is_address(path) and not os.path.lexists(path):
                 self._operations.append((_LOSE, (id_,)))
                 self.stored.lose(place)
                 return id_
@@ -276,11 +300,50 @@ class Changes:
         self._contents.update(hashes)
         self.counts.embedded += len(pictures)
 
+    def reserve(self, count: int) -> int:
+        """Set ids aside that `keep_staged` is to bring; those that it does not bring stay unused.
+
+        Parameters
+        ----------
+        count : int
+
+        Returns
+        -------
+        int
+            The first of so many.
+        """
+        self._next_id += count
+        return self._next_id - count
+
+    def keep_staged(self, staged: StagedSegment, ids: Mapping[bytes, int]) -> None:
+        """Take the features of contents that a worker has written; their files can then be placed.
+
+        Contents that are known by now, since another worker met the same picture, stay unused in the segment.
+
+        Parameters
+        ----------
+        staged : StagedSegment
+        ids : mapping of bytes to int
+            The content of each row, in the order of the rows, with the id that is written beside it: of `reserve`.
+        """
+        self.counts.embedded += len(ids)
+        rows = {sha: row for row, sha in enumerate(ids) if not self.is_known(sha)}
+        if not rows:
+            discard_staged(self._writer.index, staged)
+            return
+        self._staged.append((staged, rows))
+        self._row_ids.update((sha, ids[sha]) for sha in rows)
+        self._contents.update(rows)
+
     @property
     def is_due(self) -> bool:
         """Whether it is time to commit."""
         rows = len(self._row_contents)
-        full = rows >= self._commit_rows or rows * self._writer.manifest.token_bytes >= SEGMENT_BYTES
+        full = (
+            len(self._staged) >= _MOST_STAGED
+            or rows >= self._commit_rows
+            or rows * self._writer.manifest.token_bytes >= SEGMENT_BYTES
+        )
         full = full or len(self._operations) >= _MOST_OPERATIONS
         return full or (bool(self._operations) and time.monotonic() - self._since >= COMMIT_SECONDS)
 
@@ -293,23 +356,34 @@ class Changes:
             If the disk is full, read-only, or refuses access. What was committed before is intact.
         """
         catalog = self._writer.catalog
-        segment = None
-        if self._rows:
-            self._set_first_ids()
-            segment = self._writer.write_segment(self._rows)
-        if segment is not None or self._operations:
+        segments = self._written()
+        if segments or self._operations:
             with catalog.transaction():
-                if segment is not None:
-                    note_segment(self._writer.index, catalog, self._writer.manifest, segment.number, self._rows)
+                for segment, sums, rows in segments:
+                    note_sums(self._writer.index, catalog, self._writer.manifest, segment.number, sums)
                     catalog.add_segment(segment)
-                    rows = [(sha, segment.number, row, None) for row, sha in enumerate(self._row_contents)]
-                    catalog.change_many("INSERT INTO contents VALUES (?, ?, ?, ?)", rows)
+                    contents = [(sha, segment.number, row, None) for sha, row in rows.items()]
+                    catalog.change_many("INSERT INTO contents VALUES (?, ?, ?, ?)", contents)
                 for statement, values in self._operations:
                     catalog.change(statement, *values)
         self.stored.committed()
-        self._contents -= set(self._row_contents)
+        self._contents.difference_update(*(rows for _, _, rows in segments))
         self._rows, self._row_contents, self._operations = [], [], []
+        self._staged, self._row_ids = [], {}
         self._since = time.monotonic()
+
+    def _written(self) -> list[tuple[Segment, tuple[float, float], dict[bytes, int]]]:
+        """Bring everything kept under the names of segments; return these, their sums, and content to row."""
+        written = []
+        if self._rows:
+            self._set_first_ids()
+            contents = {sha: row for row, sha in enumerate(self._row_contents)}
+            written.append((self._writer.write_segment(self._rows), sums_of(self._rows), contents))
+        first = self._writer.catalog.next_segment() + len(written)
+        for number, (staged, rows) in enumerate(self._staged, first):
+            segment = adopt_segment(self._writer.index, staged, number)
+            written.append((segment, (staged.kept, staged.total), rows))
+        return written
 
     def _set_first_ids(self) -> None:
         """Write into the rows the ids that their contents got."""

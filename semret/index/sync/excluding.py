@@ -12,7 +12,7 @@ from semret.index.store.excluded_file import read_excluded, write_excluded
 from semret.index.store.manifest import MANIFEST_NAME
 from semret.index.store.root import Root
 from semret.index.sync.report import SyncOptions
-from semret.paths import PathLike, absolute
+from semret.paths import PathLike, absolute, is_address
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def find_excluding(index: Path, paths: Sequence[PathLike], options: SyncOptions)
     if not remembered and not options.exclude:
         return Excluding(Exclusions(), changed)
     root = _root(index, paths, options, exists=exists)
-    tops = [absolute(path) for path in paths]
+    tops = [absolute(path) for path in paths if not is_address(path)]
     folders = [str(top.parent if top.is_file() else top) for top in tops]
     new = [rule for rule in make_rules(options.exclude, folders, root) if rule not in remembered]
     return Excluding(Exclusions((*remembered, *new), str(root.folder)), changed or bool(new))

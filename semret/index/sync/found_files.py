@@ -29,7 +29,7 @@ class FoundFiles(Sequence[FoundImage]):
         If the disk refuses; so of every method.
     """
 
-    FILES = "CREATE TABLE files (place INTEGER PRIMARY KEY, path BLOB, size INTEGER, mtime_ns INTEGER)"
+    FILES = "CREATE TABLE files (place INTEGER PRIMARY KEY, path BLOB, size INTEGER, mtime_ns INTEGER, vouched INTEGER)"
 
     def __init__(self, scratch: Scratch, places: Sequence[int]) -> None:
         self._scratch = scratch
@@ -44,8 +44,8 @@ class FoundFiles(Sequence[FoundImage]):
         scratch : Scratch
         found : iterable of FoundImage
         """
-        rows = ((os.fsencode(file.path), file.size, file.mtime_ns) for file in found)
-        scratch.fill("INSERT INTO files (path, size, mtime_ns) VALUES (?, ?, ?)", rows)
+        rows = ((os.fsencode(file.path), file.size, file.mtime_ns, file.vouched) for file in found)
+        scratch.fill("INSERT INTO files (path, size, mtime_ns, vouched) VALUES (?, ?, ?, ?)", rows)
 
     def __len__(self) -> int:
         """Return the number of files."""
@@ -83,5 +83,6 @@ class FoundFiles(Sequence[FoundImage]):
 
     def _take(self, places: Sequence[int]) -> list[FoundImage]:
         marks = ", ".join("?" * len(places))
-        select = f"SELECT path, size, mtime_ns FROM files WHERE place IN ({marks}) ORDER BY place"
-        return [FoundImage(os.fsdecode(path), size, time) for path, size, time in self._scratch.rows(select, *places)]
+        select = f"SELECT path, size, mtime_ns, vouched FROM files WHERE place IN ({marks}) ORDER BY place"
+        rows = self._scratch.rows(select, *places)
+        return [FoundImage(os.fsdecode(path), size, time, bool(vouched)) for path, size, time, vouched in rows]

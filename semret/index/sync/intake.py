@@ -47,6 +47,11 @@ class Intake:
         """
         return self._changes is not None and self._changes.is_known(sha256)
 
+    @property
+    def changes(self) -> Changes | None:
+        """The changes to the index; None as long as there is none."""
+        return self._changes
+
     def take(self, embedded: Embedded[Rows]) -> None:
         """Keep the features of new contents, place all files, and commit if it is time.
 
@@ -63,7 +68,21 @@ class Intake:
             if self._changes is None:
                 self._changes = self._make_index()
             self._changes.keep(embedded.pictures, embedded.result)
-        files, self._waiting = self._waiting + embedded.files, []
+        self.place(embedded.files)
+
+    def place(self, loaded_files: list[Loaded]) -> None:
+        """Place files whose features are kept, or known to be unusable, and commit if it is time.
+
+        Parameters
+        ----------
+        loaded_files : list of Loaded
+
+        Raises
+        ------
+        StorageError
+            If the disk is full, read-only, or refuses access.
+        """
+        files, self._waiting = self._waiting + loaded_files, []
         if self._changes is None:
             self._waiting = files
             return

@@ -17,6 +17,8 @@ from semret.index.backbones.spec import Backbone
 from semret.index.pictures.decode import decode_image
 from semret.index.pictures.files import read_file, reason_of, settled
 from semret.index.pictures.find import FoundImage
+from semret.index.pictures.remote import read_remote
+from semret.paths import is_address
 
 PATIENCE = 10.0
 """Seconds that the next file in order may take before those behind it are given first."""
@@ -106,9 +108,11 @@ class Loader:
         """
         path, started = found.path, time.time_ns()
         try:
-            content = read_file(path)
+            content = read_remote(found) if is_address(path) else read_file(path)
         except ImageDecodeError as error:
-            return Loaded(path, found.size, found.mtime_ns, reason=reason_of(error, path), read_ns=started)
+            # What is elsewhere may be there the next time.
+            mtime_ns = -1 if is_address(path) else found.mtime_ns
+            return Loaded(path, found.size, mtime_ns, reason=reason_of(error, path), read_ns=started)
         digest = bytes.fromhex(content.sha256)
         read = Loaded(path, content.size, content.mtime_ns, digest, read_ns=content.read_ns)
         if self._is_known(digest):

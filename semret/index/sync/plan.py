@@ -18,7 +18,7 @@ from semret.index.store.manifest import MANIFEST_NAME, Manifest
 from semret.index.sync.rows import DECODER
 from semret.index.sync.survey import Survey, look
 from semret.index.sync.vanished import Vanished
-from semret.paths import PathLike
+from semret.paths import PathLike, is_address
 
 
 @dataclass
@@ -172,10 +172,10 @@ class _Planner:
         plan, path = self._plan, found.path
         self._found.add(path)
         status, refusal = self._images.get(path), self._refused.get(path)
-        if status is not None and status[:2] in ((found.size, found.mtime_ns), (found.size, -1)):
+        if status is not None and (found.size < 0 or status[:2] in ((found.size, found.mtime_ns), (found.size, -1))):
             plan.counts.unchanged += 1
             return
-        if status is None and refusal is not None and refusal[:2] == (found.size, found.mtime_ns):
+        if status is None and refusal is not None and found.size >= 0 and refusal[:2] == (found.size, found.mtime_ns):
             plan.skipped[path] = refusal[2]
             return
         sha = _hash(found) if found.size in self._sizes else None
@@ -198,7 +198,8 @@ class _Planner:
 
     def _former_place(self, sha: str) -> str | None:
         """Return the path of an image with this content that is no longer there."""
-        return next((path for path in self._places.get(sha, ()) if not os.path.lexists(path)), None)
+        places = (path for path in self._places.get(sha, ()) if not is_address(path))
+        return next((path for path in places if not os.path.lexists(path)), None)
 
 
 def _hash(found: FoundImage) -> str | None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from semret.errors import ImageSearchError
 from semret.index.pictures.exclusion import Exclusions
 from semret.index.pictures.find import Excluded, FoundImage, LeftOut, SkippedPath, find_images
+from semret.index.pictures.remote import expand, find_remote
 from semret.index.store.root import lies_in
 from semret.index.store.scratch import Scratch
 from semret.index.sync.found_files import FoundFiles
 from semret.names import amount
-from semret.paths import PathLike, absolute
+from semret.paths import PathLike, is_address, located
 
 _WAITING = 1024
 
@@ -28,7 +29,7 @@ class Survey:
     Attributes
     ----------
     tops : list of str
-        Files and folders given, absolute; what lies elsewhere is left alone.
+        Files and folders given, absolute, and addresses; what lies elsewhere is left alone.
     missing : list of str
         Those of them that do not exist.
     skipped : dict
@@ -196,10 +197,13 @@ def look(
     -------
     Survey
     """
-    tops = [str(absolute(path)) for path in paths]
-    missing = [path for path in dict.fromkeys(tops) if not os.path.lexists(path)]
+    tops = [top for path in paths for top in (expand(path) if is_address(path) else [located(path)])]
+    missing = [path for path in dict.fromkeys(tops) if not is_address(path) and not os.path.lexists(path)]
     survey = Survey(tops=tops, missing=missing, unwanted=unwanted, hold=hold)
-    there = [path for path in tops if path not in survey.missing]
+    there = [path for path in tops if path not in survey.missing and not is_address(path)]
     for entry in find_images(there, exclude=[index], unwanted=survey.unwanted):
         survey.add(entry)
+    for address in dict.fromkeys(filter(is_address, tops)):
+        for entry in find_remote(address, survey.unwanted):
+            survey.add(entry)
     return survey

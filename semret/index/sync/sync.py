@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Protocol
 
 from semret.errors import IncompatibleIndexError
 from semret.index.backbones.features import Features, Shrink, Shrunk
@@ -43,7 +44,7 @@ from semret.index.sync.report import SyncOptions, SyncReport, excluded_by, new_m
 from semret.index.sync.rows import make_rows
 from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
-from semret.paths import PathLike
+from semret.paths import PathLike, is_address
 from semret.progress import Progress, waiting_for
 
 
@@ -56,6 +57,7 @@ def sync(
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
     hold: Callable[[FoundImage], bool] | None = None,
+    make_run: MakeRun | None = None,
 ) -> SyncReport:
     """Bring an index up to date with files and folders, making it if there is none.
 
@@ -81,6 +83,8 @@ def sync(
         Asked before each file; once it answers True, what is embedded is committed and the report returned.
     hold : callable, optional
         Asked of each file found; one for which it answers True may still be being written, and stays as it is.
+    make_run : callable, optional
+        Makes what puts files through the network, see `MakeRun`; by default that is this process.
 
     Returns
     -------
@@ -114,7 +118,7 @@ def sync(
             directory, known, lambda: _make_index(writer, network.get().manifest, paths, settings, excluding)
         )
         size = _input_size(writer, settings)
-        run = _Run(network, intake, settings, size=size, progress=tell, stop=stop or _never)
+        run = (make_run or LocalRun)(network, intake, settings, size=size, progress=tell, stop=stop or _never)
         run.go(pending, makes_index=known is None)
         changes = intake.require_changes(run.stopped)
         kept = _finish(changes, survey, writer, settings, run.stopped)
@@ -153,6 +157,8 @@ def _open_changes(
     if options.root is not None:
         writer.root = Root.at(writer.index, options.root)
         settings["root"] = writer.root.stored
+    elif writer.root.is_unknown_in(writer.index) and not all(map(is_address, paths)):
+        _refuse_relative(writer)
     changed = {key: value for key, value in settings.items() if writer.catalog.meta(key) != value}
     if changed:
         with writer.catalog.transaction():
@@ -160,6 +166,15 @@ def _open_changes(
                 writer.catalog.set_meta(key, value)
     excluding.remember(writer.index)
     return Changes(writer, options.commit_rows)
+
+
+def _refuse_relative(writer: IndexWriter) -> None:
+    """Refuse to add to pictures whose folder is not known: the same ones would be taken for others."""
+    inside = "substr(path, 1, 1) != x'2f' AND instr(path, x'3a2f2f') = 0"
+    if writer.catalog.select(f"SELECT 1 FROM images WHERE {inside} LIMIT 1"):
+        raise IncompatibleIndexError(
+            f"{writer.index} has paths relative to where it lay before it was copied; name that folder with --root"
+        )
 
 
 def _make_index(
@@ -175,7 +190,7 @@ def _make_index(
 
 def _style(paths: Sequence[PathLike]) -> str:
     """Return how hits name their paths: absolute if any path was given so."""
-    return "absolute" if any(Path(path).is_absolute() for path in paths) else "relative"
+    return "absolute" if any(not is_address(path) and Path(path).is_absolute() for path in paths) else "relative"
 
 
 # -- plan
@@ -212,8 +227,54 @@ def _input_size(writer: IndexWriter, options: SyncOptions) -> tuple[int, int] | 
     return writer.manifest.identity.preprocessing.size
 
 
-class _Run:
-    """Puts files through the network, and what comes out into the index.
+class Run(Protocol):
+    """Puts files through the network, and what comes out into the index."""
+
+    stopped: bool
+
+    def go(self, files: FoundFiles, *, makes_index: bool) -> None:
+        """Deal with all files.
+
+        Parameters
+        ----------
+        files : FoundFiles
+            Those that have to be read.
+        makes_index : bool
+            Whether there is no index yet.
+        """
+
+
+class MakeRun(Protocol):
+    """Makes a `Run`; the parameters are those of `LocalRun`."""
+
+    def __call__(
+        self,
+        network: Lazy[Network],
+        intake: Intake,
+        options: SyncOptions,
+        *,
+        size: tuple[int, int] | None,
+        progress: Progress,
+        stop: Callable[[], bool],
+    ) -> Run:
+        """Make it.
+
+        Parameters
+        ----------
+        network : Lazy of Network
+        intake : Intake
+        options : SyncOptions
+        size : (int, int) or None
+        progress, stop : callable
+
+        Returns
+        -------
+        Run
+        """
+
+
+class LocalRun:
+    """The `Run` of one machine: in threads of this process.
 
     Parameters
     ----------
@@ -249,7 +310,13 @@ class _Run:
         self._done = 0
 
     def go(self, files: FoundFiles, *, makes_index: bool) -> None:
-        """Deal with all files; the codec of an index that is still to be made is fitted on some of them first."""
+        """Deal with all files; the codec of an index that is still to be made is fitted on some of them first.
+
+        Parameters
+        ----------
+        files : FoundFiles
+        makes_index : bool
+        """
         self._progress(0, len(files))
         if makes_index and self._options.codec != NO_CODEC and len(files) >= self._options.fit_from:
             self._fit_and_embed(files, len(files))

@@ -11,8 +11,8 @@ from semret.arrays import Float64Array
 from semret.errors import ImageDecodeError
 from semret.index.backbones.preprocess import prepare_image, with_size
 from semret.index.collection import Collection
+from semret.index.pictures.contents import read_content
 from semret.index.pictures.decode import decode_image
-from semret.index.pictures.files import read_file
 from semret.retrieval.duplicates.pixels import BLOCK
 
 SHORT_SIDE = 96
@@ -50,7 +50,7 @@ class SmallPictures:
         id_ = self._collection.ids[[row]]
         (path,), (sha256,) = self._collection.paths(id_), self._collection.hashes(id_)
         try:
-            content = read_file(path)
+            content = read_content(path)
             if content.sha256 == sha256:
                 picture = decode_image(content.data, reduce_to=self._preprocessing.size)
                 prepared = prepare_image(picture, self._preprocessing)

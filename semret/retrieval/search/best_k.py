@@ -73,7 +73,7 @@ class BestK:
     ) -> None:
         self.options, self.center, self.sigma, self.excluded = options, center, sigma, excluded
         self.integer = isinstance(tokens, IntegerTokens)
-        self._side: Any = _side(tokens, options, center)
+        self._side: Any = self._make_side(tokens, options, center)
         self.rows: IndexVector = np.zeros(0, dtype=np.intp)
         self.ids: IdVector = np.zeros(0, dtype=np.int64)
         self.scores: Float64Array = np.zeros(0)
@@ -161,7 +161,7 @@ class BestK:
         elif (
             not self.options.prune
             or len(allowed) + len(self.rows) <= self.options.k
-            or not self._side.can_bound(tokens)
+            or not self._side.can_bound(self._side.extent(tokens))
         ):
             self.solve(rows[allowed], ids[allowed], tokens[allowed])
         else:
@@ -210,12 +210,6 @@ class BestK:
         self.pruned += count
         self.seconds += seconds
 
-    def _can_prune(self, tokens: Tokens, count: int) -> bool:
-        """Tell whether bounds may save a solve: some candidate will not be among the best, and bounds can be had."""
-        if not self.options.prune or count + len(self.rows) <= self.options.k:
-            return False
-        return bool(self._side.can_bound(tokens))
-
     def admitted(self, tokens: Tokens) -> Tokens:
         """Return candidates in the kind of numbers that the query is compared in, if they fit it.
 
@@ -242,6 +236,9 @@ class BestK:
         values = tokens if isinstance(tokens, IntegerTokens) else as_array(tokens, "the candidates' tokens")
         check_shapes(self._side.shape, values.shape[1:], self.options.invariance)
         return as_compared(values, self.center)
+
+    def _make_side(self, tokens: Tokens, options: RerankOptions, center: FloatArray | None) -> Any:
+        return side_of(tokens, options, center)
 
     def _enter(self, rows: IndexVector, ids: IdVector, scores: Float64Array) -> None:
         """Merge scored candidates into the k best."""
@@ -293,7 +290,26 @@ def shared_among(tokens: Tokens, center: FloatArray | None, options: RerankOptio
     return quantise_maps(tokens, center, threads=options.threads)
 
 
-def _side(tokens: Tokens, options: RerankOptions, center: FloatArray | None) -> FloatSide | IntegerSide:
+def side_of(tokens: Tokens, options: RerankOptions, center: FloatArray | None) -> FloatSide | IntegerSide:
+    """Return what compares a query with candidates.
+
+    Parameters
+    ----------
+    tokens : ndarray of shape (Sq, C), or IntegerTokens of length 1
+        The query, not centred.
+    options : RerankOptions
+    center : ndarray of shape (C,) or (S, C), or None
+
+    Returns
+    -------
+    FloatSide or IntegerSide
+        In integers only without a centre.
+
+    Raises
+    ------
+    ShapeError, NonFiniteError
+        If the tokens are none, or not of one picture.
+    """
     if not isinstance(tokens, IntegerTokens):
         return FloatSide(as_array(tokens, "the query's tokens"), options, center)
     if len(tokens) != 1:

@@ -75,7 +75,12 @@ class EmbeddingReader(IndexReader):
         IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
             See `open_index`.
         """
-        fresh = type(self)(open_collection(self.collection.path), weights=self._weights, device=self._device)
+        return self._handed_on(
+            type(self)(open_collection(self.collection.path), weights=self._weights, device=self._device)
+        )
+
+    def _handed_on(self, fresh: Self) -> Self:
+        """Give another engine the network that is loaded, if it fits."""
         if fresh.collection.manifest.identity == self.collection.manifest.identity:
             fresh._backbone = self._backbone
         return fresh

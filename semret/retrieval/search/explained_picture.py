@@ -87,8 +87,9 @@ class ExplainedPicture:
             If it cannot be read, or the file has another content now. The message is the reason alone.
         """
         # Here to keep start-up light: pixels are wanted for drawing alone.
+        from semret.index.pictures.contents import read_content
         from semret.index.pictures.decode import as_rgb, decode_image
-        from semret.index.pictures.files import read_file, reason_of
+        from semret.index.pictures.files import reason_of
 
         if isinstance(self.source, EncodedImage):
             return decode_image(self.source.data, reduce_to=(edge, edge))
@@ -97,7 +98,7 @@ class ExplainedPicture:
         if not isinstance(self.source, (str, os.PathLike)):
             return as_rgb(self.source, reduce_to=(edge, edge))
         try:
-            content = read_file(self.source)
+            content = read_content(self.source)
         except ImageDecodeError as error:
             raise ImageDecodeError(reason_of(error, self.source)) from error
         if content.sha256 != self.sha256:

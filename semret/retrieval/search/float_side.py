@@ -19,7 +19,7 @@ from semret.retrieval.similarity.pairs import matched_scores, unmatched_scores
 AFFINITY_BYTES = 128 << 20
 """Approximate affinities held at once."""
 
-_FIRST = EFFORTS.index("sweep")
+FIRST_EFFORT = EFFORTS.index("sweep")
 """The effort that every candidate is bounded with: row maxima alone rule out too few."""
 
 _MARGIN = 1e-12
@@ -87,8 +87,8 @@ class FloatSide:
         found = match_maps(self.query, maps, solver=self.options.solver, threads=self.options.threads)
         return matched_scores(self.query, maps, found.matched, kernel=self.options.kernel, sigma=sigma), found.exact
 
-    def can_bound(self, tokens: FloatArray) -> bool:
-        """Tell whether float32, in which bounds are computed, holds these candidates and the query.
+    def extent(self, tokens: FloatArray) -> float:
+        """Return what `can_bound` asks of candidates; of candidates in several parts it is the largest of theirs.
 
         Parameters
         ----------
@@ -96,9 +96,45 @@ class FloatSide:
 
         Returns
         -------
+        float
+            Magnitude of the largest entry in float64; 1 for what is float32 already.
+        """
+        return _magnitude(tokens)
+
+    def can_bound(self, extent: float) -> bool:
+        """Tell whether float32, in which bounds are computed, holds candidates and the query.
+
+        Parameters
+        ----------
+        extent : float
+            Of the candidates, see `extent`.
+
+        Returns
+        -------
         bool
         """
-        return _fits_float32(tokens) and _fits_float32(self.query.tokens) and not self.query.exponents.any()
+        return _fits_float32(extent) and _fits_float32(_magnitude(self.query.tokens)) and not self.query.exponents.any()
+
+    def field(
+        self, tokens: FloatArray, allowed: IndexVector, integers: CoarseMaps | None, sigma: float | None
+    ) -> FloatBounds:
+        """Return what is known of the scores of candidates: nothing yet.
+
+        Parameters
+        ----------
+        tokens : ndarray of shape (n, S, C)
+        allowed : ndarray of intp, ascending
+            Those that may be among the best.
+        integers : CoarseMaps or None
+            The same tokens as `quantise_maps` rounds them.
+        sigma : float or None
+            RBF bandwidth.
+
+        Returns
+        -------
+        FloatBounds
+        """
+        return FloatField(self, tokens, allowed, integers, sigma)
 
     def narrow(
         self,
@@ -139,19 +175,19 @@ class FloatSide:
         integers: CoarseMaps | None,
     ) -> None:
         """Bound all candidates, then alternate between sharper bounds and solving until nothing is left to prove."""
-        field = _Bounded(self, tokens, allowed, integers, contest.sigma)
+        field = self.field(tokens, allowed, integers, contest.sigma)
 
         def take(chosen: IndexVector) -> None:
             field.open[chosen] = False
             contest.solve(rows[chosen], ids[chosen], tokens[chosen])
 
-        field.sharpen(allowed, _FIRST)
+        field.sharpen(allowed, FIRST_EFFORT)
         missing = self.options.k - len(contest.rows)
         if missing > 0:
             # The bounds order candidates well only once they are sharp; a wrong choice costs no more than a solve.
-            field.sharpen(field.best(3 * missing, _FIRST), _FIRST + 1)
-            take(field.best(missing, _FIRST + 1))
-        for effort in range(_FIRST + 1, len(EFFORTS)):
+            field.sharpen(field.best(3 * missing, FIRST_EFFORT), FIRST_EFFORT + 1)
+            take(field.best(missing, FIRST_EFFORT + 1))
+        for effort in range(FIRST_EFFORT + 1, len(EFFORTS)):
             alive = field.alive(contest.threshold)
             field.sharpen(alive[field.levels[alive] < effort], effort)
         step = max(4, 2 * (self.options.threads or 2))
@@ -161,17 +197,98 @@ class FloatSide:
         contest.pruned += int(field.open.sum())
 
 
-def _fits_float32(tokens: FloatArray) -> bool:
-    """Tell whether float64 tokens keep their worth as float32, in which the bounds are computed; others always do."""
+def _magnitude(tokens: FloatArray) -> float:
     if tokens.dtype != np.float64 or tokens.size == 0:
-        return True
-    return bool(2.0**-60 < max(float(tokens.max()), -float(tokens.min())) < 2.0**60)
+        return 1.0
+    return max(float(tokens.max()), -float(tokens.min()))
 
 
-class _Bounded:
+def _fits_float32(extent: float) -> bool:
+    """Tell whether float64 tokens keep their worth as float32, in which the bounds are computed; others always do."""
+    return 2.0**-60 < extent < 2.0**60
+
+
+class FloatBounds:
     """Upper bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
 
+    Parameters
+    ----------
+    count : int
+        n, of the candidates.
+    allowed : ndarray of intp
+        Those that may be among the best.
+
+    Attributes
+    ----------
+    open : ndarray of shape (n,), bool
+    levels : ndarray of shape (n,), intp
+        The place in `EFFORTS` of the effort that each was bounded with; -1 for none.
+    uppers : ndarray of shape (n,), float64
+    """
+
+    def __init__(self, count: int, allowed: IndexVector) -> None:
+        self.open: NDArray[np.bool_] = np.zeros(count, dtype=bool)
+        self.open[allowed] = True
+        self.levels = np.full(count, -1)
+        self.uppers = np.full(count, np.inf)
+
+    def best(self, count: int, level: int) -> IndexVector:
+        """Return the `count` open candidates of largest upper bound, of those bounded with this effort or a greater.
+
+        Parameters
+        ----------
+        count, level : int
+
+        Returns
+        -------
+        ndarray of intp
+        """
+        places = np.flatnonzero(self.open & (self.levels >= level))
+        return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
+
+    def alive(self, threshold: float) -> IndexVector:
+        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id.
+
+        Parameters
+        ----------
+        threshold : float
+
+        Returns
+        -------
+        ndarray of intp, ascending
+        """
+        return np.flatnonzero(self.open & (self.uppers >= threshold))
+
+    def sharpen(self, places: IndexVector, level: int) -> None:
+        """Lower the upper bounds of some candidates.
+
+        Parameters
+        ----------
+        places : ndarray of intp
+        level : int
+            The place of the effort in `EFFORTS`.
+        """
+        if len(places) == 0:
+            return
+        places = np.sort(places)
+        self.uppers[places] = np.minimum(self.uppers[places], self._bounds(places, level))
+        self.levels[places] = level
+
+    def _bounds(self, places: IndexVector, level: int) -> Float64Array:
+        """Return upper bounds that this effort gives; places are ascending."""
+        raise NotImplementedError
+
+
+class FloatField(FloatBounds):
+    """The bounds of candidates whose tokens are at hand.
+
     One `AuctionBatch` lives as long as this: a sharper bound goes on from the prices that the looser one found.
+
+    Parameters
+    ----------
+    side : FloatSide
+    tokens, allowed, integers, sigma
+        See `FloatSide.field`.
     """
 
     def __init__(
@@ -182,6 +299,7 @@ class _Bounded:
         integers: CoarseMaps | None,
         sigma: float | None,
     ) -> None:
+        super().__init__(len(tokens), allowed)
         self._side, self._sigma = side, sigma
         query, threads = side.coarse_query, side.options.threads
         if integers is None:
@@ -189,29 +307,11 @@ class _Bounded:
         else:
             self._products = coarse_affinities(query, integers, threads=threads)
         self._auctions = AuctionBatch(self._products.affinity, threads=threads)
-        self.open: NDArray[np.bool_] = np.zeros(len(tokens), dtype=bool)
-        self.open[allowed] = True
-        self.levels = np.full(len(tokens), -1)
-        self.uppers = np.full(len(tokens), np.inf)
 
-    def best(self, count: int, level: int) -> IndexVector:
-        """Return the `count` open candidates of largest upper bound, of those bounded with this effort or a greater."""
-        places = np.flatnonzero(self.open & (self.levels >= level))
-        return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
-
-    def alive(self, threshold: float) -> IndexVector:
-        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id."""
-        return np.flatnonzero(self.open & (self.uppers >= threshold))
-
-    def sharpen(self, places: IndexVector, level: int) -> None:
-        """Lower the upper bounds of these candidates with the effort of this place in `EFFORTS`."""
-        if len(places) == 0:
-            return
-        places = np.sort(places)
+    def _bounds(self, places: IndexVector, level: int) -> Float64Array:
         products, kernel = self._products, self._side.options.kernel
         bounds = self._auctions.tighten(EFFORTS[level], places)
         own, other = self._side.query.squared_norms[0], products.squared_norms[places]
         matched = (bounds + products.errors[places]) * np.sqrt(own * other) + _MARGIN * (own + other)
         scores = kernel_score(kernel, matched, own, other, sigma=self._sigma)
-        self.uppers[places] = np.minimum(self.uppers[places], scores + _MARGIN * np.abs(scores))
-        self.levels[places] = level
+        return np.asarray(scores + _MARGIN * np.abs(scores))

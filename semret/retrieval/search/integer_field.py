@@ -14,18 +14,17 @@ _MARGIN = 1e-12
 # float64 roundings of scores, norms and bounds are a hundred times smaller than this, but for sums over positions.
 
 
-class IntegerField:
+class IntegerBounds:
     """Bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
 
     Parameters
     ----------
-    query : Levelled of length 1
-    candidates : Levelled of length n
+    count : int
+        n, of the candidates.
     allowed : ndarray of intp
         Those that may be among the best.
-    options : RerankOptions
-    sigma : float or None
-        RBF bandwidth.
+    k : int
+        How many are wanted.
 
     Attributes
     ----------
@@ -34,18 +33,13 @@ class IntegerField:
         Bounds of the scores.
     """
 
-    def __init__(
-        self, query: Levelled, candidates: Levelled, allowed: IndexVector, options: RerankOptions, sigma: float | None
-    ) -> None:
-        self._options, self._sigma = options, sigma
-        self._own, self._other = float(query.squared_norms[0]), candidates.squared_norms
-        self._margin = _MARGIN + 2.0**-51 * max(query.steps.shape[1], candidates.steps.shape[1])
-        self._bounds = StepBounds(query, candidates, threads=options.threads)
-        self._phases = np.zeros(len(candidates), dtype=np.intp)
-        self.open: NDArray[np.bool_] = np.zeros(len(candidates), dtype=bool)
+    def __init__(self, count: int, allowed: IndexVector, k: int) -> None:
+        self._k = k
+        self._phases = np.zeros(count, dtype=np.intp)
+        self.open: NDArray[np.bool_] = np.zeros(count, dtype=bool)
         self.open[allowed] = True
-        self.uppers = np.full(len(candidates), np.inf)
-        self.lowers = np.full(len(candidates), -np.inf)
+        self.uppers = np.full(count, np.inf)
+        self.lowers = np.full(count, -np.inf)
 
     def best(self, count: int) -> IndexVector:
         """Return the `count` open candidates of largest upper bound, the largest first.
@@ -88,12 +82,12 @@ class IntegerField:
             Minus infinity while there are fewer than `k`.
         """
         known = np.concatenate([scores, self.lowers[self.open]])
-        k = self._options.k
+        k = self._k
         return float(np.partition(known, len(known) - k)[len(known) - k]) if len(known) >= k else -np.inf
 
     def sweep(self) -> None:
         """Bound the open candidates from above, cheaply."""
-        self._tighten(np.flatnonzero(self.open), 0, None)
+        self._tighten(np.flatnonzero(self.open), 0, -np.inf)
 
     def sharpen(self, places: IndexVector, phases: int, threshold: float) -> None:
         """Bound candidates from above and below with auction phases, until they are below the threshold.
@@ -109,12 +103,40 @@ class IntegerField:
         due = np.sort(places[self._phases[places] < phases])
         if len(due):
             self._phases[due] = phases
-            self._tighten(due, phases, self._wanted(threshold))
+            self._tighten(due, phases, threshold)
 
-    def _tighten(self, places: IndexVector, phases: int, wanted: Float64Array | None) -> None:
+    def _tighten(self, places: IndexVector, phases: int, threshold: float) -> None:
+        """Bound some candidates, ascending, with so many phases; 0 stands for the cheap bound from above."""
+        raise NotImplementedError
+
+
+class IntegerField(IntegerBounds):
+    """The bounds of candidates whose tokens are at hand.
+
+    Parameters
+    ----------
+    query : Levelled of length 1
+    candidates : Levelled of length n
+    allowed : ndarray of intp
+        Those that may be among the best.
+    options : RerankOptions
+    sigma : float or None
+        RBF bandwidth.
+    """
+
+    def __init__(
+        self, query: Levelled, candidates: Levelled, allowed: IndexVector, options: RerankOptions, sigma: float | None
+    ) -> None:
+        super().__init__(len(candidates), allowed, options.k)
+        self._options, self._sigma = options, sigma
+        self._own, self._other = float(query.squared_norms[0]), candidates.squared_norms
+        self._margin = _MARGIN + 2.0**-51 * max(query.steps.shape[1], candidates.steps.shape[1])
+        self._bounds = StepBounds(query, candidates, threads=options.threads)
+
+    def _tighten(self, places: IndexVector, phases: int, threshold: float) -> None:
         if len(places) == 0:
             return
-        self._bounds.tighten(places, phases, wanted)
+        self._bounds.tighten(places, phases, self._wanted(threshold) if phases else None)
         uppers, lowers = self._bounds.values(places)
         own, other = self._own, self._other[places]
         slack = self._margin * (own + other if self._options.kernel == "rbf" else np.sqrt(own * other))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from semret.arrays import Float64Array, IndexVector
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.matching.solvers import SOLVERS
 from semret.retrieval.search.contest import Contest
-from semret.retrieval.search.integer_field import IntegerField
+from semret.retrieval.search.integer_field import IntegerBounds, IntegerField
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.similarity.integer_bounds import PHASES, Levelled, level
 from semret.retrieval.similarity.integer_maps import IntegerMaps, match_integers, prepare_integers, usual
@@ -97,8 +98,8 @@ class IntegerSide:
         found = match_integers(self.query, maps, solver=self.options.solver, threads=self.options.threads)
         return matched_scores(self.query, maps, found.matched, kernel=self.options.kernel, sigma=sigma), found.exact
 
-    def can_bound(self, tokens: IntegerTokens) -> bool:
-        """Tell whether bounds can be had of the units of these candidates: of all but monstrous ones.
+    def extent(self, tokens: IntegerTokens) -> float:
+        """Return what `can_bound` asks of candidates; of candidates in several parts it is the largest of theirs.
 
         Parameters
         ----------
@@ -106,9 +107,47 @@ class IntegerSide:
 
         Returns
         -------
+        float
+            Infinity for monstrous scales, else 1.
+        """
+        return 1.0 if usual(tokens.scales) else np.inf
+
+    def can_bound(self, extent: float) -> bool:
+        """Tell whether bounds can be had of the units of candidates: of all but monstrous ones.
+
+        Parameters
+        ----------
+        extent : float
+            Of the candidates, see `extent`.
+
+        Returns
+        -------
         bool
         """
-        return not self.query.exponents.any() and usual(tokens.scales)
+        return not self.query.exponents.any() and extent == 1.0
+
+    def field(
+        self, tokens: IntegerTokens, allowed: IndexVector, shared: Levelled | None, sigma: float | None
+    ) -> tuple[IntegerBounds, Any]:
+        """Return what is known of the scores of candidates, nothing yet, and what `solve` takes in their place.
+
+        Parameters
+        ----------
+        tokens : IntegerTokens of length n
+        allowed : ndarray of intp, ascending
+            Those that may be among the best.
+        shared : Levelled or None
+            The same tokens, levelled.
+        sigma : float or None
+            RBF bandwidth.
+
+        Returns
+        -------
+        IntegerBounds
+        IntegerMaps of length n
+        """
+        levelled = level(self.maps(tokens)) if shared is None else shared
+        return IntegerField(self.levelled_query, levelled, allowed, self.options, sigma), levelled.maps
 
     def narrow(
         self,
@@ -131,8 +170,7 @@ class IntegerSide:
         shared : Levelled or None
             The same tokens, levelled.
         """
-        levelled = level(self.maps(tokens)) if shared is None else shared
-        field = IntegerField(self.levelled_query, levelled, allowed, self.options, contest.sigma)
+        field, maps = self.field(tokens, allowed, shared, contest.sigma)
         field.sweep()
         # What the most promising are worth at least is what all others must reach.
         field.sharpen(field.best(2 * (self.options.k - len(contest.rows))), 1, contest.threshold)
@@ -145,9 +183,9 @@ class IntegerSide:
         while len(alive := field.alive(self._goal(contest, field))):
             chosen = alive[np.argsort(-field.uppers[alive], kind="stable")[: max(_AT_ONCE, self.options.k)]]
             field.open[chosen] = False
-            contest.solve(rows[chosen], ids[chosen], levelled.maps[chosen])
+            contest.solve(rows[chosen], ids[chosen], maps[chosen])
         contest.pruned += int(field.open.sum())
 
-    def _goal(self, contest: Contest, field: IntegerField) -> float:
+    def _goal(self, contest: Contest, field: IntegerBounds) -> float:
         """Return a score that `k` candidates reach; an approximate solver may find less than a bound promises."""
         return max(contest.threshold, field.reached(contest.scores)) if self._optimal else contest.threshold

@@ -41,13 +41,14 @@ class Original:
             If none is: what is the matter with the first.
         """
         # Here to keep start-up light: most hits are not opened.
+        from semret.index.pictures.contents import read_content
         from semret.index.pictures.decode import decode_image
-        from semret.index.pictures.files import read_file, unreadable
+        from semret.index.pictures.files import unreadable
 
         refused: list[ImageDecodeError] = []
         for path in self.paths:
             try:
-                content = read_file(path)
+                content = read_content(path)
                 if content.sha256 == self.sha256:
                     return decode_image(content.data)
                 raise unreadable(path, "is no longer what was indexed; run semret index to bring the index up to date")
@@ -69,6 +70,6 @@ def original_of(paths: Sequence[str], sha256: str) -> Original:
     -------
     Original
     """
-    from semret.paths import absolute
+    from semret.paths import located
 
-    return Original(tuple(str(absolute(path)) for path in paths), sha256)
+    return Original(tuple(located(path) for path in paths), sha256)

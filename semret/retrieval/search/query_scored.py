@@ -69,14 +69,45 @@ def rerank_by_query(
     ([1, 0], [1.0, 0.7071], True)
     """
     middle = Center() if center is None else center
-    own = middle.tokens
+    levelled = LevelledTokens(source, middle, threads=options.threads)
+    return rerank(weighed(query, middle, cells), levelled, as_linear(options), progress=progress, narrow=narrow)
+
+
+def weighed(query: Query, center: Center, cells: IndexVector | None) -> Query:
+    """Return a query whose inner products with levelled candidates are its score.
+
+    Parameters
+    ----------
+    query : Query
+    center : Center
+    cells : ndarray of shape (Sq,), intp, or None
+        See `rerank_by_query`.
+
+    Returns
+    -------
+    Query
+        Centred.
+    """
+    own = center.tokens
     if own is not None and own.ndim == 2 and cells is not None:
         own = own[cells]
-    weighed = replace(query, tokens=weigh_query(query.tokens, own))
-    levelled = LevelledTokens(source, middle, threads=options.threads)
-    # Of a search's options, only those of the rerank: the others are checked against the kernel that was chosen.
+    return replace(query, tokens=weigh_query(query.tokens, own))
+
+
+def as_linear(options: RerankOptions) -> RerankOptions:
+    """Return the options of the rerank that `rerank_by_query` is.
+
+    Parameters
+    ----------
+    options : RerankOptions
+
+    Returns
+    -------
+    RerankOptions
+        Of a search's options, only these: the others are checked against the kernel that was chosen.
+    """
     chosen = {field.name: getattr(options, field.name) for field in fields(RerankOptions)}
-    return rerank(weighed, levelled, RerankOptions(**{**chosen, "kernel": "linear"}), progress=progress, narrow=narrow)
+    return RerankOptions(**{**chosen, "kernel": "linear"})
 
 
 class LevelledTokens:

@@ -105,9 +105,10 @@ def rerank(
     if options.invariance == "pooled":
         one, many = _centred_pooled(query, source, rows, middle)
         best.compare_pooled(rows, source.ids[rows], one, many)
-        return _result(best, 0.0)
+        return outcome(best, 0.0)
     if options.kernel == "rbf" and sigma is None:
-        best.sigma = _sigma_from_statistics(best, source, rows, middle)
+        statistics = centred_statistics(best.query.means[0], source, rows, middle)
+        best.sigma = bandwidth(best, source.shape[0], *statistics)
     reading, total = 0.0, len(rows)
     if progress is not None:
         progress(0, total)
@@ -123,7 +124,7 @@ def rerank(
         best.compare(chunk, source.ids[chunk], tokens)
         if progress is not None:
             progress(best.seen, total)
-    return _result(best, reading)
+    return outcome(best, reading)
 
 
 def rerank_stream(
@@ -191,7 +192,7 @@ def rerank_stream(
         seen += len(ids)
         if progress is not None:
             progress(seen, 0)
-    return [_result(best, 0.0) for best in searches]
+    return [outcome(best, 0.0) for best in searches]
 
 
 def _narrowing(device: str, searches: list[BestK], options: RerankOptions) -> StreamOnDevice | None:
@@ -203,7 +204,19 @@ def _narrowing(device: str, searches: list[BestK], options: RerankOptions) -> St
     return StreamOnDevice(searches, device)
 
 
-def _result(best: BestK, reading: float) -> Reranked:
+def outcome(best: BestK, reading: float) -> Reranked:
+    """Return what a comparison has found.
+
+    Parameters
+    ----------
+    best : BestK
+    reading : float
+        Seconds that candidates took to be read.
+
+    Returns
+    -------
+    Reranked
+    """
     return Reranked(
         rows=best.rows,
         scores=best.scores,
@@ -230,33 +243,66 @@ def _centred_pooled(
     return query.pooled.astype(np.float64) - middle, source.pooled[rows].astype(np.float64) - middle
 
 
-def _sigma_from_statistics(best: BestK, source: TokenSource, rows: IndexVector, center: Center) -> float:
-    """Return the default bandwidth from stored norms and means."""
-    squared, inner = _centred_statistics(best, source, rows, center)
-    pairs = min(best.shape[0], source.shape[0])
+def bandwidth(best: BestK, positions: int, squared: Float64Array, inner: Float64Array) -> float:
+    """Return the default bandwidth of kernel rbf, of what `centred_statistics` gives.
+
+    Parameters
+    ----------
+    best : BestK
+    positions : int
+        S, of the candidates.
+    squared, inner : ndarray of shape (K,), float64
+
+    Returns
+    -------
+    float
+    """
+    pairs = min(best.shape[0], positions)
     return median_bandwidth(np.maximum(best.query.squared_norms + squared - 2 * pairs * inner, 0.0))
 
 
-def _visiting_order(best: BestK, source: TokenSource, rows: IndexVector, center: Center) -> IndexVector:
-    """Order candidates by the cosine of their mean token with the query's, most promising first."""
-    squared, inner = _centred_statistics(best, source, rows, center)
+def visiting_order(squared: Float64Array, inner: Float64Array) -> IndexVector:
+    """Order candidates by the cosine of their mean token with the query's, most promising first.
+
+    Parameters
+    ----------
+    squared, inner : ndarray of shape (K,), float64
+        See `centred_statistics`.
+
+    Returns
+    -------
+    ndarray of shape (K,), intp
+    """
     norms = np.sqrt(squared)
     with np.errstate(invalid="ignore"):
         promise = np.divide(inner, norms, out=np.zeros_like(norms), where=norms > 0)
     return np.asarray(np.argsort(-promise, kind="stable"))
 
 
-def _centred_statistics(
-    best: BestK, source: TokenSource, rows: IndexVector, center: Center
+def centred_statistics(
+    mean: Float64Array, source: TokenSource, rows: IndexVector, center: Center
 ) -> tuple[Float64Array, Float64Array]:
-    """Return the candidates' squared norms and their mean tokens' inner products with the query's, centred, (K,) each.
+    """Return the candidates' squared norms and their mean tokens' inner products with the query's, centred.
 
     Statistics of maps that are not finite are left to the check that refuses their tokens.
 
     A position-wise centre leaves no closed form for the norms; its mean over positions stands in for it.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (C,), float64
+        The query's mean token, centred.
+    source : TokenSource
+    rows : ndarray of shape (K,), intp
+        Which of its candidates.
+    center : Center
+
+    Returns
+    -------
+    squared, inner : ndarray of shape (K,), float64
+        Each depends on its candidate alone.
     """
     channel = center.channel if center.position is None else center.position.mean(axis=0, dtype=np.float64)
-    mean = best.query.means[0]
     squared, inner = np.empty(len(rows)), np.empty(len(rows))
     for start in range(0, len(rows), _STATISTICS_AT_ONCE):
         part = slice(start, start + _STATISTICS_AT_ONCE)
@@ -264,8 +310,29 @@ def _centred_statistics(
         with np.errstate(invalid="ignore"):
             norms = np.asarray(source.norms[rows[part]], dtype=np.float64) ** 2
             squared[part] = centred_squared_norms(norms, means, source.shape[0], channel)
-            inner[part] = (means if channel is None else means - channel) @ mean
+            inner[part] = np.einsum("kc,c->k", means if channel is None else means - channel, mean)
     return squared, inner
+
+
+def chunk_length(best: BestK, shape: tuple[int, int], center: Center) -> int:
+    """Return how many candidates are compared at a time.
+
+    Parameters
+    ----------
+    best : BestK
+    shape : (int, int)
+        ``(S, C)`` of the candidates.
+    center : Center
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    positions, channels = shape
+    if best.integer and center.tokens is None:
+        return max(1, INTEGER_CHUNK_BYTES // (positions * channels))
+    return max(1, CHUNK_BYTES // (4 * positions * max(channels, best.shape[0])))
 
 
 def _chunks(best: BestK, source: TokenSource, rows: IndexVector, center: Center) -> Iterator[IndexVector]:
@@ -273,11 +340,8 @@ def _chunks(best: BestK, source: TokenSource, rows: IndexVector, center: Center)
 
     Within a chunk, candidates are read in the order in which they are stored.
     """
-    positions, channels = source.shape
-    step = max(1, CHUNK_BYTES // (4 * positions * max(channels, best.shape[0])))
-    if best.integer and center.tokens is None:
-        step = max(1, INTEGER_CHUNK_BYTES // (positions * channels))
+    step = chunk_length(best, source.shape, center)
     if len(rows) > step:
-        rows = rows[_visiting_order(best, source, rows, center)]
+        rows = rows[visiting_order(*centred_statistics(best.query.means[0], source, rows, center))]
     for start in range(0, len(rows), step):
         yield np.sort(rows[start : start + step])

@@ -1,0 +1,84 @@
+"""The connection of this process to a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator
+
+from semret.errors import ArgumentError, ClusterError, cut_text
+
+LOCAL = "local"
+"""Stands for a cluster that is started on this computer and ends with the command."""
+
+_CONNECT_SECONDS = 10.0
+
+AUTO = "auto"
+"""Stands for the cluster that this computer belongs to."""
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[None]:
+    """Be connected to a cluster in a ``with`` block; a connection that there is already is used, and left.
+
+    Parameters
+    ----------
+    address : str
+        ``local``, ``auto``, or ``HOST:PORT`` of the head.
+
+    Yields
+    ------
+    None
+
+    Raises
+    ------
+    ArgumentError
+        If it is the address of a client (``ray://``), whose program runs elsewhere.
+    ClusterError
+        If there is no cluster, or it does not answer.
+    """
+    if address.startswith("ray://"):
+        raise ArgumentError(
+            f"{address} is for clients from outside; run the command on a computer of the cluster, with auto for the "
+            "address, or hand it in with ray job submit"
+        )
+    # What this computer does is nobody else's business; Ray asks for it when it is imported.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    _require_listener(address)
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            include_dashboard=False if address == LOCAL else None,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"no cluster answers at {address}: {cut_text(error)}; start one with ray start --head, or give local"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """Refuse a head that nothing listens at: Ray would try for minutes, and say so between the lines of a command."""
+    if address in (LOCAL, AUTO):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ArgumentError(f"{address!r} is no address of a cluster; expected local, auto, or HOST:PORT of its head")
+    try:
+        socket.create_connection((host.removeprefix("[").removesuffix("]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, UnicodeError) as error:
+        raise ClusterError(
+            f"no cluster answers at {address}: {cut_text(error)}; start one with ray start --head, or give local"
+        ) from error

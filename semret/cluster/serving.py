@@ -1,0 +1,294 @@
+"""The page and the interface of `semret serve` behind Ray Serve: several fronts, one set of shards behind them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import ray
+import ray.util
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.config import HTTPOptions
+from ray.serve.exceptions import RayServeException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from semret.cluster.connection import LOCAL, connected
+from semret.cluster.search import open_sharded
+from semret.cluster.shards import NAMESPACE, Shards
+from semret.cluster.spread import fresh_name
+from semret.errors import ArgumentError, ClusterError, cut_text
+from semret.index.store.manifest import MANIFEST_NAME
+from semret.server.app import create_app
+from semret.server.metrics import Metrics
+from semret.server.run import FINISH_SECONDS, address_of, listen
+from semret.server.served import Served
+from semret.server.service import Service
+from semret.server.settings import Settings
+
+APPLICATION = "semret"
+
+_MOST_REQUESTS = 1000
+"""Of one front; those that search queue at its desk, which refuses what is too much."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a server is spread over a cluster.
+
+    Attributes
+    ----------
+    shards : int
+        Parts that the index is held in.
+    copies : int
+        Actors for each part.
+    fronts : int
+        Replicas of what answers requests.
+    cpus : float
+        Processors that each actor of a shard takes; 0 reserves none.
+    front_cpus : float
+        Processors that each front takes.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is out of range.
+    """
+
+    shards: int = 1
+    copies: int = 1
+    fronts: int = 1
+    cpus: float = 1
+    front_cpus: float = 1
+
+    def __post_init__(self) -> None:
+        for name in ("shards", "copies", "fronts"):
+            if getattr(self, name) < 1:
+                raise ArgumentError(f"{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("cpus", "front_cpus"):
+            if not 0 <= getattr(self, name) < 2**16:
+                raise ArgumentError(f"{name} is {getattr(self, name)}, expected a number of processors, 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a front is made from, on whichever node.
+
+    Attributes
+    ----------
+    index : Path
+        Index directory, absolute, the same on all nodes.
+    settings : Settings
+        With the port that is listened on.
+    layout : Layout
+    name : str
+        That the names of the shards begin with.
+    weights, device
+        See `semret.retrieval.search.engine.SearchEngine`.
+    """
+
+    index: Path
+    settings: Settings
+    layout: Layout
+    name: str
+    weights: Path | None = None
+    device: str | None = None
+
+    def start_shards(self) -> Shards:
+        """Start the shards, or find them.
+
+        Returns
+        -------
+        Shards
+        """
+        return Shards(self.layout.shards, replicas=self.layout.copies, cpus=self.layout.cpus, name=self.name)
+
+
+@serve.ingress()
+class Front:
+    """One replica of what answers requests.
+
+    It follows the index on its own: a new state is opened in the shards beside the old one, which answers until the new
+    one is ready. What it takes from the index itself, it reads from the index's directory.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        shards = plan.start_shards()
+        self._plan, self._metrics = plan, Metrics()
+        self._served = Served.open(
+            lambda: open_sharded(plan.index, shards, weights=plan.weights, device=plan.device),
+        )
+        self._service = Service(self._served, plan.settings, self._metrics)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Return the application of `semret serve`, at work from the replica's start to its end."""
+        return _working(create_app(self._service, self._plan.settings, self._metrics), self._service)
+
+    async def check_health(self) -> None:
+        """Tell Ray Serve whether this replica can go on: whether the index is still there on its node.
+
+        Raises
+        ------
+        OSError
+            If it is not; the replica is then replaced, on another node if need be. A shard that is being started again
+            is no reason: searches wait for it.
+        """
+        await asyncio.to_thread(os.stat, self._plan.index / MANIFEST_NAME)
+
+
+def _working(app: ASGIApp, service: Service) -> ASGIApp:
+    """Return an application that begins to work when it is started, and ends when it is stopped."""
+
+    async def run(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await app(scope, receive, send)
+            return
+        await receive()
+        async with service.working():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    return run
+
+
+def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None], tell: Callable[[str], None]) -> None:
+    """Serve an index from a cluster until SIGTERM or Ctrl-C; then finish what is being answered.
+
+    Parameters
+    ----------
+    plan : Plan
+        Its settings may leave the port open.
+    address : str
+        Of the cluster; see `semret.cluster.connection.connected`.
+    ready : callable
+        Called with the address of the page once it can be opened.
+    tell : callable
+        Called with a line for whoever waits, if the cluster has too few processors.
+
+    Raises
+    ------
+    ArgumentError
+        If the port cannot be listened on.
+    ClusterError
+        If there is no cluster, Ray Serve runs in it already, or the fronts do not start.
+    """
+    with listen(plan.settings) as listener:
+        plan = replace(plan, settings=replace(plan.settings, port=listener.getsockname()[1]))
+    with connected(address), _serving(plan.settings, address), _told_to_stop() as stop:
+        _clear(plan.name)
+        # Shards of a server that was killed are named alike, but not the same.
+        plan = replace(plan, name=f"{plan.name}-{fresh_name()}")
+        shards = plan.start_shards()
+        try:
+            _tell_what_is_missing(plan.layout, tell)
+            _run(plan)
+            ready(address_of(plan.settings))
+            stop.wait()
+            # Requests that are being answered are waited for; the proxy takes no more for an application that goes.
+            serve.delete(APPLICATION)
+        finally:
+            shards.close()
+
+
+def _clear(name: str) -> None:
+    """End shards that a server of this name has left behind: one that was killed could not."""
+    for one in ray.util.list_named_actors(all_namespaces=True):
+        if one["namespace"] == NAMESPACE and one["name"].startswith(f"{name}-"):
+            with contextlib.suppress(ValueError, RayError):
+                ray.kill(ray.get_actor(**one))
+
+
+def _tell_what_is_missing(layout: Layout, tell: Callable[[str], None]) -> None:
+    wanted = layout.shards * layout.copies * layout.cpus + layout.fronts * layout.front_cpus
+    resources: Any = ray.cluster_resources
+    there = resources().get("CPU", 0)
+    if wanted > there:
+        tell(
+            f"the cluster has {there:g} processors and {wanted:g} are asked for; waiting for more (fewer --shards, "
+            "--shard-copies or --replicas need less, --shard-cpus 0 reserves none for shards)"
+        )
+
+
+def _run(plan: Plan) -> None:
+    layout = plan.layout
+    deployment: Any = serve.deployment(
+        Front,
+        name="front",
+        num_replicas=layout.fronts,
+        ray_actor_options={"num_cpus": layout.front_cpus},
+        max_ongoing_requests=_MOST_REQUESTS,
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=FINISH_SECONDS,
+        health_check_period_s=5,
+        health_check_timeout_s=30,
+    )
+    try:
+        serve.run(deployment.bind(plan), name=APPLICATION, route_prefix="/")
+    except (RayServeException, RuntimeError) as error:
+        with contextlib.suppress(Exception):
+            found = serve.status().applications[APPLICATION]
+            message = " ".join(one.message for one in found.deployments.values()) or found.message
+            raise ClusterError(f"the fronts do not start: {_last_line(message)}") from error
+        raise ClusterError(f"the fronts do not start: {cut_text(error)}") from error
+
+
+def _last_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return cut_text(lines[-1]) if lines else "see ray logs"
+
+
+@contextlib.contextmanager
+def _serving(settings: Settings, address: str) -> Iterator[None]:
+    """Have Ray Serve listen in a ``with`` block: on the head for this computer alone, else wherever a front is."""
+    if serve.status().proxies:
+        raise ClusterError(
+            "Ray Serve runs in this cluster already, and listens where it was told to; end it with serve shutdown, or "
+            "use another cluster"
+        )
+    # What it tells belongs into its log files, not between the lines of a command.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    shutdown: Any = serve.shutdown
+    location = "HeadOnly" if settings.is_local else "EveryNode"
+    host = settings.host.removeprefix("[").removesuffix("]")
+    options = HTTPOptions(host="127.0.0.1" if host == "localhost" else host, port=settings.port)
+    try:
+        serve.start(proxy_location=location, http_options=options, logging_config={"enable_access_log": False})
+        yield
+    finally:
+        # A cluster that ends with this process ends Ray Serve as well, and says less.
+        if address != LOCAL:
+            with contextlib.suppress(Exception):
+                shutdown()
+
+
+@contextlib.contextmanager
+def _told_to_stop() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM and Ctrl-C set; a second Ctrl-C ends at once."""
+    event = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        if event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        event.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
