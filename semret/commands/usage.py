@@ -99,6 +99,7 @@ def _check_absolute(parameters: dict[str, Any]) -> None:
     values = [value for given in parameters.values() for value in (given if isinstance(given, list) else [given])]
     missing += [str(value) for value in values if isinstance(value, Path) and _is_relative(str(value))]
     pictures = [
+        *(path for path in parameters.get("paths") or [] if isinstance(path, str)),
         *(parameters.get("images") or []),
         *(parameters.get("avoid") or []),
         *([parameters["query"]] if "query" in parameters else []),

@@ -148,6 +148,8 @@ def test_without_a_current_folder_absolute_paths_work(tmp_path, photos, tiny_ind
         (["query", "1.png", *at], "1.png"),
         (["rerank", "--query", "1.png", "--candidates", "-", *at], "1.png"),
         (["index", "photos", *at], "photos"),
+        (["index", "s3://bucket/photos", "photos", *at], "photos"),
+        (["remove", "photos/1.png", *at], "photos/1.png"),
         (["export", "x.tar", *at], "x.tar"),
         (["rsm", "f.npy", "-o", tmp_path / "x.npy"], "f.npy"),
     ):
@@ -178,7 +180,7 @@ def test_usage_is_written_as_manuals_write_it(command, usage):
 
 def test_help_names_no_types_of_python():
     shown = {command: CliRunner().invoke(app, [*command.split(), "-h"]).stdout for command in ("index", "query", "rsm")}
-    assert "\n  PATH  Pictures, and folders of pictures.  [required]\n" in shown["index"]
+    assert "\n  PATH  Pictures, and folders of pictures, or addresses of such" in shown["index"]
     assert "\n  IMAGE  Pictures to search with" in shown["query"]
     assert "\n  --text <str> " in shown["query"]
     assert "\n  --kernel <cosine|linear|rbf> " in shown["rsm"]
