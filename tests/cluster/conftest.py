@@ -32,7 +32,6 @@ _WARNINGS = (
     "ignore::ResourceWarning",
     "ignore::DeprecationWarning:ray",
     "ignore::FutureWarning:ray",
-    "ignore:Using extra keyword arguments on `Field`:DeprecationWarning",
     "ignore::pytest.PytestUnraisableExceptionWarning",
 )
 
