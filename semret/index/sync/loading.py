@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, replace
 
@@ -136,7 +136,7 @@ class Loader:
 
 def load_files(
     loader: Loader, found: Iterable[FoundImage], *, workers: int, ahead: int, patience: float = PATIENCE
-) -> Iterator[Loaded | None]:
+) -> Generator[Loaded | None, None, None]:
     """Load files in threads and give them in their order, without letting a slow file hold up the others.
 
     If the next file in order takes longer than `patience`, it is set aside together with its thread, and a new thread

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -384,13 +385,15 @@ class LocalRun:
         with Embedder(
             backbone, finish, batch_size=options.batch_size, is_known=is_known, shrinking=shrinking
         ) as embedder:
-            for loaded in load_files(loader, files, workers=options.threads, ahead=ahead):
-                # While only slow files are left, what is there is embedded, and committed when its time has come.
-                hand_on(embedder.rest() if loaded is None else embedder.add(loaded))
-                self._intake.commit_if_due()
-                if self._stop():
-                    self.stopped = True
-                    break
+            # Closed here: left to the collector, a second Ctrl-C while it waits for its threads would be lost.
+            with contextlib.closing(load_files(loader, files, workers=options.threads, ahead=ahead)) as loading:
+                for loaded in loading:
+                    # While only slow files are left, what is there is embedded, and committed when its time has come.
+                    hand_on(embedder.rest() if loaded is None else embedder.add(loaded))
+                    self._intake.commit_if_due()
+                    if self._stop():
+                        self.stopped = True
+                        break
             hand_on(embedder.rest())
 
 
