@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 
 import numpy as np
@@ -208,7 +209,7 @@ def _fits_float32(extent: float) -> bool:
     return 2.0**-60 < extent < 2.0**60
 
 
-class FloatBounds:
+class FloatBounds(ABC):
     """Upper bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
 
     Parameters
@@ -274,9 +275,9 @@ class FloatBounds:
         self.uppers[places] = np.minimum(self.uppers[places], self._bounds(places, level))
         self.levels[places] = level
 
+    @abstractmethod
     def _bounds(self, places: IndexVector, level: int) -> Float64Array:
         """Return upper bounds that this effort gives; places are ascending."""
-        raise NotImplementedError
 
 
 class FloatField(FloatBounds):

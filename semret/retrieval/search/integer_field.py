@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ _MARGIN = 1e-12
 # float64 roundings of scores, norms and bounds are a hundred times smaller than this, but for sums over positions.
 
 
-class IntegerBounds:
+class IntegerBounds(ABC):
     """Bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
 
     Parameters
@@ -105,9 +107,9 @@ class IntegerBounds:
             self._phases[due] = phases
             self._tighten(due, phases, threshold)
 
+    @abstractmethod
     def _tighten(self, places: IndexVector, phases: int, threshold: float) -> None:
         """Bound some candidates, ascending, with so many phases; 0 stands for the cheap bound from above."""
-        raise NotImplementedError
 
 
 class IntegerField(IntegerBounds):
