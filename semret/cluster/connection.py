@@ -18,6 +18,8 @@ _CONNECT_SECONDS = 10.0
 AUTO = "auto"
 """Stands for the cluster that this computer belongs to."""
 
+_NO_CLUSTER = "Could not find any running Ray instance"
+
 
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[None]:
@@ -60,9 +62,7 @@ def connected(address: str) -> Iterator[None]:
             include_dashboard=False if address == LOCAL else None,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"no cluster answers at {address}: {cut_text(error)}; start one with ray start --head, or give local"
-        ) from error
+        raise _no_answer(address, error) from error
     try:
         yield
     finally:
@@ -79,6 +79,16 @@ def _require_listener(address: str) -> None:
     try:
         socket.create_connection((host.removeprefix("[").removesuffix("]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, UnicodeError) as error:
-        raise ClusterError(
-            f"no cluster answers at {address}: {cut_text(error)}; start one with ray start --head, or give local"
-        ) from error
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, error: Exception) -> ClusterError:
+    """Say that there is no cluster, and what to do."""
+    if address == AUTO and _NO_CLUSTER in str(error):
+        return ClusterError(
+            "this computer belongs to no running Ray cluster; start one with ray start --head, name the head of "
+            "another by HOST:PORT, or give local"
+        )
+    return ClusterError(
+        f"no cluster answers at {address}: {cut_text(error)}; start one with ray start --head, or give local"
+    )

@@ -32,9 +32,9 @@ class ClusterOptions:
         str | None,
         typer.Option(
             "--ray",
-            metavar="ADDRESS",
-            help="Let a Ray cluster embed: auto is the one of this computer, HOST:PORT another, local one that is "
-            "started here for the length of the command.",
+            metavar="[ADDRESS]",
+            help="Let a Ray cluster embed: without an address, or with auto, the one of this computer; HOST:PORT "
+            "another; local one that is started here for the length of the command.",
         ),
     ] = None
     actors: Annotated[

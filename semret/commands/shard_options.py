@@ -19,9 +19,9 @@ class ShardOptions:
         str | None,
         typer.Option(
             "--ray",
-            metavar="ADDRESS",
-            help="Serve from a Ray cluster: local starts one on this computer, auto takes the one that it belongs to, "
-            "HOST:PORT is the head of one. All its nodes need the index under the same path.",
+            metavar="[ADDRESS]",
+            help="Serve from a Ray cluster: without an address, or with auto, the one of this computer; HOST:PORT "
+            "another; local one that is started here. All its nodes need the index under the same path.",
         ),
     ] = None
     shards: Annotated[

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand
 
 from semret.commands.output import say
+from semret.commands.ray_option import NAME, with_address
 
 
 class Command(TyperCommand):
@@ -32,6 +33,23 @@ class Command(TyperCommand):
         list of str
         """
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was typed; typer has no options whose value may be left out.
+
+        Parameters
+        ----------
+        ctx : typer.Context
+            Receives the values.
+        args : list of str
+
+        Returns
+        -------
+        list of str
+            What no parameter took.
+        """
+        names = {name for parameter in self.params for name in parameter.opts}
+        return super().parse_args(ctx, with_address(args) if NAME in names else args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options without typer's names of types where those say nothing.

@@ -1,13 +1,16 @@
 """The options of ``semret index --ray``; what a cluster does is tested in ``tests/cluster``."""
 
+import functools
 import json
 import sys
+from pathlib import Path
 
 import fsspec
 import pytest
 
 from semret.cli import app
 from semret.commands.cluster_options import parse_actors
+from semret.commands.ray_option import with_address
 from semret.errors import ArgumentError, ClusterError
 from semret.index.backbones import registry
 from semret.index.sync.report import SyncOptions
@@ -69,6 +72,49 @@ def test_what_was_asked_for_reaches_the_cluster(photos, tmp_path, monkeypatch):
     assert "skipped 2 files: has N bytes" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("typed", "address", "paths"),
+    [
+        ("photos --ray", "auto", ["photos"]),
+        ("--ray photos", "auto", ["photos"]),
+        ("photos --ray --actors 2", "auto", ["photos"]),
+        ("--ray auto photos", "auto", ["photos"]),
+        ("--ray local photos", "local", ["photos"]),
+        ("photos --ray 10.0.0.1:6379", "10.0.0.1:6379", ["photos"]),
+        ("--ray [::1]:6379 photos", "[::1]:6379", ["photos"]),
+        ("--ray=node7 photos", "node7", ["photos"]),
+        ("photos --ray node7", "node7", ["photos"]),
+        ("--ray s3://bucket/photos photos", "auto", ["s3://bucket/photos", "photos"]),
+        ("--ray -- --ray photos", "auto", ["--ray", "photos"]),
+    ],
+)
+def test_the_address_of_the_own_cluster_may_be_left_out(typed, address, paths, tmp_path, monkeypatch):
+    from semret.cluster import indexing
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "local"):
+        Path(name).mkdir()
+    asked = {}
+
+    def index(paths, **options):
+        asked.update(options, paths=paths)
+        raise ClusterError("enough")
+
+    monkeypatch.setattr(indexing, "index", index)
+    assert "enough" in error_of(invoke(app, "index", "--index", "made", *typed.split()))
+    assert (asked["address"], asked["paths"]) == (address, paths)
+
+
+def test_what_follows_ray_and_exists_is_a_picture_and_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    assert with_address(["--ray", "photos"]) == ["--ray", "auto", "photos"]
+    assert with_address(["--ray", "photo"]) == ["--ray", "photo"]
+    assert with_address(["--ray", "."]) == ["--ray", "auto", "."]
+    assert with_address(["--ray", "missing/photo.jpg"]) == ["--ray", "auto", "missing/photo.jpg"]
+    assert with_address(["photos", "--", "--ray", "photos"]) == ["photos", "--", "--ray", "photos"]
+
+
 def test_without_ray_the_extra_is_named(photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -116,6 +162,25 @@ def test_a_pool_fits_the_cluster(monkeypatch):
 def test_a_cluster_that_does_not_answer_is_told_at_once(photos, tmp_path):
     result = invoke(app, "index", photos, "--index", tmp_path / "index", "--ray", "127.0.0.1:9")
     assert "no cluster answers at 127.0.0.1:9" in error_of(result)
+
+
+def test_a_computer_without_a_cluster_is_told_so(monkeypatch):
+    import ray
+    from ray._private import services
+
+    from semret.cluster import connection
+
+    # Ray looks at all processes of the computer, among which may be those of other tests.
+    monkeypatch.setattr(services, "find_gcs_addresses", functools.cache(lambda: set()))
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ClusterError) as told, connection.connected("auto"):
+        pass
+    assert str(told.value) == (
+        "this computer belongs to no running Ray cluster; start one with ray start --head, name the head of another by "
+        "HOST:PORT, or give local"
+    )
 
 
 def test_an_index_in_a_store_is_written_by_commands(photos, tmp_path, monkeypatch, tiny_backbone):
