@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 
 from semret.errors import ArgumentError, ClusterError, cut_text
@@ -18,6 +19,7 @@ _CONNECT_SECONDS = 10.0
 AUTO = "auto"
 """Stands for the cluster that this computer belongs to."""
 
+_LEVEL = "RAY_BACKEND_LOG_LEVEL"
 _NO_CLUSTER = "Could not find any running Ray instance"
 
 
@@ -55,18 +57,58 @@ def connected(address: str) -> Iterator[None]:
         return
     _require_listener(address)
     try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=False if address == LOCAL else None,
-        )
+        with _core_kept_quiet():
+            ray.init(
+                address=address,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if address == LOCAL else None,
+            )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _no_answer(address, error) from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _core_kept_quiet() -> Iterator[None]:
+    """Keep Ray's core from writing into the terminal of a command, where it calls every pool of workers an error.
+
+    It warns that a worker which dies could not be started again once its arguments are gone, and they are held here.
+    How much it says is read once, when a process connects; whoever has set RAY_BACKEND_LOG_LEVEL is left alone.
+    """
+    if _LEVEL in os.environ:
+        yield
+        return
+    os.environ[_LEVEL] = "fatal"
+    try:
+        with _stderr_without(_LEVEL.encode()):
+            yield
+    finally:
+        os.environ.pop(_LEVEL, None)
+
+
+@contextlib.contextmanager
+def _stderr_without(unwanted: bytes) -> Iterator[None]:
+    """Hold back what this process and its libraries write to standard error; it follows at the end, less some lines."""
+    try:
+        former = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        try:
+            os.dup2(held.fileno(), 2)
+            yield
+        finally:
+            os.dup2(former, 2)
+            os.close(former)
+            held.seek(0)
+            for line in held:
+                if unwanted not in line:
+                    os.write(2, line)
 
 
 def _require_listener(address: str) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -181,6 +182,32 @@ def test_a_computer_without_a_cluster_is_told_so(monkeypatch):
         "this computer belongs to no running Ray cluster; start one with ray start --head, name the head of another by "
         "HOST:PORT, or give local"
     )
+
+
+def test_of_what_is_held_back_only_the_unwanted_is_lost(capfd):
+    from semret.cluster.connection import _stderr_without
+
+    def connect():
+        with _stderr_without(b"NOISE"):
+            os.write(2, b"first\nI set NOISE to 3\nsecond\n")
+            assert not capfd.readouterr().err
+            raise ClusterError("no cluster")
+
+    with pytest.raises(ClusterError, match="no cluster"):
+        connect()
+    assert capfd.readouterr().err == "first\nsecond\n"
+
+
+def test_a_level_that_was_asked_for_is_kept(monkeypatch):
+    from semret.cluster.connection import _core_kept_quiet
+
+    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
+    with _core_kept_quiet():
+        assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "fatal"
+    assert "RAY_BACKEND_LOG_LEVEL" not in os.environ
+    monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "debug")
+    with _core_kept_quiet():
+        assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "debug"
 
 
 def test_an_index_in_a_store_is_written_by_commands(photos, tmp_path, monkeypatch, tiny_backbone):
