@@ -12,7 +12,8 @@ from semret.centers import Center
 from semret.cluster.parts import Asked, Part
 from semret.errors import IndexCorruptError
 from semret.index.features import Features
-from semret.index.shortlist.lists import InvertedLists, ListIndex, ListsOfSome, mark_of, missing_in, open_any_lists
+from semret.index.shortlist.list_index import ListIndex
+from semret.index.shortlist.lists import InvertedLists, ListsOfSome, mark_of, missing_in, open_any_lists
 from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.lock import ReaderLock
 from semret.index.store.manifest import MANIFEST_NAME

@@ -81,13 +81,13 @@ class Crew:
 
 
 class ClusterRun:
-    """The `Run` of a cluster, see `semret.index.sync.sync.Run`.
+    """The `Run` of a cluster, see `semret.index.sync.run.Run`.
 
     Parameters
     ----------
     crew : Crew
     network, intake, options, size, progress, stop
-        As of `semret.index.sync.sync.LocalRun`; the network here is asked for its identity alone.
+        As of `semret.index.sync.local_run.LocalRun`; the network here is asked for its identity alone.
     """
 
     def __init__(

@@ -15,7 +15,8 @@ from semret.errors import IndexCorruptError
 from semret.index.features import Features
 from semret.index.indexed_images import positions
 from semret.index.open_table import OpenTable
-from semret.index.shortlist.lists import LEAST_LISTED, InvertedLists, ListIndex, missing_in, open_lists
+from semret.index.shortlist.list_index import ListIndex
+from semret.index.shortlist.lists import LEAST_LISTED, InvertedLists, missing_in, open_lists
 from semret.index.store.directory_file import NO_LISTS
 from semret.index.store.lists_file import LISTS_NAME
 from semret.index.store.manifest import Manifest

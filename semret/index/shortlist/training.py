@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, IdVector, IndexVector
 from semret.forked import inherited
-from semret.index.shortlist.lists import InvertedLists, UnitVectors, mark_of
+from semret.index.shortlist.list_index import UnitVectors
+from semret.index.shortlist.lists import InvertedLists, mark_of
 from semret.index.store import durable
 from semret.index.store.lists_file import LISTS_KIND, MILLION, record
 from semret.index.store.manifest import Manifest

@@ -13,7 +13,8 @@ from semret.index.care.maintain import remove
 from semret.index.care.repair import repair
 from semret.index.care.verify import verify
 from semret.index.collection import Collection
-from semret.index.shortlist.lists import ListIndex, missing_in, open_lists
+from semret.index.shortlist.list_index import ListIndex
+from semret.index.shortlist.lists import missing_in, open_lists
 from semret.index.shortlist.training import LEAST_RECALL, write_trained, write_updated
 from semret.index.summary import summarise
 from semret.index.sync.report import SyncOptions

@@ -101,7 +101,7 @@ def test_no_pixels_are_held(pictures, tmp_path, tiny_backbone, monkeypatch):
             held.extend(loaded for embedded in sample.embedded for loaded in embedded.files + embedded.pictures)
             super().__init__(sample, *rest)
 
-    monkeypatch.setattr("semret.index.sync.sync.UntilFitted", Looked)
+    monkeypatch.setattr("semret.index.sync.local_run.UntilFitted", Looked)
     index(pictures, tmp_path / "index", tiny_backbone())
     assert len({loaded.sha256 for loaded in held}) == SAMPLED
     assert all(loaded.pixels is None and loaded.sha256 for loaded in held)
