@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from semret.centers import CENTERINGS, Center
 from semret.errors import UnknownNameError
 from semret.index.codec.codec import Codec, decode_scaled
 from semret.index.feature_rows import FeatureRows
+from semret.index.segment_rows import SegmentRows
 from semret.index.store.codec_file import read_codec
-from semret.index.store.layout import Column, Segment, columns, mean_units
+from semret.index.store.layout import Segment, mean_units
 from semret.index.store.manifest import Manifest
-from semret.index.store.reading import SegmentReader
 from semret.index.vectors import normalise
 from semret.integer_tokens import IntegerTokens
 
@@ -52,10 +52,7 @@ class Features:
     ) -> None:
         self._index = index
         self._manifest = manifest
-        self._segments = segments
-        self._numbers = numbers
-        self._rows = rows
-        self._readers: dict[int, SegmentReader] = {}
+        self._stored = SegmentRows(index, manifest, segments, numbers, rows)
         self._known: dict[str, Float64Array] = {}
 
     def know(self, pooled: Float64Array | None, channel: Float64Array | None) -> None:
@@ -69,12 +66,12 @@ class Features:
             Mean token; the same.
         """
         for name, mean in (("pooled_sum", pooled), ("channel_sum", channel)):
-            if mean is not None and mean.shape == self.column(name).shape:
+            if mean is not None and mean.shape == self._stored.column(name).shape:
                 self._known[name] = mean
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._rows)
+        return len(self._stored)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -99,26 +96,6 @@ class Features:
             raise ValueError("tokens are stored without a codec")
         return self.codec
 
-    def column(self, name: str) -> Column:
-        """Return dtype and shape of one row of a dataset, or of a dataset without rows.
-
-        Parameters
-        ----------
-        name : str
-            See `semret.index.store.layout.columns`.
-
-        Returns
-        -------
-        Column
-            Its first axis is 1 where the dataset has rows.
-        """
-        return columns(self._manifest, 1)[name]
-
-    def _reader(self, number: int) -> SegmentReader:
-        if number not in self._readers:
-            self._readers[number] = SegmentReader(self._index, self._segments[number], self._manifest)
-        return self._readers[number]
-
     @cached_property
     def norms(self) -> Float64Array:
         """Frobenius norms of the stored tokens, (N,) float64."""
@@ -132,7 +109,7 @@ class Features:
     @property
     def pooled(self) -> FeatureRows:
         """Pooled embeddings as stored, (N, D) float32, or float16 with a codec; rows are read when they are taken."""
-        column = self.column("pooled")
+        column = self._stored.column("pooled")
         return FeatureRows(partial(self.read, "pooled"), (len(self), column.shape[1]), column.dtype)
 
     def read_tokens(self, rows: IndexVector) -> FloatArray | IntegerTokens:
@@ -257,14 +234,7 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        column = self.column(name)
-        out = np.empty((len(rows), *column.shape[1:]), dtype=column.dtype)
-        for reader, places, inner in self._by_segment(np.asarray(rows, dtype=np.intp)):
-            if len(places) == len(out) and np.array_equal(places, np.arange(len(out))):
-                reader.read(name, inner, out)
-            else:
-                out[places] = reader.take(name, inner)
-        return out
+        return self._stored.read(name, rows)
 
     def read_norms(self, rows: IndexVector) -> Float64Array:
         """Read Frobenius norms of the stored tokens of some images.
@@ -283,7 +253,7 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        return self._from_whole("norms", rows)
+        return self._stored.read_from_whole("norms", rows)
 
     def energies(self) -> tuple[float, float]:
         """Return the sums, over all rows of all segments, of squares of tokens as a codec stores them and as they were.
@@ -297,13 +267,7 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        kept = total = 0.0
-        for segment in self._segments.values():
-            # Not one that is kept: what it reads of all segments would be, too.
-            reader = SegmentReader(self._index, segment, self._manifest)
-            kept += float((reader.whole("norms") ** 2).sum())
-            total += float((reader.whole("full_norms").astype(np.float64) ** 2).sum())
-        return kept, total
+        return self._stored.energies()
 
     def read_sizes(self, rows: IndexVector) -> NDArray[np.int32]:
         """Read width and height, in pixels, of some upright pictures.
@@ -322,24 +286,7 @@ class Features:
         IndexCorruptError
             If what is read is damaged.
         """
-        return self._from_whole("sizes", rows)
-
-    def _from_whole(self, name: str, rows: IndexVector) -> NDArray[Any]:
-        """Return rows of a dataset that is read, and checked, as a whole."""
-        column = self.column(name)
-        out = np.empty((len(rows), *column.shape[1:]), dtype=column.dtype)
-        for reader, places, inner in self._by_segment(rows):
-            out[places] = reader.whole(name)[inner]
-        return out
-
-    def _by_segment(self, rows: IndexVector) -> Iterator[tuple[SegmentReader, IndexVector, IndexVector]]:
-        """Split positions by segment: its reader, which of `rows`, and their rows in the segment, ascending."""
-        numbers, inner = self._numbers[rows], self._rows[rows].astype(np.intp)
-        order = np.lexsort((inner, numbers))
-        edges = np.flatnonzero(np.diff(numbers[order])) + 1
-        for places in np.split(order, edges):
-            if len(places):
-                yield self._reader(int(numbers[places[0]])), places, inner[places]
+        return self._stored.read_from_whole("sizes", rows)
 
     def center(self, mode: str = "channel") -> Center:
         """Return what to subtract before images are compared.
@@ -397,26 +344,8 @@ class Features:
         return self._mean(*_MEANS["channel"])
 
     def _mean(self, total: str, rows: str) -> Float64Array:
-        """Return the mean over all images of a feature, from the segments' sums and the rows that these miscount.
-
-        A segment's sum counts each row once. A row must count as often as there are images of it: not at all where
-        they were removed, several times where there are copies.
-        """
-        if total in self._known:
-            return self._known[total]
-        mean = np.zeros(self.column(total).shape)
-        for number in sorted(set(self._numbers.tolist())):
-            reader = self._reader(number)
-            counts = np.bincount(self._rows[self._numbers == number], minlength=reader.segment.rows)
-            weights = counts - 1
-            if np.count_nonzero(weights) < np.count_nonzero(counts):
-                mean += reader.whole(total)
-            else:
-                # Most rows are miscounted: to add up those that count is less work than to correct the sum.
-                weights = counts
-            for row in np.flatnonzero(weights):
-                mean += float(weights[row]) * reader.take(rows, np.array([row]))[0].astype(np.float64)
-        return mean / max(len(self), 1)
+        known = self._known.get(total)
+        return self._stored.mean(total, rows) if known is None else known
 
     def unit_pooled(self) -> Float32Array:
         """Return the pooled embeddings as the shortlist compares them: the mean subtracted, scaled to length 1.
@@ -433,7 +362,7 @@ class Features:
         """
         mean = self.pooled_mean
         vectors = np.empty((len(self), len(mean)), dtype=np.float32)
-        order = np.lexsort((self._rows, self._numbers))
+        order = self._stored.in_order()
         for start in range(0, len(self), _BLOCK):
             rows = order[start : start + _BLOCK]
             vectors[rows] = normalise(self.read("pooled", rows), mean)

@@ -16,6 +16,7 @@ from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
 from semret.index.store.energies import energies_of
 from semret.index.store.manifest import read_manifest
+from semret.index.store.reading import SegmentReader
 from semret.index.store.segments import write_segment
 from semret.index.sync import sync as module
 from semret.index.sync.report import SyncOptions
@@ -136,8 +137,7 @@ def test_damage_elsewhere_does_not_keep_pictures_out(index, folder, tiny_backbon
         content[segment.offsets["norms"]] ^= 1
         path.write_bytes(content)
         manifest = read_manifest(index)
-        with open_collection(index) as collection:
-            rows = collection.features._reader(2).take_rows(np.arange(1))
+        rows = SegmentReader(index, catalog.segments()[2], manifest).take_rows(np.arange(1))
         number = catalog.next_segment()
         with catalog.transaction():
             energies.note_segment(index, catalog, manifest, number, [rows])

@@ -8,8 +8,7 @@ import threading
 import pytest
 
 from semret.index.collection import open_collection
-from semret.index.sync import changes, loading
-from semret.index.sync import sync as story
+from semret.index.sync import changes, loading, local_run
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 
@@ -26,7 +25,7 @@ def held(monkeypatch, photos):
         return real(data, **options)
 
     monkeypatch.setattr(loading, "decode_image", decode)
-    monkeypatch.setattr(story, "load_files", functools.partial(loading.load_files, patience=0.05))
+    monkeypatch.setattr(local_run, "load_files", functools.partial(loading.load_files, patience=0.05))
     yield released
     released.set()
 
