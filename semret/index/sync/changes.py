@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from semret.index.store import durable
-from semret.index.store.energies import note_sums, sums_of
-from semret.index.store.layout import SEGMENT_BYTES, Rows, Segment
+from semret.index.store.energies import note_sums
+from semret.index.store.layout import Rows
 from semret.index.store.root import lies_in
-from semret.index.store.staged import StagedSegment, adopt_segment, discard_staged
+from semret.index.store.staged import StagedSegment
 from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.loading import Loaded
 from semret.index.sync.lost_images import LostImages
+from semret.index.sync.new_rows import NewRows
 from semret.index.sync.rows import DECODER
 from semret.index.sync.stored_images import Stored, StoredImages
 from semret.index.sync.survey import Survey
@@ -31,7 +32,6 @@ COMMIT_SECONDS = 30.0
 """Longest time between commits, as long as there is something to commit."""
 
 _MOST_OPERATIONS = 2**14
-_MOST_STAGED = 16
 _PORTION = 1024
 
 _PLACE = (
@@ -93,13 +93,9 @@ class Changes:
             for path, size, mtime, reason, decoder in catalog.select("SELECT * FROM skipped")
             if decoder == DECODER
         }
-        self._contents: set[bytes] = set()
+        self._new = NewRows(writer)
         self._formers: set[int] = set()
         self._operations: list[tuple[str, tuple[Any, ...]]] = []
-        self._rows: list[Rows] = []
-        self._row_contents: list[bytes] = []
-        self._staged: list[tuple[StagedSegment, dict[bytes, int]]] = []
-        self._row_ids: dict[bytes, int] = {}
         self._since = time.monotonic()
 
     def is_known(self, sha256: bytes) -> bool:
@@ -114,8 +110,8 @@ class Changes:
         -------
         bool
         """
-        # In this order: a commit takes contents out of the set once they are in the catalog.
-        if sha256 in self._contents:
+        # In this order: a commit forgets contents once they are in the catalog.
+        if self._new.has(sha256):
             return True
         return bool(self._writer.catalog.select("SELECT 1 FROM contents WHERE sha256 = ?", sha256))
 
@@ -241,7 +237,7 @@ class Changes:
 
     def _new_id(self, sha: bytes) -> int:
         """Return an id never used; the one that a worker wrote beside the features, or that a saved content had."""
-        if (written := self._row_ids.pop(sha, None)) is not None:
+        if (written := self._new.take_id(sha)) is not None:
             return written
         if not self._has_formers:
             return self._next_new_id()
@@ -294,10 +290,7 @@ class Changes:
         rows : Rows
             Their N rows, in the same order.
         """
-        hashes = [loaded.sha256 or b"" for loaded in pictures]
-        self._rows.append(rows)
-        self._row_contents += hashes
-        self._contents.update(hashes)
+        self._new.add([loaded.sha256 or b"" for loaded in pictures], rows)
         self.counts.embedded += len(pictures)
 
     def reserve(self, count: int) -> int:
@@ -327,24 +320,12 @@ class Changes:
             The content of each row, in the order of the rows, with the id that is written beside it: of `reserve`.
         """
         self.counts.embedded += len(ids)
-        rows = {sha: row for row, sha in enumerate(ids) if not self.is_known(sha)}
-        if not rows:
-            discard_staged(self._writer.index, staged)
-            return
-        self._staged.append((staged, rows))
-        self._row_ids.update((sha, ids[sha]) for sha in rows)
-        self._contents.update(rows)
+        self._new.add_staged(staged, ids, {sha: row for row, sha in enumerate(ids) if not self.is_known(sha)})
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to commit."""
-        rows = len(self._row_contents)
-        full = (
-            len(self._staged) >= _MOST_STAGED
-            or rows >= self._commit_rows
-            or rows * self._writer.manifest.token_bytes >= SEGMENT_BYTES
-        )
-        full = full or len(self._operations) >= _MOST_OPERATIONS
+        full = self._new.are_many(self._commit_rows) or len(self._operations) >= _MOST_OPERATIONS
         return full or (bool(self._operations) and time.monotonic() - self._since >= COMMIT_SECONDS)
 
     def commit(self) -> None:
@@ -356,43 +337,25 @@ class Changes:
             If the disk is full, read-only, or refuses access. What was committed before is intact.
         """
         catalog = self._writer.catalog
-        segments = self._written()
+        segments = self._new.write(self._placed_ids)
         if segments or self._operations:
             with catalog.transaction():
-                for segment, sums, rows in segments:
-                    note_sums(self._writer.index, catalog, self._writer.manifest, segment.number, sums)
-                    catalog.add_segment(segment)
-                    contents = [(sha, segment.number, row, None) for sha, row in rows.items()]
+                for written in segments:
+                    number = written.segment.number
+                    note_sums(self._writer.index, catalog, self._writer.manifest, number, written.sums)
+                    catalog.add_segment(written.segment)
+                    contents = [(sha, number, row, None) for sha, row in written.contents.items()]
                     catalog.change_many("INSERT INTO contents VALUES (?, ?, ?, ?)", contents)
                 for statement, values in self._operations:
                     catalog.change(statement, *values)
         self.stored.committed()
-        self._contents.difference_update(*(rows for _, _, rows in segments))
-        self._rows, self._row_contents, self._operations = [], [], []
-        self._staged, self._row_ids = [], {}
+        self._new.forget(segments)
+        self._operations = []
         self._since = time.monotonic()
 
-    def _written(self) -> list[tuple[Segment, tuple[float, float], dict[bytes, int]]]:
-        """Bring everything kept under the names of segments; return these, their sums, and content to row."""
-        written = []
-        if self._rows:
-            self._set_first_ids()
-            contents = {sha: row for row, sha in enumerate(self._row_contents)}
-            written.append((self._writer.write_segment(self._rows), sums_of(self._rows), contents))
-        first = self._writer.catalog.next_segment() + len(written)
-        for number, (staged, rows) in enumerate(self._staged, first):
-            segment = adopt_segment(self._writer.index, staged, number)
-            written.append((segment, (staged.kept, staged.total), rows))
-        return written
-
-    def _set_first_ids(self) -> None:
-        """Write into the rows the ids that their contents got."""
-        ids = {values[4]: values[0] for statement, values in reversed(self._operations) if statement == _PLACE}
-        position = 0
-        for part in self._rows:
-            for row in range(len(part)):
-                part.ids[row] = ids[self._row_contents[position]]
-                position += 1
+    def _placed_ids(self) -> dict[bytes, int]:
+        """Return the id of the image that each content was first placed as."""
+        return {values[4]: values[0] for statement, values in reversed(self._operations) if statement == _PLACE}
 
     def finish(self, survey: Survey, *, prune: bool = False) -> dict[str, int]:
         """Remove what has vanished, and commit.
