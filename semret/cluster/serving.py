@@ -30,7 +30,7 @@ from semret.errors import ArgumentError, ClusterError, cut_text
 from semret.index.store.manifest import MANIFEST_NAME
 from semret.server.app import create_app
 from semret.server.metrics import Metrics
-from semret.server.run import FINISH_SECONDS, address_of, listen
+from semret.server.run import EVERYWHERE, FINISH_SECONDS, address_of, listen
 from semret.server.served import Served
 from semret.server.service import Service
 from semret.server.settings import Settings
@@ -196,12 +196,33 @@ def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None], tell: C
         try:
             _tell_what_is_missing(plan.layout, tell)
             _run(plan)
-            ready(address_of(plan.settings))
+            ready(page_address(plan.settings))
             stop.wait()
             # Requests that are being answered are waited for; the proxy takes no more for an application that goes.
             serve.delete(APPLICATION)
         finally:
             shards.close()
+
+
+def page_address(settings: Settings) -> str:
+    """Return the address that the page is opened by, while Ray Serve listens.
+
+    The head listens in any case, other computers where a replica is: on this one, from which the server was started,
+    there need be none.
+
+    Parameters
+    ----------
+    settings : Settings
+        With the port that is listened on.
+
+    Returns
+    -------
+    str
+    """
+    head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
+    if settings.host in EVERYWHERE and head != ray.util.get_node_ip_address():
+        settings = replace(settings, host=head)
+    return address_of(settings)
 
 
 def _clear(name: str) -> None:

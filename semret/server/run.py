@@ -22,6 +22,9 @@ from semret.server.settings import Settings
 FINISH_SECONDS = 30
 """How long requests that are being answered may take after the server was told to stop."""
 
+EVERYWHERE = ("0.0.0.0", "::")
+"""Addresses that stand for all those of a computer: they can be listened on, and not be opened."""
+
 _MOST_CONNECTIONS = 1000
 _LOOK_SECONDS = 0.05
 
@@ -151,6 +154,6 @@ def address_of(settings: Settings) -> str:
     -------
     str
     """
-    host = settings.host if settings.host not in ("0.0.0.0", "::") else socket.gethostname()
+    host = settings.host if settings.host not in EVERYWHERE else socket.gethostname()
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"http://{host}:{settings.port}/"
