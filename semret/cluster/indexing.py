@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
-from semret.cluster.connection import AUTO, connected
+from semret.cluster.connection import AUTO, LOCAL, connected
 from semret.cluster.pool import Pool, PoolOptions
 from semret.cluster.rates import WorkerRate, reasons
 from semret.cluster.run import ClusterRun, Crew
@@ -101,8 +101,8 @@ def index(
     Raises
     ------
     ClusterError
-        If there is no cluster, or a computer of it cannot take part: it does not see the index, has another version of
-        semret or other weights.
+        If there is no cluster, no worker fits into it, or a computer of it cannot take part: it does not see the index,
+        has another version of semret or other weights.
     SemretError
         As `semret.build`.
     """
@@ -113,7 +113,11 @@ def index(
     # This process needs what the network is called and gives, and no card.
     here = load or replace(asked, device="cpu").loader(directory)
     with connected(address), told(progress, "indexing") as tell:
-        crew = Crew(pool=Pool(size), load=on_worker, threads=settings.workers or max(1, int(size.cpus)))
+        crew = Crew(
+            pool=Pool(size, can_grow=address != LOCAL),
+            load=on_worker,
+            threads=settings.workers or max(1, int(size.cpus)),
+        )
         report = sync(
             directory,
             given,

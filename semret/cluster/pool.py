@@ -17,6 +17,8 @@ from semret.cluster.portions import Done, Job, Portion
 from semret.cluster.worker import PortionWorker
 from semret.errors import ArgumentError, ClusterError, cut_text
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolOptions:
@@ -46,8 +48,15 @@ class PoolOptions:
         if self.cpus < 0 or self.gpus < 0 or not self.cpus + self.gpus:
             raise ArgumentError(f"{self.cpus:g} processors and {self.gpus:g} cards for an actor: expected some of them")
 
-    def bounds(self) -> tuple[int, int]:
+    def bounds(self, *, can_grow: bool = True) -> tuple[int, int]:
         """Return how many actors there are at least and at most, in the cluster that this process is connected to.
+
+        Where not even one fits into a cluster that may grow, a warning says what is waited for.
+
+        Parameters
+        ----------
+        can_grow : bool
+            Whether the cluster may be one that grows when more is asked for.
 
         Returns
         -------
@@ -56,17 +65,19 @@ class PoolOptions:
         Raises
         ------
         ClusterError
-            If not even one fits into it, and nothing is asked for that would make it grow.
+            If not even one fits into it, and it cannot grow or nothing is asked for that would make it grow.
         """
         there = ray.cluster_resources()
         wanted = {"CPU": self.cpus, "GPU": self.gpus}
         fit = min(int(there.get(name, 0.0) // amount) for name, amount in wanted.items() if amount)
-        if not fit and self.most is None:
+        if not fit:
             has = ", ".join(f"{there.get(name, 0.0):g} {name}" for name in wanted)
-            raise ClusterError(
-                f"the cluster has {has}, an actor takes {self.cpus:g} CPU and {self.gpus:g} GPU: not one fits; "
-                "ask for less, or give MIN:MAX actors if the cluster can grow"
-            )
+            none_fits = f"the cluster has {has}, an actor takes {self.cpus:g} CPU and {self.gpus:g} GPU: not one fits"
+            if not can_grow:
+                raise ClusterError(f"{none_fits}; ask for less")
+            if self.most is None:
+                raise ClusterError(f"{none_fits}; ask for less, or give MIN:MAX actors if the cluster can grow")
+            _logger.warning("%s; waiting for the cluster to grow", none_fits)
         most = self.most or max(fit, self.least or 1)
         return min(self.least or max(1, min(fit, most)), most), most
 
@@ -77,11 +88,18 @@ class Pool:
     Parameters
     ----------
     options : PoolOptions
+    can_grow : bool
+        Whether the cluster may be one that grows when more is asked for.
+
+    Raises
+    ------
+    ClusterError
+        See `PoolOptions.bounds`.
     """
 
-    def __init__(self, options: PoolOptions) -> None:
+    def __init__(self, options: PoolOptions, *, can_grow: bool = True) -> None:
         self._options = options
-        self._least, self._most = options.bounds()
+        self._least, self._most = options.bounds(can_grow=can_grow)
 
     def map(self, job: Job, known: NDArray[np.bytes_], portions: Iterable[Portion]) -> Iterator[Done]:
         """Have portions dealt with.

@@ -146,14 +146,19 @@ def test_pools_that_cannot_be_are_refused(options):
         PoolOptions(**options)
 
 
-def test_a_pool_fits_the_cluster(monkeypatch):
+def test_a_pool_fits_the_cluster(monkeypatch, caplog):
     from semret.cluster import pool
 
     monkeypatch.setattr(pool.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
     assert pool.PoolOptions().bounds() == (8, 8)
     assert pool.PoolOptions(gpus=0.5).bounds() == (2, 2)
     assert pool.PoolOptions(least=1, most=20).bounds() == (1, 20)
+    assert not caplog.records
+    none_fits = "the cluster has 8 CPU, 1 GPU, an actor takes 1 CPU and 2 GPU: not one fits; "
     assert pool.PoolOptions(gpus=2, most=4).bounds() == (1, 4)
+    assert caplog.messages == [none_fits + "waiting for the cluster to grow"]
+    with pytest.raises(ClusterError, match=f"{none_fits}ask for less$"):
+        pool.PoolOptions(gpus=2, most=4).bounds(can_grow=False)
     with pytest.raises(
         ClusterError, match="the cluster has 8 CPU, 1 GPU, an actor takes 1 CPU and 2 GPU: not one fits"
     ):
