@@ -1,7 +1,7 @@
 """Pictures that lie elsewhere: found and read at addresses of fsspec (s3, gs, az, http, file and others).
 
 A tar file (a shard, as WebDataset makes them) is a folder of its members: ``s3://bucket/000.tar/cat.jpg``. An address
-that ends in ``.txt`` is a list of addresses, one a line. The only file that knows fsspec.
+that ends in ``.txt`` is a list of addresses, one a line.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import posixpath
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urljoin
 
-from semret.errors import ImageDecodeError, ImageSearchError, MissingDependencyError, cut_text
+from semret.errors import ImageDecodeError, ImageSearchError, MissingDependencyError
 from semret.foreign import open_regular
 from semret.index.pictures.exclusion import Exclusions
+from semret.index.pictures.file_systems import file_system, naming, reason
 from semret.index.pictures.files import MAX_BYTES, FileContent, unreadable
 from semret.index.pictures.find import SUFFIXES, Entry, Excluded, FoundImage, LeftOut, SkippedPath
 from semret.index.pictures.kinds import unread_kind
@@ -36,6 +37,7 @@ _LIST = ".txt"
 _HEADER_BYTES = 2**17
 _STAMPS = ("mtime", "LastModified", "last_modified", "updated", "modified", "Last-Modified", "created")
 _LOCK = threading.Lock()
+_NOTHING = "give the address of a picture, a folder or a shard"
 
 
 def expand(address: PathLike) -> list[str]:
@@ -61,12 +63,15 @@ def expand(address: PathLike) -> list[str]:
     if "*" not in text:
         return [text]
     fs, path = file_system(text)
+    named = naming(fs, text, path)
     try:
-        found = sorted(fs.unstrip_protocol(name) for name in fs.glob(path))
+        found = sorted(named(name) for name in fs.glob(path))
+    except FileNotFoundError:
+        found = []
     except Exception as error:
         raise _unlisted(text, error) from error
     if not found:
-        raise ImageSearchError(f"there is nothing at {text}; give the address of a picture, a folder or a shard")
+        raise ImageSearchError(f"there is nothing at {text}; {_NOTHING}")
     return found
 
 
@@ -98,15 +103,13 @@ def find_remote(address: str, unwanted: Exclusions) -> Iterator[Entry]:
         if address.endswith(_LIST):
             yield from _listed(fs, path, address)
             return
-        info = fs.info(path)
+        info, named = fs.info(path), naming(fs, address, path)
         if info["type"] == "directory" or (_is_web(address) and _suffix(address) not in {*SUFFIXES, _TAR}):
-            yield from _below(fs, path, unwanted)
+            yield from _below(fs, path, named, unwanted)
         else:
-            yield from _file(fs, path, info, unwanted, given=True)
+            yield from _file(fs, info, named(path), unwanted, given=True)
     except FileNotFoundError as error:
-        raise ImageSearchError(
-            f"there is nothing at {address}; give the address of a picture, a folder or a shard"
-        ) from error
+        raise ImageSearchError(f"there is nothing at {address}; {_NOTHING}") from error
     except (ImageSearchError, MissingDependencyError):
         raise
     except Exception as error:  # what the packages of all kinds of storage raise has no common class
@@ -148,7 +151,7 @@ def read_remote(found: FoundImage) -> FileContent:
     except FileNotFoundError as error:
         raise unreadable(path, "is not there") from error
     except Exception as error:  # as above
-        raise unreadable(path, f"cannot be read: {cut_text(error)}") from error
+        raise unreadable(path, f"cannot be read: {reason(error)}") from error
     if not data:
         raise unreadable(path, "is empty")
     if len(data) > MAX_BYTES:
@@ -157,52 +160,17 @@ def read_remote(found: FoundImage) -> FileContent:
     return FileContent(path, data, digest, len(data), found.mtime_ns, read_ns)
 
 
-def file_system(address: str) -> tuple[Any, str]:
-    """Return what gives access to an address.
-
-    Parameters
-    ----------
-    address : str
-
-    Returns
-    -------
-    fsspec.AbstractFileSystem, str
-        With the path in it.
-
-    Raises
-    ------
-    ImageSearchError
-        If there is no such kind of address.
-    MissingDependencyError
-        If no package for such addresses is installed.
-    """
-    try:
-        import fsspec
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"{address} is read by fsspec, not installed here; run pip install 'semret[cluster]'"
-        ) from error
-    try:
-        # A listing must be of now; this process may run for days.
-        fs, path = fsspec.core.url_to_fs(address, use_listings_cache=False)
-    except ImportError as error:
-        raise MissingDependencyError(f"{address} cannot be read: {cut_text(error)}") from error
-    except ValueError as error:
-        raise ImageSearchError(f"{address} is no address that can be read: {cut_text(error)}") from error
-    return fs, path
-
-
 def _unlisted(address: str, error: Exception) -> ImageSearchError:
-    return ImageSearchError(f"{address} cannot be listed: {cut_text(error)}")
+    return ImageSearchError(f"{address} cannot be listed: {reason(error)}")
 
 
 # -- finding
 
 
-def _below(fs: Any, top: str, unwanted: Exclusions) -> Iterator[Entry]:
+def _below(fs: Any, top: str, named: Callable[[str], str], unwanted: Exclusions) -> Iterator[Entry]:
     for folder, folders, files in fs.walk(top, detail=True, on_error="raise"):
         for name in sorted(folders):
-            address = fs.unstrip_protocol(posixpath.join(folder, name))
+            address = named(posixpath.join(folder, name))
             if name.startswith("."):
                 del folders[name]
             elif unwanted.match(address, is_folder=True):
@@ -210,13 +178,12 @@ def _below(fs: Any, top: str, unwanted: Exclusions) -> Iterator[Entry]:
                 yield Excluded(address, is_folder=True)
         for name in sorted(files):
             if name and not name.startswith("."):
-                yield from _file(fs, files[name]["name"], files[name], unwanted)
+                yield from _file(fs, files[name], named(files[name]["name"]), unwanted)
 
 
-def _file(fs: Any, path: str, info: dict[str, Any], unwanted: Exclusions, *, given: bool = False) -> Iterator[Entry]:
-    address = fs.unstrip_protocol(path)
-    if path.lower().endswith(_TAR):
-        yield from _members(fs, path, info, unwanted)
+def _file(fs: Any, info: dict[str, Any], address: str, unwanted: Exclusions, *, given: bool = False) -> Iterator[Entry]:
+    if address.lower().endswith(_TAR):
+        yield from _members(fs, info, address, unwanted)
     else:
         size = info.get("size")
         told = (-1, -1) if size is None else (int(size), _stamp(info))
@@ -288,10 +255,10 @@ def _beside(address: str, name: str) -> str:
     return f"{address.rpartition('/')[0]}/{name}"
 
 
-def _members(fs: Any, path: str, info: dict[str, Any], unwanted: Exclusions) -> Iterator[Entry]:
+def _members(fs: Any, info: dict[str, Any], address: str, unwanted: Exclusions) -> Iterator[Entry]:
     """Give the pictures in a tar file; a shard that is written anew is another, whatever its members' times are."""
-    address, stamp = fs.unstrip_protocol(path), _stamp(info)
-    for name, (_, size) in _index(fs, path).items():
+    stamp = _stamp(info)
+    for name, (_, size) in _index(fs, info["name"]).items():
         parts = name.split("/")
         if ".." in parts or name.startswith("/"):
             yield SkippedPath(f"{address}/{name}", "has a name that leads out of its tar file")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from semret.errors import IndexCorruptError, SemretError, StorageError, cut_text
-from semret.index.pictures.remote import file_system
+from semret.errors import IndexCorruptError, SemretError, StorageError
+from semret.index.pictures.file_systems import file_system, reason
 
 
 class ObjectFolder:
@@ -104,37 +104,23 @@ class ObjectFolder:
                 return False
         return True
 
-    def create(self, name: str, data: bytes) -> None:
-        """Make a small object where there is none.
+    def put(self, name: str, data: bytes, *, alone: bool = False) -> None:
+        """Write a small object: whole or not at all.
 
         Parameters
         ----------
         name : str
         data : bytes
+        alone : bool
+            Whether there may be no such object yet; otherwise it takes the place of one.
 
         Raises
         ------
         StorageError
-            If there is one, or the store cannot be written.
+            If there is one and may not be, or the store cannot be written.
         """
-        with self._told("create", name):
-            self._fs.pipe_file(self._place(name), data, mode="create")
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write a small object, in the place of another if there is one: whole or not at all.
-
-        Parameters
-        ----------
-        name : str
-        data : bytes
-
-        Raises
-        ------
-        StorageError
-            If the store cannot be written.
-        """
-        with self._told("write", name):
-            self._fs.pipe_file(self._place(name), data)
+        with self._told("create" if alone else "write", name):
+            self._fs.pipe_file(self._place(name), data, **({"mode": "create"} if alone else {}))
 
     def upload(self, path: Path, name: str) -> None:
         """Write a file as an object.
@@ -202,5 +188,10 @@ class ObjectFolder:
             yield
         except SemretError:
             raise
+        except FileNotFoundError as error:
+            # Folders need not be made in such stores, and what is read or deleted may be missing.
+            raise StorageError(
+                f"cannot {action} {self.address}/{name}: there is no such bucket or container"
+            ) from error
         except Exception as error:  # what the packages of all kinds of storage raise has no common class
-            raise StorageError(f"cannot {action} {self.address}/{name}: {cut_text(error)}") from error
+            raise StorageError(f"cannot {action} {self.address}/{name}: {reason(error)}") from error
