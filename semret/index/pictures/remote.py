@@ -1,7 +1,7 @@
 """Pictures that lie elsewhere: found and read at addresses of fsspec (s3, gs, az, http, file and others).
 
 A tar file (a shard, as WebDataset makes them) is a folder of its members: ``s3://bucket/000.tar/cat.jpg``. An address
-that ends in ``.txt`` is a list of addresses, one a line.
+that ends in ``.txt`` is a list of addresses, one a line. The only file that knows fsspec.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urljoin
 
-from semret.errors import ImageDecodeError, ImageSearchError, MissingDependencyError
+from semret.errors import ImageDecodeError, ImageSearchError, MissingDependencyError, cut_text
 from semret.foreign import open_regular
 from semret.index.pictures.exclusion import Exclusions
-from semret.index.pictures.file_systems import file_system, naming, reason
 from semret.index.pictures.files import MAX_BYTES, FileContent, unreadable
 from semret.index.pictures.find import SUFFIXES, Entry, Excluded, FoundImage, LeftOut, SkippedPath
 from semret.index.pictures.kinds import unread_kind
+from semret.index.pictures.stores import naming, reason
 from semret.index.pictures.trust import require_harmless, trusted
 from semret.index.pictures.web import fetch
 from semret.paths import PathLike, is_address
@@ -158,6 +158,43 @@ def read_remote(found: FoundImage) -> FileContent:
         raise unreadable(path, f"has more than the limit of {MAX_BYTES} bytes")
     digest = hashlib.sha256(data).hexdigest()
     return FileContent(path, data, digest, len(data), found.mtime_ns, read_ns)
+
+
+def file_system(address: str) -> tuple[Any, str]:
+    """Return what gives access to an address.
+
+    Parameters
+    ----------
+    address : str
+
+    Returns
+    -------
+    fsspec.AbstractFileSystem, str
+        With the path in it.
+
+    Raises
+    ------
+    ImageSearchError
+        If there is no such kind of address, or no account for it.
+    MissingDependencyError
+        If no package for such addresses is installed.
+    """
+    try:
+        import fsspec
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{address} is read by fsspec, not installed here; run pip install 'semret[cluster]'"
+        ) from error
+    try:
+        # A listing must be of now; this process may run for days.
+        fs, path = fsspec.core.url_to_fs(address, use_listings_cache=False)
+    except ImportError as error:
+        raise MissingDependencyError(f"{address} cannot be read: {cut_text(error)}") from error
+    except Exception as error:  # each package has its own for an account that it does not find, or cannot make out
+        known = address.partition("://")[0] in fsspec.available_protocols()
+        what = "cannot be opened" if known else "is no address that can be read"
+        raise ImageSearchError(f"{address} {what}: {reason(error)}") from error
+    return fs, path
 
 
 def _unlisted(address: str, error: Exception) -> ImageSearchError:

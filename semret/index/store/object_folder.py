@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from semret.errors import IndexCorruptError, SemretError, StorageError
-from semret.index.pictures.file_systems import file_system, reason
+from semret.index.pictures.remote import file_system
+from semret.index.pictures.stores import reason
 
 
 class ObjectFolder:

@@ -21,11 +21,12 @@ from semret.errors import IndexCorruptError, IndexNotFoundError, SemretError, St
 from semret.index.store import durable
 from semret.index.store.address_lock import AddressLock
 from semret.index.store.agreement import agreed_manifest
+from semret.index.store.cache import kept_segments, make_cache
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
 from semret.index.store.codec_file import codec_name
 from semret.index.store.durable import storage
-from semret.index.store.elsewhere import cache_of, fetch_state, kept_segments
+from semret.index.store.elsewhere import fetch_state
 from semret.index.store.layout import FOLDER, segment_name
 from semret.index.store.lock import ReaderLock, WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, read_manifest
@@ -82,7 +83,7 @@ def working_folder(address: str, *, may_create: bool = False) -> Iterator[Path]:
     there = ObjectFolder(address)
     with AddressLock(there) as lock:
         former = _Former.fetch(there, may_create=may_create)
-        cache = cache_of(there)
+        cache = make_cache(there.address)
         _delete_leftovers(cache)
         with storage(f"write the cache {cache}"):
             folder = Path(tempfile.mkdtemp(prefix=WORKING, dir=cache))
@@ -198,7 +199,7 @@ def _publish(there: ObjectFolder, folder: Path, former: _Former, lock: AddressLo
             durable.checkpoint("publish:uploaded")
             there.put(STATE_NAME, raw)
             durable.checkpoint("publish:committed")
-            _keep_segments(folder, state, cache_of(there))
+            _keep_segments(folder, state, make_cache(there.address))
             wanted = state.objects | ({} if former.state is None else former.state.objects)
             if _delete(there, plain) and plain:
                 _delete(there, [REPLACED_NAME])
