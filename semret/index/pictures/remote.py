@@ -148,6 +148,9 @@ def read_remote(found: FoundImage) -> FileContent:
         data = fetch(path, private=is_trusted) if _is_web(path) and name is None else _read(found)
     except (ImageDecodeError, MissingDependencyError):
         raise
+    except ImageSearchError as error:
+        # There is no such store, or no account for it; the message begins with the address.
+        raise ImageDecodeError(str(error)) from error
     except FileNotFoundError as error:
         raise unreadable(path, "is not there") from error
     except Exception as error:  # as above
