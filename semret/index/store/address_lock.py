@@ -104,8 +104,8 @@ class AddressLock:
 
     def _unfit(self) -> ArgumentError:
         return ArgumentError(
-            f"{self._there.address} is in a store that cannot keep two writers apart: it has no put on the condition "
-            f"that there is no such object; {_ELSEWHERE}"
+            f"{self._there.address} is in a store that cannot keep two writers apart: it, or the package for it here, "
+            f"has no put on the condition that there is no such object; {_ELSEWHERE}"
         )
 
     def _release(self) -> None:

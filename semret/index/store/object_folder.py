@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,13 @@ class ObjectFolder:
     @property
     def creates_alone(self) -> bool:
         """Whether creating an object may fail where there is one; otherwise it is looked for, and then written."""
+        write = self._fs._pipe_file if self._fs.async_impl else self._fs.pipe_file
         # What fsspec offers every kind of storage is such a look; a web server has not even that.
-        generic: bool = type(self._fs).pipe_file.__module__ == "fsspec.spec" and not self._fs.async_impl
-        return not generic and not self.address.startswith(("http://", "https://"))
+        if write.__module__ == "fsspec.spec" or self.address.startswith(("http://", "https://")):
+            return False
+        # Packages from before 2024.12 know no such put.
+        taken = inspect.signature(write).parameters.values()
+        return any(parameter.name == "mode" or parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
 
     def read(self, name: str, most: int) -> bytes | None:
         """Return the content of a small object.
