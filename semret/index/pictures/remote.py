@@ -23,7 +23,7 @@ from semret.index.pictures.exclusion import Exclusions
 from semret.index.pictures.files import MAX_BYTES, FileContent, unreadable
 from semret.index.pictures.find import SUFFIXES, Entry, Excluded, FoundImage, LeftOut, SkippedPath
 from semret.index.pictures.kinds import unread_kind
-from semret.index.pictures.stores import naming, reason
+from semret.index.pictures.stores import listing, naming, reason
 from semret.index.pictures.trust import require_harmless, trusted
 from semret.index.pictures.web import fetch
 from semret.paths import PathLike, is_address
@@ -99,6 +99,8 @@ def find_remote(address: str, unwanted: Exclusions) -> Iterator[Entry]:
         If no package for such addresses is installed.
     """
     fs, path = file_system(address)
+    if not path:
+        raise ImageSearchError(f"{address} names no bucket or container; {_NOTHING}")
     try:
         if address.endswith(_LIST):
             yield from _listed(fs, path, address)
@@ -208,17 +210,20 @@ def _unlisted(address: str, error: Exception) -> ImageSearchError:
 
 
 def _below(fs: Any, top: str, named: Callable[[str], str], unwanted: Exclusions) -> Iterator[Entry]:
-    for folder, folders, files in fs.walk(top, detail=True, on_error="raise"):
-        for name in sorted(folders):
-            address = named(posixpath.join(folder, name))
-            if name.startswith("."):
-                del folders[name]
-            elif unwanted.match(address, is_folder=True):
-                del folders[name]
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        folders, files = listing(fs, folder, may_be_gone=folder != top)
+        below = []
+        for path in sorted(folders):
+            address = named(path)
+            if unwanted.match(address, is_folder=True):
                 yield Excluded(address, is_folder=True)
-        for name in sorted(files):
-            if name and not name.startswith("."):
-                yield from _file(fs, files[name], named(files[name]["name"]), unwanted)
+            else:
+                below.append(path)
+        waiting += reversed(below)
+        for path in sorted(files):
+            yield from _file(fs, files[path], named(files[path]["name"]), unwanted)
 
 
 def _file(fs: Any, info: dict[str, Any], address: str, unwanted: Exclusions, *, given: bool = False) -> Iterator[Entry]:

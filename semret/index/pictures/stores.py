@@ -1,7 +1,8 @@
-"""What the packages of stores say, in the user's words: where something lies, and why they failed."""
+"""What the packages of stores say: what lies in a folder, where that is in the user's words, and why they failed."""
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable
 from typing import Any
@@ -54,3 +55,47 @@ def naming(fs: Any, address: str, path: str) -> Callable[[str], str]:
         unnamed: Callable[[str], str] = fs.unstrip_protocol
         return unnamed
     return lambda name: address.removesuffix(path) + name
+
+
+def listing(fs: Any, folder: str, *, may_be_gone: bool) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Return what is in a folder and not hidden.
+
+    fsspec's own walk passes over folders below the first that cannot be listed.
+
+    Parameters
+    ----------
+    fs : fsspec.AbstractFileSystem
+    folder : str
+        Path in it.
+    may_be_gone : bool
+        Whether one that is not there is an empty one: with its last object a folder vanishes.
+
+    Returns
+    -------
+    folders : list of str
+        Paths.
+    files : dict of str to dict
+        What the store tells of each, by path.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there and may not be gone.
+    """
+    try:
+        listed = fs.ls(folder, detail=True)
+    except FileNotFoundError:
+        if not may_be_gone:
+            raise
+        return [], {}
+    folders, files = [], {}
+    for info in listed:
+        path = info["name"].rstrip("/")
+        # Some stores list a folder as an empty object in itself.
+        if path == folder.rstrip("/") or posixpath.basename(path).startswith("."):
+            continue
+        if info["type"] == "directory":
+            folders.append(path)
+        else:
+            files[path] = info
+    return folders, files

@@ -127,6 +127,50 @@ def test_failures_are_told_in_a_short_line(tmp_path, monkeypatch):
     assert str(caught.value) == f"az://container/photos cannot be listed: {text}"
 
 
+@pytest.mark.parametrize("error", [PermissionError, AzureError])
+def test_a_folder_below_that_cannot_be_listed_ends_the_run(photos, tmp_path, monkeypatch, error):
+    fs, container = photos
+    _sync(tmp_path, f"{container}/photos")
+    ls = type(fs).ls
+
+    def refuse(self, path, **options):
+        if "below" in path:
+            raise error("refused")
+        return ls(self, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fs), "ls", refuse)
+        fs.pipe_file("container/photos/below/6.png", _png(6))
+        with pytest.raises(ImageSearchError, match=rf"^{container}/photos cannot be listed: refused$"):
+            _sync(tmp_path, f"{container}/photos")
+    assert len(_paths(tmp_path)) == 6
+    assert _sync(tmp_path, f"{container}/photos").added == 1
+
+
+def test_a_folder_that_vanishes_meanwhile_is_an_empty_one(photos, monkeypatch):
+    fs, container = photos
+    ls = type(fs).ls
+
+    def vanish(self, path, **options):
+        if "below" in path:
+            raise FileNotFoundError(path)
+        return ls(self, path, **options)
+
+    monkeypatch.setattr(type(fs), "ls", vanish)
+    found = [found.path for found in find_remote(f"{container}/photos", Exclusions(()))]
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize("scheme", ["az", "gs"])
+def test_a_whole_account_is_not_indexed(scheme, tmp_path):
+    with (
+        store(Azure),
+        store(Google),
+        pytest.raises(ImageSearchError, match=f"^{scheme}:// names no bucket or container;"),
+    ):
+        list(find_remote(f"{scheme}://", Exclusions(())))
+
+
 @pytest.mark.parametrize("error", [ValueError, RuntimeError])
 def test_an_account_that_is_not_found_is_no_wrong_address(error, tmp_path, monkeypatch):
     with store(Azure):
