@@ -97,7 +97,7 @@ class Google(Store):
 
 
 class OldGoogle(Google):
-    """As gcsfs before 2024.12: it creates no object on condition."""
+    """As gcsfs 2024.10: it creates no object on condition."""
 
     def pipe_file(self, path, data):
         super().pipe_file(path, data)

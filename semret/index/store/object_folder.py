@@ -46,7 +46,7 @@ class ObjectFolder:
         # What fsspec offers every kind of storage is such a look; a web server has not even that.
         if write.__module__ == "fsspec.spec" or self.address.startswith(("http://", "https://")):
             return False
-        # Packages from before 2024.12 know no such put.
+        # Old packages know no such put.
         taken = inspect.signature(write).parameters.values()
         return any(parameter.name == "mode" or parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
 
