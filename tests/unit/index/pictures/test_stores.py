@@ -7,6 +7,7 @@ import tarfile
 
 import pytest
 
+from semret import paths
 from semret.errors import ImageDecodeError, ImageSearchError
 from semret.index.care.maintain import remove
 from semret.index.care.verify import verify
@@ -104,8 +105,10 @@ def test_a_query_may_lie_there(photos):
         read_source("nothing://here/7.png")
 
 
-def test_a_drive_is_no_address():
-    assert not is_address("c://photos/1.png")
+def test_addresses_are_told_alike_for_queries_and_pictures():
+    for tell in (is_address, paths.is_address):
+        assert not tell("c://photos/1.png")
+        assert tell("S3://container/1.png")
 
 
 def test_where_nothing_is_it_is_said():
