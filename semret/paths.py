@@ -10,7 +10,7 @@ from semret.errors import ArgumentError
 
 PathLike = str | os.PathLike[str]
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 """A single letter is a drive."""
 
 

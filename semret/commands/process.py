@@ -27,6 +27,12 @@ class _Handler(logging.StreamHandler[Any]):
         self.stream = sys.stderr
         super().emit(record)
 
+    def format(self, record: logging.LogRecord) -> str:
+        """Return what is printed; of other libraries one line, for what they fail with becomes an error of ours."""
+        if record.name.partition(".")[0] == "semret":
+            return super().format(record)
+        return f"semret: {' '.join(record.getMessage().split())}"
+
 
 def run(app: Callable[[], object]) -> NoReturn:
     """Run the command that was typed, and end the process.
@@ -43,6 +49,8 @@ def run(app: Callable[[], object]) -> NoReturn:
     logging.getLogger("semret").setLevel(logging.WARNING)
     # It prints messages about downloads by itself; without this they would appear twice.
     logging.getLogger("huggingface_hub").propagate = False
+    # Whatever it raises, it has logged before, more than once.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     status, sound = _status(app)
     # Only Python's own cleaning up is left, which an interrupt would disturb.
     signal.signal(signal.SIGINT, lambda *_: leave_interrupted())

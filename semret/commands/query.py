@@ -303,7 +303,7 @@ def _choose(engine: SearchEngine, file: Path) -> list[int]:
     if stale and not chosen:
         which = "the only candidate" if len(stale) == 1 else f"none of the {len(stale)} candidates is known; the first"
         raise ArgumentError(
-            f"{which}, {stale[0].place}: {stale[0]}, is not in the index {engine.collection.path}; index it first"
+            f"{which}, {stale[0].place}: {stale[0]}, is not in the index {engine.collection.name}; index it first"
         )
     for entry in stale[:_STALE_SHOWN]:
         show_error(ArgumentError(f"{entry.place}: {entry} is not in the index, passed over"))

@@ -143,7 +143,7 @@ def _serve_on_ray(
 
 
 def _tell(engine: SearchEngine, settings: Settings, address: str) -> None:
-    what = f"{amount(len(engine), 'image')} of {printable(str(engine.collection.path))}"
+    what = f"{amount(len(engine), 'image')} of {printable(engine.collection.name)}"
     say(f"semret: serving {what} at {address} (Ctrl-C ends it)")
     if settings.token is not None:
         say("semret: the page asks for the token")

@@ -144,7 +144,7 @@ def _meant(engine: SearchEngine, words: Sequence[str]) -> list[int]:
         if id_ is None and word.isascii() and word.isdigit():
             id_ = engine.find(int(word))
         if id_ is None:
-            raise ArgumentError(f"{word} is neither the path nor the id of a picture in {engine.collection.path}")
+            raise ArgumentError(f"{word} is neither the path nor the id of a picture in {engine.collection.name}")
         found.append(id_)
     return found
 

@@ -15,6 +15,7 @@ from semret.arrays import IdVector, IndexVector
 from semret.errors import ArgumentError
 from semret.index.image_table import ImageTable
 from semret.index.open_table import OpenTable
+from semret.index.store.cache import known_as
 from semret.index.store.root import Root
 from semret.paths import absolute, located
 
@@ -118,6 +119,11 @@ class IndexedImages:
             If one is not in it.
         """
         return positions(self.path, self.ids, ids)
+
+    @property
+    def name(self) -> str:
+        """What the user knows the index by: the path of its directory, or the address that it was fetched from."""
+        return known_as(self.path)
 
     def paths(self, ids: IdVector | Sequence[int]) -> list[str]:
         """Return where images lie.

@@ -168,7 +168,7 @@ def summarise(collection: Collection) -> Summary:
     lists = None if collection.nearest.lists is None else collection.nearest.lists.lists
     words = find_words(collection)
     return Summary(
-        index=str(collection.path),
+        index=collection.name,
         model=identity.backbone,
         checkpoint=identity.checkpoint,
         weights_sha256=identity.weights_sha256,

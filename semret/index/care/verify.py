@@ -29,6 +29,7 @@ from semret.index.collection import Collection
 from semret.index.location import default_index_path, find_index
 from semret.index.pictures.contents import read_content
 from semret.index.pictures.files import hash_file, reason_of
+from semret.index.store.cache import known_as
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME
 from semret.index.store.codec_file import codec_name, read_codec
@@ -181,7 +182,7 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
     manifest = _check_manifest(index, content, defects)
     defects += check_excluded(index)
     if content is None:
-        return Report(index=str(index), defects=tuple(defects))
+        return Report(index=known_as(index), defects=tuple(defects))
     if manifest is not None:
         total = len(content.segments) + (content.images if files else 0)
         codec = _check_codec(index, manifest, defects)
@@ -195,7 +196,7 @@ def _verify(index: Path, files: bool, progress: Progress | None) -> Report:
             defects += [*unsound, *check_lists(index, derived=not unsound), *check_words(index)]
     if files:
         defects += _check_files(content, len(content.segments), progress)
-    return Report(index=str(index), images=content.images, segments=len(content.segments), defects=tuple(defects))
+    return Report(index=known_as(index), images=content.images, segments=len(content.segments), defects=tuple(defects))
 
 
 def read_catalog(index: Path, defects: list[Defect], *, files: bool = False) -> Content | None:

@@ -13,7 +13,7 @@ import posixpath
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urljoin
 
@@ -23,6 +23,7 @@ from semret.index.pictures.exclusion import Exclusions
 from semret.index.pictures.files import MAX_BYTES, FileContent, unreadable
 from semret.index.pictures.find import SUFFIXES, Entry, Excluded, FoundImage, LeftOut, SkippedPath
 from semret.index.pictures.kinds import unread_kind
+from semret.index.pictures.stores import listing, naming, reason
 from semret.index.pictures.trust import require_harmless, trusted
 from semret.index.pictures.web import fetch
 from semret.paths import PathLike, is_address
@@ -36,6 +37,7 @@ _LIST = ".txt"
 _HEADER_BYTES = 2**17
 _STAMPS = ("mtime", "LastModified", "last_modified", "updated", "modified", "Last-Modified", "created")
 _LOCK = threading.Lock()
+_NOTHING = "give the address of a picture, a folder or a shard"
 
 
 def expand(address: PathLike) -> list[str]:
@@ -61,12 +63,15 @@ def expand(address: PathLike) -> list[str]:
     if "*" not in text:
         return [text]
     fs, path = file_system(text)
+    named = naming(fs, text, path)
     try:
-        found = sorted(fs.unstrip_protocol(name) for name in fs.glob(path))
+        found = sorted(named(name) for name in fs.glob(path))
+    except FileNotFoundError:
+        found = []
     except Exception as error:
         raise _unlisted(text, error) from error
     if not found:
-        raise ImageSearchError(f"there is nothing at {text}; give the address of a picture, a folder or a shard")
+        raise ImageSearchError(f"there is nothing at {text}; {_NOTHING}")
     return found
 
 
@@ -94,19 +99,19 @@ def find_remote(address: str, unwanted: Exclusions) -> Iterator[Entry]:
         If no package for such addresses is installed.
     """
     fs, path = file_system(address)
+    if not path:
+        raise ImageSearchError(f"{address} names no bucket or container; {_NOTHING}")
     try:
         if address.endswith(_LIST):
             yield from _listed(fs, path, address)
             return
-        info = fs.info(path)
+        info, named = fs.info(path), naming(fs, address, path)
         if info["type"] == "directory" or (_is_web(address) and _suffix(address) not in {*SUFFIXES, _TAR}):
-            yield from _below(fs, path, unwanted)
+            yield from _below(fs, path, named, unwanted)
         else:
-            yield from _file(fs, path, info, unwanted, given=True)
+            yield from _file(fs, info, named(path), unwanted, given=True)
     except FileNotFoundError as error:
-        raise ImageSearchError(
-            f"there is nothing at {address}; give the address of a picture, a folder or a shard"
-        ) from error
+        raise ImageSearchError(f"there is nothing at {address}; {_NOTHING}") from error
     except (ImageSearchError, MissingDependencyError):
         raise
     except Exception as error:  # what the packages of all kinds of storage raise has no common class
@@ -145,10 +150,13 @@ def read_remote(found: FoundImage) -> FileContent:
         data = fetch(path, private=is_trusted) if _is_web(path) and name is None else _read(found)
     except (ImageDecodeError, MissingDependencyError):
         raise
+    except ImageSearchError as error:
+        # There is no such store, or no account for it; the message begins with the address.
+        raise ImageDecodeError(str(error)) from error
     except FileNotFoundError as error:
         raise unreadable(path, "is not there") from error
     except Exception as error:  # as above
-        raise unreadable(path, f"cannot be read: {cut_text(error)}") from error
+        raise unreadable(path, f"cannot be read: {reason(error)}") from error
     if not data:
         raise unreadable(path, "is empty")
     if len(data) > MAX_BYTES:
@@ -172,7 +180,7 @@ def file_system(address: str) -> tuple[Any, str]:
     Raises
     ------
     ImageSearchError
-        If there is no such kind of address.
+        If there is no such kind of address, or no account for it.
     MissingDependencyError
         If no package for such addresses is installed.
     """
@@ -187,36 +195,40 @@ def file_system(address: str) -> tuple[Any, str]:
         fs, path = fsspec.core.url_to_fs(address, use_listings_cache=False)
     except ImportError as error:
         raise MissingDependencyError(f"{address} cannot be read: {cut_text(error)}") from error
-    except ValueError as error:
-        raise ImageSearchError(f"{address} is no address that can be read: {cut_text(error)}") from error
+    except Exception as error:  # each package has its own for an account that it does not find, or cannot make out
+        known = address.partition("://")[0] in fsspec.available_protocols()
+        what = "cannot be opened" if known else "is no address that can be read"
+        raise ImageSearchError(f"{address} {what}: {reason(error)}") from error
     return fs, path
 
 
 def _unlisted(address: str, error: Exception) -> ImageSearchError:
-    return ImageSearchError(f"{address} cannot be listed: {cut_text(error)}")
+    return ImageSearchError(f"{address} cannot be listed: {reason(error)}")
 
 
 # -- finding
 
 
-def _below(fs: Any, top: str, unwanted: Exclusions) -> Iterator[Entry]:
-    for folder, folders, files in fs.walk(top, detail=True, on_error="raise"):
-        for name in sorted(folders):
-            address = fs.unstrip_protocol(posixpath.join(folder, name))
-            if name.startswith("."):
-                del folders[name]
-            elif unwanted.match(address, is_folder=True):
-                del folders[name]
+def _below(fs: Any, top: str, named: Callable[[str], str], unwanted: Exclusions) -> Iterator[Entry]:
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        folders, files = listing(fs, folder, may_be_gone=folder != top)
+        below = []
+        for path in sorted(folders):
+            address = named(path)
+            if unwanted.match(address, is_folder=True):
                 yield Excluded(address, is_folder=True)
-        for name in sorted(files):
-            if name and not name.startswith("."):
-                yield from _file(fs, files[name]["name"], files[name], unwanted)
+            else:
+                below.append(path)
+        waiting += reversed(below)
+        for path in sorted(files):
+            yield from _file(fs, files[path], named(files[path]["name"]), unwanted)
 
 
-def _file(fs: Any, path: str, info: dict[str, Any], unwanted: Exclusions, *, given: bool = False) -> Iterator[Entry]:
-    address = fs.unstrip_protocol(path)
-    if path.lower().endswith(_TAR):
-        yield from _members(fs, path, info, unwanted)
+def _file(fs: Any, info: dict[str, Any], address: str, unwanted: Exclusions, *, given: bool = False) -> Iterator[Entry]:
+    if address.lower().endswith(_TAR):
+        yield from _members(fs, info, address, unwanted)
     else:
         size = info.get("size")
         told = (-1, -1) if size is None else (int(size), _stamp(info))
@@ -288,10 +300,10 @@ def _beside(address: str, name: str) -> str:
     return f"{address.rpartition('/')[0]}/{name}"
 
 
-def _members(fs: Any, path: str, info: dict[str, Any], unwanted: Exclusions) -> Iterator[Entry]:
+def _members(fs: Any, info: dict[str, Any], address: str, unwanted: Exclusions) -> Iterator[Entry]:
     """Give the pictures in a tar file; a shard that is written anew is another, whatever its members' times are."""
-    address, stamp = fs.unstrip_protocol(path), _stamp(info)
-    for name, (_, size) in _index(fs, path).items():
+    stamp = _stamp(info)
+    for name, (_, size) in _index(fs, info["name"]).items():
         parts = name.split("/")
         if ".." in parts or name.startswith("/"):
             yield SkippedPath(f"{address}/{name}", "has a name that leads out of its tar file")

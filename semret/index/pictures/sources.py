@@ -7,12 +7,13 @@ import re
 import sys
 from typing import BinaryIO
 
+from semret import paths
 from semret.index.pictures.files import MAX_BYTES, read_file, unreadable
 
 STANDARD_INPUT = "-"
 """Stands for standard input; a file of this name is given as ``./-``."""
 
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_WEB = re.compile(r"https?:", re.IGNORECASE)
 _BARE = re.compile(r"(data|file|https?|ftp|s3):", re.IGNORECASE)
 _PART = 2**16
 
@@ -23,7 +24,7 @@ def read_source(text: str) -> bytes:
     Parameters
     ----------
     text : str
-        ``-`` for standard input, an http or https address, or else the path of a file.
+        ``-`` for standard input, an address of the web or of a store, or else the path of a file.
 
     Returns
     -------
@@ -34,11 +35,18 @@ def read_source(text: str) -> bytes:
     ------
     ImageDecodeError
         If it cannot be read, is empty or too long; the message is ``SOURCE: REASON``.
+    MissingDependencyError
+        If no package for such addresses is installed.
     """
     if text == STANDARD_INPUT:
         return read_stream(sys.stdin.buffer if sys.stdin is not None else None)
+    if paths.is_address(text) and not _WEB.match(text):
+        # This takes a while to import, as sockets and TLS below, and most pictures are files.
+        from semret.index.pictures.find import FoundImage
+        from semret.index.pictures.remote import read_remote
+
+        return read_remote(FoundImage(text, -1, -1)).data
     if is_address(text):
-        # Sockets and TLS take a while to import, and most pictures are files.
         from semret.index.pictures.web import fetch
 
         return fetch(text)
@@ -57,9 +65,7 @@ def is_address(text: str) -> bool:
     -------
     bool
     """
-    if _ADDRESS.match(text):
-        return True
-    return _BARE.match(text) is not None and not os.path.lexists(text)
+    return paths.is_address(text) or (_BARE.match(text) is not None and not os.path.lexists(text))
 
 
 def read_stream(stream: BinaryIO | None) -> bytes:

@@ -56,7 +56,7 @@ class AddressLock:
 
     def _acquire(self) -> None:
         try:
-            self._there.create(WRITER_LOCK, self._mine)
+            self._there.put(WRITER_LOCK, self._mine, alone=True)
         except StorageError:
             found = self._found()
             if found is None:
@@ -66,7 +66,7 @@ class AddressLock:
                 raise self._locked(found) from None
         # A store that ignores the condition overwrites it.
         with contextlib.suppress(StorageError):
-            self._there.create(WRITER_LOCK, self._other)
+            self._there.put(WRITER_LOCK, self._other, alone=True)
         if self._found() == self._other:
             raise self._unfit()
         self.require()
@@ -104,8 +104,8 @@ class AddressLock:
 
     def _unfit(self) -> ArgumentError:
         return ArgumentError(
-            f"{self._there.address} is in a store that cannot keep two writers apart: it has no put on the condition "
-            f"that there is no such object; {_ELSEWHERE}"
+            f"{self._there.address} is in a store that cannot keep two writers apart: it, or the package for it here, "
+            f"has no put on the condition that there is no such object; {_ELSEWHERE}"
         )
 
     def _release(self) -> None:

@@ -16,10 +16,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from semret.errors import IndexCorruptError, IndexNotFoundError, SemretError
 from semret.index.store.agreement import agreed_manifest
+from semret.index.store.cache import ADDRESS, kept_segments, make_cache
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_digest import DIGEST_BYTES
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME, MOST_BYTES
@@ -36,7 +35,6 @@ from semret.progress import rare_wait
 
 _ATTEMPTS = 3
 _THREADS = 8
-_KEPT = "kept"
 _AGAIN = "copy the index there again"
 _GRACE = 3600.0
 
@@ -90,9 +88,8 @@ def fetch_state(there: ObjectFolder) -> tuple[Path, StoredState | None]:
     IndexNotFoundError, IndexCorruptError, StorageError
         As `fetch_index`.
     """
-    cache = cache_of(there)
+    cache = make_cache(there.address)
     with storage(f"write the cache {cache}"):
-        kept_segments(cache).mkdir(parents=True, exist_ok=True)
         for attempt in range(_ATTEMPTS):
             heads = _heads(there)
             files = _Files(there, heads)
@@ -110,35 +107,6 @@ def fetch_state(there: ObjectFolder) -> tuple[Path, StoredState | None]:
             _drop_others(cache, folder)
             return folder, files.state
     raise IndexCorruptError(f"{there.address} changes while it is fetched; try again when it has been written")
-
-
-def cache_of(there: ObjectFolder) -> Path:
-    """Return the folder of the user's cache that belongs to an address.
-
-    Parameters
-    ----------
-    there : ObjectFolder
-
-    Returns
-    -------
-    Path
-    """
-    name = hashlib.sha256(there.address.encode()).hexdigest()
-    return user_cache_path("semret", appauthor=False) / "indexes" / name
-
-
-def kept_segments(cache: Path) -> Path:
-    """Return the folder of a cache in which segments have their digests for names.
-
-    Parameters
-    ----------
-    cache : Path
-
-    Returns
-    -------
-    Path
-    """
-    return cache / _KEPT
 
 
 def _heads(there: ObjectFolder) -> dict[str, bytes]:
@@ -253,7 +221,7 @@ def _take_segment(there: _Files, segment: Segment, kept: Path, folder: Path) -> 
 def _drop_others(cache: Path, state: Path) -> None:
     """Delete former states that nobody reads, and segments that no state has."""
     for former in cache.iterdir():
-        if former in (state, kept_segments(cache)) or former.name.startswith(("fetching-", WORKING)):
+        if former in (state, kept_segments(cache), cache / ADDRESS) or former.name.startswith(("fetching-", WORKING)):
             continue
         with contextlib.suppress(OSError, SemretError), NoReaders(former / MANIFEST_NAME) as alone:
             if alone:

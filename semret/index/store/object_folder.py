@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from semret.errors import IndexCorruptError, SemretError, StorageError, cut_text
+from semret.errors import IndexCorruptError, SemretError, StorageError
 from semret.index.pictures.remote import file_system
+from semret.index.pictures.stores import reason
 
 
 class ObjectFolder:
@@ -40,9 +42,13 @@ class ObjectFolder:
     @property
     def creates_alone(self) -> bool:
         """Whether creating an object may fail where there is one; otherwise it is looked for, and then written."""
+        write = self._fs._pipe_file if self._fs.async_impl else self._fs.pipe_file
         # What fsspec offers every kind of storage is such a look; a web server has not even that.
-        generic: bool = type(self._fs).pipe_file.__module__ == "fsspec.spec" and not self._fs.async_impl
-        return not generic and not self.address.startswith(("http://", "https://"))
+        if write.__module__ == "fsspec.spec" or self.address.startswith(("http://", "https://")):
+            return False
+        # Old packages know no such put.
+        taken = inspect.signature(write).parameters.values()
+        return any(parameter.name == "mode" or parameter.kind is parameter.VAR_KEYWORD for parameter in taken)
 
     def read(self, name: str, most: int) -> bytes | None:
         """Return the content of a small object.
@@ -104,37 +110,23 @@ class ObjectFolder:
                 return False
         return True
 
-    def create(self, name: str, data: bytes) -> None:
-        """Make a small object where there is none.
+    def put(self, name: str, data: bytes, *, alone: bool = False) -> None:
+        """Write a small object: whole or not at all.
 
         Parameters
         ----------
         name : str
         data : bytes
+        alone : bool
+            Whether there may be no such object yet; otherwise it takes the place of one.
 
         Raises
         ------
         StorageError
-            If there is one, or the store cannot be written.
+            If there is one and may not be, or the store cannot be written.
         """
-        with self._told("create", name):
-            self._fs.pipe_file(self._place(name), data, mode="create")
-
-    def put(self, name: str, data: bytes) -> None:
-        """Write a small object, in the place of another if there is one: whole or not at all.
-
-        Parameters
-        ----------
-        name : str
-        data : bytes
-
-        Raises
-        ------
-        StorageError
-            If the store cannot be written.
-        """
-        with self._told("write", name):
-            self._fs.pipe_file(self._place(name), data)
+        with self._told("create" if alone else "write", name):
+            self._fs.pipe_file(self._place(name), data, **({"mode": "create"} if alone else {}))
 
     def upload(self, path: Path, name: str) -> None:
         """Write a file as an object.
@@ -202,5 +194,10 @@ class ObjectFolder:
             yield
         except SemretError:
             raise
+        except FileNotFoundError as error:
+            # Folders need not be made in such stores, and what is read or deleted may be missing.
+            raise StorageError(
+                f"cannot {action} {self.address}/{name}: there is no such bucket or container"
+            ) from error
         except Exception as error:  # what the packages of all kinds of storage raise has no common class
-            raise StorageError(f"cannot {action} {self.address}/{name}: {cut_text(error)}") from error
+            raise StorageError(f"cannot {action} {self.address}/{name}: {reason(error)}") from error

@@ -21,18 +21,29 @@ from semret.errors import IndexCorruptError, IndexNotFoundError, SemretError, St
 from semret.index.store import durable
 from semret.index.store.address_lock import AddressLock
 from semret.index.store.agreement import agreed_manifest
+from semret.index.store.cache import kept_segments, make_cache
 from semret.index.store.catalog import Catalog
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
 from semret.index.store.codec_file import codec_name
 from semret.index.store.durable import storage
-from semret.index.store.elsewhere import cache_of, fetch_state, kept_segments
+from semret.index.store.elsewhere import fetch_state
 from semret.index.store.layout import FOLDER, segment_name
 from semret.index.store.lock import ReaderLock, WriterLock
 from semret.index.store.manifest import MANIFEST_NAME, read_manifest
 from semret.index.store.members import REPAIR, digest_of
 from semret.index.store.object_folder import ObjectFolder
 from semret.index.store.root import WORKING
-from semret.index.store.stored_state import DERIVED, OBJECTS, STATE_BYTES, STATE_NAME, StoredFile, StoredState
+from semret.index.store.stored_state import (
+    DERIVED,
+    OBJECTS,
+    REPLACED_NAME,
+    STATE_BYTES,
+    STATE_NAME,
+    StoredFile,
+    StoredState,
+    parse_replaced,
+    replaced_as_bytes,
+)
 from semret.progress import rare_wait
 
 _THREADS = 8
@@ -72,7 +83,7 @@ def working_folder(address: str, *, may_create: bool = False) -> Iterator[Path]:
     there = ObjectFolder(address)
     with AddressLock(there) as lock:
         former = _Former.fetch(there, may_create=may_create)
-        cache = cache_of(there)
+        cache = make_cache(there.address)
         _delete_leftovers(cache)
         with storage(f"write the cache {cache}"):
             folder = Path(tempfile.mkdtemp(prefix=WORKING, dir=cache))
@@ -116,10 +127,12 @@ class _Former:
             (folder / name).read_bytes() == (self.folder / name).read_bytes() for name in heads
         )
 
-    @property
-    def plain_names(self) -> list[str]:
-        """The files of an index that was copied there; those that make it one come first."""
-        if self.folder is None or self.state is not None:
+    def plain_names(self, there: ObjectFolder) -> list[str]:
+        """Return the files of an index that was copied there; those that make it one come first."""
+        if self.state is not None:
+            # Those that the writer who took it over could not delete any more.
+            return parse_replaced(there.read(REPLACED_NAME, STATE_BYTES) or b"[]")
+        if self.folder is None:
             return []
         with storage(f"read {self.folder}"):
             return [MANIFEST_NAME, DIGEST_NAME, *(name for name in _files(self.folder) if name != MANIFEST_NAME)]
@@ -171,7 +184,7 @@ def _publish(there: ObjectFolder, folder: Path, former: _Former, lock: AddressLo
         if not (folder / MANIFEST_NAME).exists() or former.is_as(folder):
             return
         with rare_wait(f"publishing to {there.address}"):
-            plain, state = former.plain_names, StoredState(_files(folder))
+            plain, state = former.plain_names(there), StoredState(_files(folder))
             raw = state.as_bytes()
             if len(raw) > STATE_BYTES:
                 raise StorageError(f"{there.address} would have too many segments; run semret compact on a copy of it")
@@ -180,13 +193,17 @@ def _publish(there: ObjectFolder, folder: Path, former: _Former, lock: AddressLo
             for name, size in state.objects.items():
                 if present.get(name) != size:
                     raise StorageError(f"{there.address}/{name} was written, but has {present.get(name)} bytes")
+            if plain:
+                there.put(REPLACED_NAME, replaced_as_bytes(plain))
             lock.require()
             durable.checkpoint("publish:uploaded")
             there.put(STATE_NAME, raw)
             durable.checkpoint("publish:committed")
-            _keep_segments(folder, state, cache_of(there))
+            _keep_segments(folder, state, make_cache(there.address))
             wanted = state.objects | ({} if former.state is None else former.state.objects)
-            _delete(there, [*plain, *(name for name in present if name not in wanted)])
+            if _delete(there, plain) and plain:
+                _delete(there, [REPLACED_NAME])
+            _delete(there, [name for name in present if name not in wanted])
 
 
 def _files(folder: Path) -> dict[str, StoredFile]:
@@ -230,13 +247,16 @@ def _keep_segments(folder: Path, state: StoredState, cache: Path) -> None:
                 os.link(folder / name, kept_segments(cache) / f"{file.sha256}.h5")
 
 
-def _delete(there: ObjectFolder, names: Iterable[str]) -> None:
-    """Delete what nobody needs; what the store does not delete is left for the next writer."""
+def _delete(there: ObjectFolder, names: Iterable[str]) -> bool:
+    """Delete what nobody needs, and tell whether it is gone; what is not is left for the next writer."""
 
-    def delete(name: str) -> None:
+    def delete(name: str) -> bool:
         durable.checkpoint(f"delete:{name}")
-        with contextlib.suppress(SemretError):
+        try:
             there.delete(name)
+        except SemretError:
+            return False
+        return True
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="semret-delete") as pool:
-        list(pool.map(delete, names))
+        return all(list(pool.map(delete, names)))

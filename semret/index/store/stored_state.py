@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ STATE_BYTES = 2**25
 
 OBJECTS = "objects"
 """The folder of what it names."""
+
+REPLACED_NAME = "replaced.json"
+"""Names the files of an index that was copied there, from just before they are replaced until they are deleted."""
 
 DERIVED = (DIRECTORY_NAME, SHORTLIST_NAME, LISTS_NAME, WORDS_NAME, EXCLUDED_NAME)
 """Files that an index can do without."""
@@ -120,6 +124,45 @@ def parse_state(raw: bytes, place: str) -> StoredState:
     return state
 
 
+def replaced_as_bytes(names: Sequence[str]) -> bytes:
+    """Return the content of the object `REPLACED_NAME`.
+
+    Parameters
+    ----------
+    names : sequence of str
+
+    Returns
+    -------
+    bytes
+    """
+    return json.dumps(list(names)).encode()
+
+
+def parse_replaced(raw: bytes) -> list[str]:
+    """Read what `replaced_as_bytes` made; what else is in it is passed over.
+
+    Parameters
+    ----------
+    raw : bytes
+        At most `STATE_BYTES`.
+
+    Returns
+    -------
+    list of str
+        Names that files of an index directory have, and no others.
+    """
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return []
+    return [name for name in found if _is_member(name)] if isinstance(found, list) else []
+
+
+def _is_member(name: object) -> bool:
+    """Tell whether files of an index directory have such a name."""
+    return isinstance(name, str) and (name in (*_REQUIRED, *DERIVED) or _NAMES.fullmatch(name) is not None)
+
+
 def _state(raw: bytes) -> StoredState:
     found = json.loads(raw)
     if not isinstance(found, dict) or found.get("format") != _FORMAT or not isinstance(found.get("files"), dict):
@@ -128,7 +171,7 @@ def _state(raw: bytes) -> StoredState:
 
 
 def _file(name: str, entry: Any) -> StoredFile:
-    if name not in (*_REQUIRED, *DERIVED) and not _NAMES.fullmatch(name):
+    if not _is_member(name):
         raise ValueError(f"it names {name[:60]!r}, which no index has")
     if not isinstance(entry, dict) or set(entry) != {"sha256", "bytes"}:
         raise ValueError(f"it does not say what {name} is")

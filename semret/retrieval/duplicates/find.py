@@ -131,7 +131,7 @@ def _touched(collection: Collection, touching: PathLike | Sequence[PathLike]) ->
     missing = [os.fspath(path) for path in folders.values() if path != ""]
     if missing:
         raise ArgumentError(
-            f"{missing[0]} is no picture of the index {collection.path}, nor a folder with any; index it first"
+            f"{missing[0]} is no picture of the index {collection.name}, nor a folder with any; index it first"
         )
     return found
 

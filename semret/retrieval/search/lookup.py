@@ -123,7 +123,7 @@ class Lookup:
         if found is None:
             shown = candidate if isinstance(candidate, (int, np.integer, str, os.PathLike)) else _paths_of(candidate)[0]
             raise ArgumentError(
-                f"{role} {shown} is not in the index {self._collection.path}; index it first or leave it out"
+                f"{role} {shown} is not in the index {self._collection.name}; index it first or leave it out"
             )
         return found
 

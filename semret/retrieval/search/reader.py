@@ -36,7 +36,7 @@ class IndexReader:
 
     def __repr__(self) -> str:
         identity = self.collection.manifest.identity
-        return f"<{type(self).__name__}: {len(self)} images, {identity.backbone}, {self.collection.path}>"
+        return f"<{type(self).__name__}: {len(self)} images, {identity.backbone}, {self.collection.name}>"
 
     def __len__(self) -> int:
         """Return the number of images in the index."""
@@ -71,7 +71,7 @@ class IndexReader:
             If the index holds none.
         """
         if not len(self):
-            raise IndexEmptyError(f"the index {self.collection.path} is empty; run semret index PATH to fill it")
+            raise IndexEmptyError(f"the index {self.collection.name} is empty; run semret index PATH to fill it")
 
     def close(self) -> None:
         """Let go of the index, so that a writer may delete what this generation alone needs; also ends a ``with``."""

@@ -85,7 +85,7 @@ def stored_maps(
         raise UnknownNameError.among("center", center, _CENTERS)
     if integers and collection.features.codec is None:
         raise ArgumentError(
-            f"{collection.path} stores floats, not integers; leave integers out, or store them with "
+            f"{collection.name} stores floats, not integers; leave integers out, or store them with "
             "semret compact --codec pca64-int8"
         )
     require_memory(len(ids) * 4 * math.prod(collection.features.shape), f"the maps of {len(ids)} images")
@@ -154,7 +154,7 @@ def stored_picture(collection: Collection, lookup: Lookup, id_: int) -> Seen:
         If there is no such image.
     """
     if lookup.find(id_) is None:
-        raise ArgumentError(f"the index {collection.path} has no image with id {id_}; engine.ids are those that it has")
+        raise ArgumentError(f"the index {collection.name} has no image with id {id_}; engine.ids are those that it has")
     path, content = collection.paths([id_])[0], collection.hashes([id_])[0]
     return Seen(UNSEEN, UNSEEN, path, path=path, content=content)
 

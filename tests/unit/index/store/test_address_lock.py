@@ -43,13 +43,13 @@ def test_the_lock_is_given_back_whatever_happens(memory, pictures):
 
 
 def test_a_lock_whose_creation_was_answered_late_is_ours(memory, pictures, monkeypatch):
-    create = ObjectFolder.create
+    put = ObjectFolder.put
 
-    def answer_late(self, name, data):
-        create(self, name, data)
-        create(self, name, data)
+    def answer_late(self, name, data, *, alone=False):
+        put(self, name, data, alone=alone)
+        put(self, name, data, alone=alone)
 
-    monkeypatch.setattr(ObjectFolder, "create", answer_late)
+    monkeypatch.setattr(ObjectFolder, "put", answer_late)
     assert sync_at(MEMORY, pictures).added == 12
     assert "writer.lock" not in names_in(memory)
 
