@@ -83,7 +83,7 @@ def query(
     images: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="IMAGE", help="Pictures to search with: files, http or https addresses, or - for stdin."
+            metavar="IMAGE", help="Pictures to search with: files, addresses (https, s3 and the like), or - for stdin."
         ),
     ] = None,
     text: Annotated[
@@ -185,7 +185,7 @@ def query(
 
 def rerank(
     query: Annotated[
-        str, typer.Option("--query", help="The picture to compare with: a file, http or https address, or - for stdin.")
+        str, typer.Option("--query", help="The picture to compare with: a file, an address, or - for stdin.")
     ],
     candidates: Annotated[
         Path,
