@@ -90,5 +90,6 @@ def perform(job):
 
 
 if __name__ == "__main__":
-    invoke(app, "models")  # what it imports is imported for all, as what typer does
+    # What the first command of a process imports, most of all for its options, is imported for all of them.
+    invoke(app, "models")
     serve(perform)
