@@ -18,6 +18,19 @@ from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 
 CLUSTER = "tests/cluster/"
+LONG = (
+    CLUSTER,
+    "tests/unit/test_docs.py",
+    "tests/unit/test_typing.py",
+    "tests/unit/test_notebook.py",
+    "tests/unit/test_current_folder.py",
+)
+"""Files of few and long tests. They come first: begun last, one would run alone while the other process has ended."""
+
+
+def pytest_collection_modifyitems(items):
+    """Put long files first; otherwise the order stays."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -30,7 +43,7 @@ def pytest_xdist_make_scheduler(config, log):
             file = nodeid.partition("::")[0]
             return CLUSTER if file.startswith(CLUSTER) else file
 
-    # In the order in which they are collected: files of many small tests come last, and fill what is left.
+    # In the order of the tests, see `LONG`: xdist would begin with the files of most tests, which are quick ones.
     config.option.loadscopereorder = False
     return ByFile(config, log)
 

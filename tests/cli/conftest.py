@@ -20,11 +20,25 @@ _BEFORE_ERASING = re.compile(rb"(?=\r?\x1b\[[0-3]?[JK])")
 """Where a line or more is going to be erased: on a busy machine a bar and its end may be read at once."""
 
 
+class _Screen(pyte.Screen):
+    """Renders only the lines that have changed: most of a high screen is empty, and stays so."""
+
+    @property
+    def display(self) -> list[str]:
+        """What is on the screen."""
+        lines: list[str] = self.__dict__.setdefault("_rendered", [" " * self.columns] * self.lines)
+        for row in self.dirty:
+            # Behind a wide character there is a cell of no characters.
+            lines[row] = "".join(self.buffer[row][column].data for column in range(self.columns))
+        self.dirty.clear()
+        return lines
+
+
 class Terminal:
     """A command under a pseudo-terminal of so many columns; `seen` gathers every different screen."""
 
     def __init__(self, command: list[str], columns: int, **options: object) -> None:
-        self._screen = pyte.Screen(columns, 300)
+        self._screen = _Screen(columns, 300)
         self._stream = pyte.ByteStream(self._screen)
         self.seen: list[str] = []
         first, *rest = sized(command, 300, columns)

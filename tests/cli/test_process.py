@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from typer.testing import CliRunner
 
 from semret.cli import app
 from semret.commands.tables import shared_widths
+from tests.support.processes import Driver
 
 COMMAND = [sys.executable, "-m", "semret"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and /dev/full are POSIX")
@@ -25,77 +29,129 @@ def run(*arguments: object, **options: object) -> subprocess.CompletedProcess:
     return subprocess.run([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True, timeout=120, **options)
 
 
-@pytest.fixture
-def odd_index(tmp_path, photos, tiny_backbone):
-    """An index of pictures whose names few encodings have, and the commands that print something of it."""
+@pytest.fixture(scope="module")
+def odd_commands(tmp_path_factory, draw_picture, tiny_backbone):
+    """Commands that print something of an index of pictures whose names few encodings have."""
+    from semret.index.collection import open_collection
     from semret.index.sync.sync import sync
+    from semret.retrieval.search.engine import SearchEngine
 
-    (photos / "0.png").rename(photos / "Zoë 写真 \x1b[31m.png")
-    index = tmp_path / "index"
+    top = tmp_path_factory.mktemp("odd")
+    photos, index = top / "photos", top / "index"
+    photos.mkdir()
+    for seed in range(6):
+        draw_picture(seed).save(photos / ("Zoë 写真 \x1b[31m.png" if seed == 0 else f"{seed}.png"))
     sync(index, [photos], tiny_backbone)
-    np.save(tmp_path / "é.npy", np.eye(4))
+    # Where nothing is compiled yet, the first search says that it compiles.
+    SearchEngine(open_collection(index)).query(1)
+    np.save(top / "é.npy", np.eye(4))
     query = ["query", photos / "1.png", "-k", 6]
     at = ["--index", index]
-    return [
+    commands = [
         *([*query, "--format", name, *at] for name in ("table", "json", "jsonl", "csv", "paths")),
+        ["cka", top / "é.npy", top / "é.npy"],
+        ["cka", top / "é.npy", top / "é.npy", "--format", "csv"],
         [*query, "--format", "paths", "--print0", *at],
         ["info", *at],
         ["info", "--format", "json", *at],
         ["verify", *at],
         ["models"],
         ["models", "--format", "csv"],
-        ["cka", tmp_path / "é.npy", tmp_path / "é.npy"],
-        ["cka", tmp_path / "é.npy", tmp_path / "é.npy", "--format", "csv"],
         ["--help"],
         ["index", photos, *at],
     ]
+    return [[str(word) for word in words] for words in commands]
+
+
+STARTED_ANEW = ("query", "cka", "index")
+"""The first of each of these is also started as a program; all run in forks of one that has imported what they need."""
+
+
+@contextmanager
+def forks(**environment: str) -> Iterator[Callable[..., SimpleNamespace]]:
+    """Yield a function that runs a command with this ``stdout``; see `tests.support.stream_driver`."""
+    driver = Driver("stream_driver", without_index({**os.environ, **environment}))
+
+    def forked(words: Sequence[object], stdout: str, *, nowhere: bool = False) -> SimpleNamespace:
+        job = {"words": [str(word) for word in words], "stdout": stdout, "nowhere": nowhere}
+        return SimpleNamespace(**driver(job))
+
+    yield forked
+    driver.close()
+
+
+def without_index(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment that names no index."""
+    return {key: value for key, value in environment.items() if key != "SEMRET_INDEX"}
+
+
+def started_anew(commands: list[list[str]]) -> list[list[str]]:
+    """Return the first command of each kind that is to be started as a program."""
+    return [next(words for words in commands if words[0] == name) for name in STARTED_ANEW]
 
 
 @pytest.mark.slow
+@posix
 @pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}, {"PYTHONIOENCODING": "cp1252"}])
-def test_what_an_encoding_lacks_is_escaped(odd_index, encoding):
-    for arguments in odd_index:
-        done = run(*arguments, env={**os.environ, **encoding}, encoding="latin-1")
-        assert (done.returncode, done.stderr) == (0, ""), arguments
+def test_what_an_encoding_lacks_is_escaped(odd_commands, encoding):
+    with forks(**encoding) as forked:
+        found = [(words, forked(words, "file")) for words in odd_commands]
+    for words in started_anew(odd_commands):
+        done = run(*words, env={**os.environ, **encoding}, encoding="latin-1")
+        found.append((words, SimpleNamespace(status=done.returncode, stdout=done.stdout, stderr=done.stderr)))
+    for words, done in found:
+        assert (done.status, done.stderr) == (0, ""), words
         assert done.stdout
-        assert "\x1b" not in done.stdout or "--print0" in arguments
+        assert "\x1b" not in done.stdout or "--print0" in words
 
 
 @pytest.mark.slow
 @posix
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_one_line_and_a_failure(odd_index):
-    for arguments in odd_index:
+def test_a_full_disk_is_one_line_and_a_failure(odd_commands):
+    said = "semret: cannot write the output: No space left on device\n"
+    with forks() as forked:
+        for words in odd_commands:
+            done = forked(words, "full")
+            assert (done.status, done.stderr) == (1, said), words
+    for words in started_anew(odd_commands):
         with Path("/dev/full").open("w") as full:
-            done = run(*arguments, stdout=full)
-        assert done.returncode == 1, arguments
-        assert done.stderr == "semret: cannot write the output: No space left on device\n", arguments
+            done = run(*words, stdout=full)
+        assert (done.returncode, done.stderr) == (1, said), words
 
 
 @pytest.mark.slow
 @posix
-def test_a_closed_output_is_silence(odd_index):
-    for arguments in odd_index:
+def test_a_closed_output_is_silence(odd_commands):
+    with forks() as forked:
+        for words in odd_commands:
+            done = forked(words, "closed")
+            assert (done.status, done.stdout, done.stderr) == (0, "", ""), words
+    for words in started_anew(odd_commands):
         shell = 'exec "$@" >&-'
-        done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *map(str, arguments)], capture_output=True, text=True)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), arguments
+        done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *words], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), words
 
 
 @pytest.mark.slow
 @posix
-def test_a_reader_that_goes_is_silence(odd_index):
-    for arguments in odd_index:
+def test_a_reader_that_goes_is_silence(odd_commands):
+    with forks() as forked:
+        for words in odd_commands:
+            done = forked(words, "gone")
+            assert (done.status, done.stderr) == (0, ""), words
+    for words in started_anew(odd_commands):
         read, write = os.pipe()
         os.close(read)
-        done = run(*arguments, stdout=write)
+        done = run(*words, stdout=write)
         os.close(write)
-        assert (done.returncode, done.stderr) == (0, ""), arguments
+        assert (done.returncode, done.stderr) == (0, ""), words
 
 
 @posix
-def test_without_stderr_results_are_printed_and_failures_are_failures(odd_index, tmp_path):
+def test_without_stderr_results_are_printed_and_failures_are_failures(odd_commands, tmp_path):
     shell = 'exec "$@" 2>&-'
-    for arguments, status in ((odd_index[0], 0), (["info", "--index", tmp_path / "none"], 1)):
+    for arguments, status in ((odd_commands[0], 0), (["info", "--index", tmp_path / "none"], 1)):
         done = subprocess.run(["sh", "-c", shell, "sh", *COMMAND, *map(str, arguments)], capture_output=True, text=True)
         assert done.returncode == status
         assert bool(done.stdout) == (status == 0)
@@ -135,15 +191,14 @@ def test_without_a_current_folder_absolute_paths_work(tmp_path, photos, tiny_ind
     def from_nowhere(*arguments: object) -> subprocess.CompletedProcess:
         gone.mkdir()
         shell = f'cd "{gone}" && rmdir "{gone}" && exec "$@"'
-        environment = {key: value for key, value in os.environ.items() if key != "SEMRET_INDEX"}
         command = ["sh", "-c", shell, "sh", *COMMAND, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, env=without_index(os.environ))
 
     at = ["--index", tiny_index]
     for arguments in (["info", *at], ["query", photos / "1.png", *at], ["verify", "--files", *at], ["models"]):
         done = from_nowhere(*arguments)
         assert (done.returncode, done.stderr) == (0, ""), arguments
-    for arguments, name in (
+    refused = (
         (["info"], "the index"),
         (["query", "1.png", *at], "1.png"),
         (["rerank", "--query", "1.png", "--candidates", "-", *at], "1.png"),
@@ -152,12 +207,14 @@ def test_without_a_current_folder_absolute_paths_work(tmp_path, photos, tiny_ind
         (["remove", "photos/1.png", *at], "photos/1.png"),
         (["export", "x.tar", *at], "x.tar"),
         (["rsm", "f.npy", "-o", tmp_path / "x.npy"], "f.npy"),
-    ):
-        done = from_nowhere(*arguments)
-        assert done.returncode == 1
-        assert done.stderr == (
-            f"semret: the current folder was deleted: change to another, or name {name} by an absolute path\n"
-        )
+    )
+    said = "semret: the current folder was deleted: change to another, or name {} by an absolute path\n"
+    done = from_nowhere(*refused[0][0])
+    assert (done.returncode, done.stderr) == (1, said.format("the index"))
+    with forks() as forked:
+        for arguments, name in refused:
+            done = forked(arguments, "file", nowhere=True)
+            assert (done.status, done.stderr) == (1, said.format(name)), arguments
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_interrupt_keeps_what_is_done(terminal, photos):
 
 
 def test_a_second_interrupt_ends_at_once(terminal, photos):
-    run = terminal("index", "photos", embed=20)
+    run = terminal("index", "photos", embed=600)
     run.wait_for("0/6")
     run.interrupt()
     run.wait_for(lambda screen: "press Ctrl-C again" in " ".join(screen.split()))

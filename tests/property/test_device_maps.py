@@ -19,6 +19,7 @@ from semret.retrieval.search.device_maps import MapsOnDevice
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.search.query_scored import rerank_by_query
 from semret.retrieval.search.rerank import rerank, rerank_stream
+from tests.support import interpreter  # noqa: F401 - makes it quicker
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

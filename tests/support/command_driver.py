@@ -11,13 +11,17 @@ import tempfile
 
 import h5py  # noqa: F401 - imported before forking, not in each fork
 
+import semret.index.care.maintain
 import semret.index.care.repair
 import semret.index.care.transfer
+import semret.index.pictures.sources
+import semret.index.summary
 import semret.retrieval.search.engine  # noqa: F401
 from semret.cli import app
 from semret.commands import output
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
+from tests.support.commands import invoke
 from tests.support.networks import TinyBackbone
 from tests.support.processes import fork, serve, status_of
 
@@ -57,4 +61,6 @@ def perform(words):
 
 
 if __name__ == "__main__":
+    # What the first command of a process imports, most of all for its options, is imported for all of them.
+    invoke(app, "info", "--index", os.devnull)
     serve(perform)

@@ -11,8 +11,11 @@ import threading
 import time
 from pathlib import Path
 
-import h5py  # noqa: F401 - imported before forking, not in each fork
+import faiss  # noqa: F401 - imported before forking, not in each fork
+import h5py  # noqa: F401
 import numpy as np
+import scipy.linalg  # noqa: F401
+import threadpoolctl  # noqa: F401
 
 from semret.errors import SemretError
 from semret.index import nearest, refresh, region_words

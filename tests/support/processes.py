@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.support.places import with_root
@@ -27,9 +27,9 @@ def command_of(driver: str) -> list[str]:
 class Driver:
     """A running driver: call it with a job for the answer."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
-            command_of(name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=with_root()
+            command_of(name), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=with_root(environment)
         )
 
     def __call__(self, job: object) -> Any:
@@ -66,7 +66,7 @@ def fork(work: Callable[[], int]) -> int:
     except BaseException:
         traceback.print_exc()
     finally:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # it may have closed them
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)

@@ -21,6 +21,17 @@ import numpy as np
 from semret.retrieval.matching import match
 print(match(np.arange(12.0).reshape(3, 4) ** 2 % 7).value)
 """
+"""Compiles functions that are inlined into others, and reads the settings again for each."""
+
+COMPILE = """
+import os
+import numpy as np
+from semret.retrieval.native import Native
+rows, out = np.array([[1, 2], [3, 4]], dtype=np.float32), np.empty(2)
+Native("semret.retrieval.similarity.product_loops", "row_products")(rows, rows, np.array([1, -1]), out)
+print(out.tolist(), [name.split("-")[0] for name in os.listdir(os.environ["NUMBA_CACHE_DIR"] + "/semret")])
+"""
+"""Compiles the kernel that takes the least time, and names what is kept: nothing, if Python runs it."""
 
 PLOT = """
 from pathlib import Path
@@ -41,7 +52,7 @@ def run(folder: Path, *command: str) -> str:
 @pytest.mark.parametrize(
     ("name", "content", "script", "expected"),
     [
-        (".numba_config.yaml", "cpu_name: [nonsense\n", SOLVE, "10.0\n"),
+        (".numba_config.yaml", "cpu_name: [nonsense\n", COMPILE, "[11.0, 0.0] ['row_products']\n"),
         (".numba_config.yaml", "disable_jit: 1\n", SOLVE, "10.0\n"),
         ("matplotlibrc", "axes.facecolor: red\nbackend: module://planted\n", PLOT, "(1.0, 1.0, 1.0, 1.0)\n"),
     ],

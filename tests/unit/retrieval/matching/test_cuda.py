@@ -20,6 +20,7 @@ from semret.retrieval.matching.cuda import match_on_device
 from semret.retrieval.matching.cuda_tokens import DeviceMaps, bounds_of_all, match_pairs
 from semret.retrieval.similarity.integer_maps import exact_affinities, match_integers, prepare_integers
 from semret.retrieval.similarity.maps import match_maps, prepare
+from tests.support import interpreter  # noqa: F401 - makes it quicker
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -10,6 +10,7 @@ import semret
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.retrieval.search import device_maps, device_search
+from tests.support import interpreter  # noqa: F401 - makes it quicker
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -9,6 +9,7 @@ import torch
 from semret import rsm
 from semret.errors import ArgumentError, NonFiniteError, ShapeError
 from semret.retrieval.similarity import device_tiles
+from tests.support import interpreter  # noqa: F401 - makes it quicker
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 KERNELS = ["cosine", "linear", "rbf"]
