@@ -47,7 +47,10 @@ def located(path: PathLike) -> str:
     ArgumentError
         As `absolute`.
     """
-    return path.rstrip("/") if isinstance(path, str) and is_address(path) else str(absolute(path))
+    if not (isinstance(path, str) and is_address(path)):
+        return str(absolute(path))
+    bare = path.rstrip("/")
+    return bare if is_address(bare) else path
 
 
 def absolute(path: PathLike) -> Path:

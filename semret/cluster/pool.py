@@ -67,12 +67,14 @@ class PoolOptions:
         ClusterError
             If not even one fits into it, and it cannot grow or nothing is asked for that would make it grow.
         """
-        there = ray.cluster_resources()
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         wanted = {"CPU": self.cpus, "GPU": self.gpus}
-        fit = min(int(there.get(name, 0.0) // amount) for name, amount in wanted.items() if amount)
+        # No actor is on two computers.
+        fit = sum(min(int(node.get(name, 0.0) // a) for name, a in wanted.items() if a) for node in nodes)
         if not fit:
-            has = ", ".join(f"{there.get(name, 0.0):g} {name}" for name in wanted)
-            none_fits = f"the cluster has {has}, an actor takes {self.cpus:g} CPU and {self.gpus:g} GPU: not one fits"
+            each = sorted({", ".join(f"{node.get(name, 0.0):g} {name}" for name in wanted) for node in nodes})
+            has = f"computers of the cluster have {' or '.join(each[:3])}{' or other' * (len(each) > 3)}"
+            none_fits = f"{has}, an actor takes {self.cpus:g} CPU and {self.gpus:g} GPU: not one fits"
             if not can_grow:
                 raise ClusterError(f"{none_fits}; ask for less")
             if self.most is None:

@@ -33,7 +33,7 @@ from semret.server.metrics import Metrics
 from semret.server.run import EVERYWHERE, FINISH_SECONDS, address_of, listen
 from semret.server.served import Served
 from semret.server.service import Service
-from semret.server.settings import Settings
+from semret.server.settings import Settings, is_loopback
 
 APPLICATION = "semret"
 
@@ -189,6 +189,7 @@ def serve_on_ray(plan: Plan, address: str, ready: Callable[[str], None], tell: C
     with listen(plan.settings) as listener:
         plan = replace(plan, settings=replace(plan.settings, port=listener.getsockname()[1]))
     with connected(address), _serving(plan.settings, address), _told_to_stop() as stop:
+        _tell_who_reaches_it(plan.settings, tell)
         _clear(plan.name)
         # Shards of a server that was killed are named alike, but not the same.
         plan = replace(plan, name=f"{plan.name}-{fresh_name()}")
@@ -219,10 +220,25 @@ def page_address(settings: Settings) -> str:
     -------
     str
     """
-    head = ray.get_runtime_context().gcs_address.rpartition(":")[0]
-    if settings.host in EVERYWHERE and head != ray.util.get_node_ip_address():
-        settings = replace(settings, host=head)
+    if settings.host in EVERYWHERE and not _is_on_head():
+        settings = replace(settings, host=_head())
     return address_of(settings)
+
+
+def _head() -> str:
+    address: str = ray.get_runtime_context().gcs_address
+    return address.rpartition(":")[0]
+
+
+def _is_on_head() -> bool:
+    here: str = ray.util.get_node_ip_address()
+    return _head() == here
+
+
+def _tell_who_reaches_it(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Say where an address of one computer is one: Ray Serve listens on the head, not where the command runs."""
+    if is_loopback(settings.host) and not _is_on_head():
+        tell(f"{settings.host} is that of the head, {_head()}: only there the page can be opened; see --host")
 
 
 def _clear(name: str) -> None:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 NAME = "--ray"
 _OWN = "auto"
-_FORMS = re.compile(r"auto|local|ray://.*|[^/]+:\d+")
+_FORMS = re.compile(r"|auto|local|ray://.*|[^/]+:\d+")
 
 
-def with_address(arguments: Sequence[str]) -> list[str]:
+def with_address(arguments: Sequence[str], *, takes_paths: bool) -> list[str]:
     """Return what was typed, with the address of the computer's own cluster after each ``--ray`` that has none.
 
-    What follows is the address unless it is another option, or a path: something that exists, or has a slash in it.
-    So ``semret index --ray photos`` indexes photos, and ``semret index photos --ray node7`` says what addresses are.
+    What follows is the address if it looks like one, or if the command takes nothing else that could stand there. So
+    ``semret index --ray photos`` indexes photos, and of ``semret serve --ray node7`` it is said what addresses are.
 
     Parameters
     ----------
     arguments : sequence of str
+    takes_paths : bool
+        Whether the command takes arguments beside its options.
 
     Returns
     -------
@@ -31,13 +32,11 @@ def with_address(arguments: Sequence[str]) -> list[str]:
         given.append(argument)
         if argument == "--":
             return [*given, *arguments[place + 1 :]]
-        if argument == NAME and not (arguments[place + 1 :] and _is_address(arguments[place + 1])):
+        if argument != NAME:
+            continue
+        following = arguments[place + 1 : place + 2]
+        # Nothing at all, as of a variable that is not set, is not the same as no address.
+        meant = all(_FORMS.fullmatch(text) if takes_paths else not text.startswith("-") for text in following)
+        if not following or not meant:
             given.append(_OWN)
     return given
-
-
-def _is_address(text: str) -> bool:
-    """Tell whether what follows ``--ray`` is meant for it."""
-    if text.startswith("-"):
-        return False
-    return _FORMS.fullmatch(text) is not None or not ("/" in text or Path(text).exists())

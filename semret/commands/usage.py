@@ -48,8 +48,10 @@ class Command(TyperCommand):
         list of str
             What no parameter took.
         """
-        names = {name for parameter in self.params for name in parameter.opts}
-        return super().parse_args(ctx, with_address(args) if NAME in names else args)
+        if any(NAME in parameter.opts for parameter in self.params):
+            takes_paths = any(parameter.param_type_name == "argument" for parameter in self.params)
+            args = with_address(args, takes_paths=takes_paths)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options without typer's names of types where those say nothing.

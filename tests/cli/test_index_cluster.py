@@ -1,8 +1,6 @@
 """The options of ``semret index --ray``; what a cluster does is tested in ``tests/cluster``."""
 
-import functools
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -84,7 +82,8 @@ def test_what_was_asked_for_reaches_the_cluster(photos, tmp_path, monkeypatch):
         ("photos --ray 10.0.0.1:6379", "10.0.0.1:6379", ["photos"]),
         ("--ray [::1]:6379 photos", "[::1]:6379", ["photos"]),
         ("--ray=node7 photos", "node7", ["photos"]),
-        ("photos --ray node7", "node7", ["photos"]),
+        ("photos --ray node7", "auto", ["photos", "node7"]),
+        ("--ray ./local", "auto", ["./local"]),
         ("--ray s3://bucket/photos photos", "auto", ["s3://bucket/photos", "photos"]),
         ("--ray -- --ray photos", "auto", ["--ray", "photos"]),
     ],
@@ -106,14 +105,16 @@ def test_the_address_of_the_own_cluster_may_be_left_out(typed, address, paths, t
     assert (asked["address"], asked["paths"]) == (address, paths)
 
 
-def test_what_follows_ray_and_exists_is_a_picture_and_no_address(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("photos").mkdir()
-    assert with_address(["--ray", "photos"]) == ["--ray", "auto", "photos"]
-    assert with_address(["--ray", "photo"]) == ["--ray", "photo"]
-    assert with_address(["--ray", "."]) == ["--ray", "auto", "."]
-    assert with_address(["--ray", "missing/photo.jpg"]) == ["--ray", "auto", "missing/photo.jpg"]
-    assert with_address(["photos", "--", "--ray", "photos"]) == ["photos", "--", "--ray", "photos"]
+def test_no_address_at_all_is_not_the_same_as_an_empty_one(photos, tmp_path):
+    result = invoke(app, "index", photos, "--index", tmp_path / "index", "--ray", "")
+    assert "'' is no address of a cluster; expected local, auto, or HOST:PORT" in error_of(result)
+
+
+def test_where_nothing_else_can_stand_it_is_the_address():
+    assert with_address(["--ray", "node7"], takes_paths=False) == ["--ray", "node7"]
+    assert with_address(["--ray", "--open"], takes_paths=False) == ["--ray", "auto", "--open"]
+    assert with_address(["--open", "--ray"], takes_paths=False) == ["--open", "--ray", "auto"]
+    assert with_address(["a", "--", "--ray", "b"], takes_paths=True) == ["a", "--", "--ray", "b"]
 
 
 def test_without_ray_the_extra_is_named(photos, tmp_path, monkeypatch):
@@ -121,13 +122,6 @@ def test_without_ray_the_extra_is_named(photos, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     result = invoke(app, "index", photos, "--index", tmp_path / "index", "--ray", "auto")
     assert "pip install 'semret[cluster]'" in error_of(result)
-
-
-def test_a_client_from_outside_is_told_where_to_go():
-    from semret.cluster.connection import connected
-
-    with pytest.raises(ArgumentError, match="ray job submit"), connected("ray://10.0.0.1:10001"):
-        pass
 
 
 def test_what_needs_a_folder_refuses_an_address(photos, tmp_path):
@@ -149,70 +143,31 @@ def test_pools_that_cannot_be_are_refused(options):
 def test_a_pool_fits_the_cluster(monkeypatch, caplog):
     from semret.cluster import pool
 
-    monkeypatch.setattr(pool.ray, "cluster_resources", lambda: {"CPU": 8.0, "GPU": 1.0})
+    nodes = [{"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}, {"Alive": True, "Resources": {"CPU": 4.0}}]
+    nodes.append({"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}})
+    monkeypatch.setattr(pool.ray, "nodes", lambda: nodes)
     assert pool.PoolOptions().bounds() == (8, 8)
     assert pool.PoolOptions(gpus=0.5).bounds() == (2, 2)
     assert pool.PoolOptions(least=1, most=20).bounds() == (1, 20)
     assert not caplog.records
-    none_fits = "the cluster has 8 CPU, 1 GPU, an actor takes 1 CPU and 2 GPU: not one fits; "
+    none_fits = (
+        "computers of the cluster have 4 CPU, 0 GPU or 4 CPU, 1 GPU, an actor takes 1 CPU and 2 GPU: not one fits; "
+    )
     assert pool.PoolOptions(gpus=2, most=4).bounds() == (1, 4)
     assert caplog.messages == [none_fits + "waiting for the cluster to grow"]
     with pytest.raises(ClusterError, match=f"{none_fits}ask for less$"):
         pool.PoolOptions(gpus=2, most=4).bounds(can_grow=False)
-    with pytest.raises(
-        ClusterError, match="the cluster has 8 CPU, 1 GPU, an actor takes 1 CPU and 2 GPU: not one fits"
-    ):
+    with pytest.raises(ClusterError, match=f"{none_fits}ask for less, or give MIN:MAX actors if"):
         pool.PoolOptions(gpus=2).bounds()
+    # Eight processors in all, and no computer with more than four.
+    with pytest.raises(ClusterError, match="not one fits"):
+        pool.PoolOptions(cpus=5).bounds()
+    assert pool.PoolOptions(cpus=3).bounds() == (2, 2)
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once(photos, tmp_path):
     result = invoke(app, "index", photos, "--index", tmp_path / "index", "--ray", "127.0.0.1:9")
     assert "no cluster answers at 127.0.0.1:9" in error_of(result)
-
-
-def test_a_computer_without_a_cluster_is_told_so(monkeypatch):
-    import ray
-    from ray._private import services
-
-    from semret.cluster import connection
-
-    # Ray looks at all processes of the computer, among which may be those of other tests.
-    monkeypatch.setattr(services, "find_gcs_addresses", functools.cache(lambda: set()))
-    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(ClusterError) as told, connection.connected("auto"):
-        pass
-    assert str(told.value) == (
-        "this computer belongs to no running Ray cluster; start one with ray start --head, name the head of another by "
-        "HOST:PORT, or give local"
-    )
-
-
-def test_of_what_is_held_back_only_the_unwanted_is_lost(capfd):
-    from semret.cluster.connection import _stderr_without
-
-    def connect():
-        with _stderr_without(b"NOISE"):
-            os.write(2, b"first\nI set NOISE to 3\nsecond\n")
-            assert not capfd.readouterr().err
-            raise ClusterError("no cluster")
-
-    with pytest.raises(ClusterError, match="no cluster"):
-        connect()
-    assert capfd.readouterr().err == "first\nsecond\n"
-
-
-def test_a_level_that_was_asked_for_is_kept(monkeypatch):
-    from semret.cluster.connection import _core_kept_quiet
-
-    monkeypatch.delenv("RAY_BACKEND_LOG_LEVEL", raising=False)
-    with _core_kept_quiet():
-        assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "fatal"
-    assert "RAY_BACKEND_LOG_LEVEL" not in os.environ
-    monkeypatch.setenv("RAY_BACKEND_LOG_LEVEL", "debug")
-    with _core_kept_quiet():
-        assert os.environ["RAY_BACKEND_LOG_LEVEL"] == "debug"
 
 
 def test_an_index_in_a_store_is_written_by_commands(photos, tmp_path, monkeypatch, tiny_backbone):

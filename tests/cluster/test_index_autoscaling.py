@@ -46,7 +46,9 @@ def test_a_cluster_without_workers_grows_with_the_work_and_shrinks_after_it(tmp_
     workers = told["report"]["workers"]
     assert len({rate["process"] for rate in workers}) == 1 + MOST
     assert sum(rate["pictures"] for rate in workers) == PICTURES
+    # Nothing of Ray's: neither its line on arguments of workers, nor that its level was set.
     assert "core_worker" not in done.stderr
+    assert "RAY_BACKEND_LOG_LEVEL" not in done.stderr
 
     sync(tmp_path / "one", [photos], TinyBackbone, options=SyncOptions(**OPTIONS))
     assert rows_by_path(tmp_path / "many") == rows_by_path(tmp_path / "one")

@@ -26,7 +26,7 @@ from semret.index.pictures.kinds import unread_kind
 from semret.index.pictures.stores import listing, naming, reason
 from semret.index.pictures.trust import require_harmless, trusted
 from semret.index.pictures.web import fetch
-from semret.paths import PathLike, is_address
+from semret.paths import PathLike, is_address, located
 
 LIST_BYTES = 2**32
 """Longest list of addresses that is read."""
@@ -59,7 +59,7 @@ def expand(address: PathLike) -> list[str]:
     MissingDependencyError
         If no package for such addresses is installed.
     """
-    text = str(address).rstrip("/")
+    text = located(str(address))
     if "*" not in text:
         return [text]
     fs, path = file_system(text)
@@ -192,11 +192,12 @@ def file_system(address: str) -> tuple[Any, str]:
         ) from error
     try:
         # A listing must be of now; this process may run for days.
-        fs, path = fsspec.core.url_to_fs(address, use_listings_cache=False)
+        scheme, mark, rest = address.partition("://")
+        fs, path = fsspec.core.url_to_fs(f"{scheme.lower()}{mark}{rest}", use_listings_cache=False)
     except ImportError as error:
         raise MissingDependencyError(f"{address} cannot be read: {cut_text(error)}") from error
     except Exception as error:  # each package has its own for an account that it does not find, or cannot make out
-        known = address.partition("://")[0] in fsspec.available_protocols()
+        known = scheme.lower() in fsspec.available_protocols()
         what = "cannot be opened" if known else "is no address that can be read"
         raise ImageSearchError(f"{address} {what}: {reason(error)}") from error
     return fs, path
