@@ -11,6 +11,7 @@ import typer
 from semret.commands.options import IndexOption
 from semret.commands.output import (
     Format,
+    printable,
     progress_bar,
     reported,
     say,
@@ -153,3 +154,4 @@ def _write_page(found: Duplicates, file: Path) -> None:
             stream.write(page.encode("utf-8"))
     except OSError as error:
         raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error
+    say(f"semret: page written to {printable(str(file))}")

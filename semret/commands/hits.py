@@ -197,3 +197,5 @@ def _write_page(results: list[SearchResult], options: HitOptions, settings: str)
         raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error
     if options.open_:
         show_page(file)
+    else:
+        say(f"semret: page written to {printable(str(file))}")

@@ -105,7 +105,9 @@ def test_only_what_touches_the_paths(run, folder):
 
 def test_the_page_shows_the_kept_beside_its_copies_and_runs_nothing(run, tmp_path):
     page = tmp_path / "copies.html"
-    assert run("--html", page).exit_code == 0
+    done = run("--html", page)
+    assert done.exit_code == 0
+    assert done.stderr.endswith(f"semret: page written to {page}\n")
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg;base64,") == 4
     assert text.count("keep this one") == 2

@@ -75,7 +75,8 @@ def test_print0_ends_paths_with_zero_bytes(run, picture):
 
 def test_html_is_self_contained_and_shows_every_picture(run, picture, tmp_path):
     page = tmp_path / "hits.html"
-    assert run("query", picture, "-k", 4, "--html", page).exit_code == 0
+    done = run("query", picture, "-k", 4, "--html", page)
+    assert (done.exit_code, done.stderr) == (0, f"semret: page written to {page}\n")
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg;base64,") == 5
     assert "http" not in text.split("<body>")[1]
