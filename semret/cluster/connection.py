@@ -33,7 +33,22 @@ _REFUSED = "InvalidAuthToken"
 _OTHER_VERSION = "Version mismatch"
 _LOOK_SECONDS = 5.0
 _MISSED = 2
+_FORMS = re.compile(rf"{AUTO}|{LOCAL}|ray://.*|[^/]+:\d+")
 _NO_CLUSTER = "Could not find any running Ray instance"
+
+
+def looks_like_cluster(text: str) -> bool:
+    """Tell whether a text has the form of a cluster's address, and not that of a path.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    bool
+    """
+    return _FORMS.fullmatch(text) is not None
 
 
 @contextlib.contextmanager
@@ -110,7 +125,7 @@ def _watch(head: str, ended: threading.Event) -> None:
     missed = 0
     while not ended.wait(_LOOK_SECONDS):
         try:
-            socket.create_connection((host.removeprefix("[").removesuffix("]"), int(port)), _CONNECT_SECONDS).close()
+            _knock(host, int(port))
             missed = 0
         except OSError:
             missed += 1
@@ -178,9 +193,14 @@ def _require_listener(address: str) -> None:
     if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ArgumentError(f"{address!r} is no address of a cluster; expected local, auto, or HOST:PORT of its head")
     try:
-        socket.create_connection((host.removeprefix("[").removesuffix("]"), int(port)), _CONNECT_SECONDS).close()
+        _knock(host, int(port))
     except (OSError, UnicodeError) as error:
         raise _no_answer(address, error) from error
+
+
+def _knock(host: str, port: int) -> None:
+    """Raise OSError where nothing listens."""
+    socket.create_connection((host.removeprefix("[").removesuffix("]"), port), _CONNECT_SECONDS).close()
 
 
 def _no_answer(address: str, error: Exception, written: str = "") -> ClusterError:

@@ -12,6 +12,7 @@ from semret.centers import Center
 from semret.cluster.parts import Asked, Part
 from semret.errors import IndexCorruptError
 from semret.index.features import Features
+from semret.index.segment_rows import SegmentRows
 from semret.index.shortlist.list_index import ListIndex
 from semret.index.shortlist.lists import InvertedLists, ListsOfSome, mark_of, missing_in, open_any_lists
 from semret.index.store.lists_file import LISTS_NAME
@@ -47,7 +48,7 @@ class Holding:
         self.part, self.threads = part, threads
         # Segments that this state names cannot be gone while whoever asks holds it open; nor as long as this is.
         lock = ReaderLock(part.path / MANIFEST_NAME)
-        self.features = Features(part.path, part.manifest, part.segments, part.numbers, part.rows)
+        self.features = Features(SegmentRows(part.path, part.manifest, part.segments, part.numbers, part.rows))
         self.features.know(part.pooled_mean, None)
         weakref.finalize(self, lock.release)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 NAME = "--ray"
-_OWN = "auto"
-_FORMS = re.compile(r"|auto|local|ray://.*|[^/]+:\d+")
 
 
 def with_address(arguments: Sequence[str], *, takes_paths: bool) -> list[str]:
@@ -27,16 +24,20 @@ def with_address(arguments: Sequence[str], *, takes_paths: bool) -> list[str]:
     list of str
         What is behind ``--`` is left as it is.
     """
+    if NAME not in arguments:
+        return list(arguments)
+    # Sockets take a while to import, and most commands ask for no cluster.
+    from semret.cluster.connection import AUTO, looks_like_cluster
+
+    def is_meant(text: str) -> bool:
+        # Nothing at all, as of a variable that is not set, is not the same as no address.
+        return not text or (looks_like_cluster(text) if takes_paths else not text.startswith("-"))
+
     given: list[str] = []
     for place, argument in enumerate(arguments):
         given.append(argument)
         if argument == "--":
             return [*given, *arguments[place + 1 :]]
-        if argument != NAME:
-            continue
-        following = arguments[place + 1 : place + 2]
-        # Nothing at all, as of a variable that is not set, is not the same as no address.
-        meant = all(_FORMS.fullmatch(text) if takes_paths else not text.startswith("-") for text in following)
-        if not following or not meant:
-            given.append(_OWN)
+        if argument == NAME and not any(map(is_meant, arguments[place + 1 : place + 2])):
+            given.append(AUTO)
     return given

@@ -13,6 +13,7 @@ from semret.index.image_table import SegmentTable
 from semret.index.indexed_images import IndexedImages
 from semret.index.nearest import Nearest
 from semret.index.open_table import OpenTable
+from semret.index.segment_rows import SegmentRows
 from semret.index.store.agreement import agreed_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.lock import ReaderLock
@@ -87,7 +88,7 @@ class Collection(IndexedImages):
         super().__init__(path, opened, root, relative=catalog.meta("style") == "relative")
         table = opened.table
         self.segments: SegmentTable = table.segments
-        self.features = Features(path, self.manifest, self.segments, table.numbers, table.rows)
+        self.features = Features(SegmentRows(path, self.manifest, self.segments, table.numbers, table.rows))
         self.features.know(table.pooled_mean, table.channel_mean)
         self.nearest = Nearest(path, self.ids, self.manifest, self.features, opened, derived=derived)
 

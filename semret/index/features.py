@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +15,7 @@ from semret.index.codec.codec import Codec, decode_scaled
 from semret.index.feature_rows import FeatureRows
 from semret.index.segment_rows import SegmentRows
 from semret.index.store.codec_file import read_codec
-from semret.index.store.layout import Segment, mean_units
-from semret.index.store.manifest import Manifest
+from semret.index.store.layout import mean_units
 from semret.index.vectors import normalise
 from semret.integer_tokens import IntegerTokens
 
@@ -33,26 +30,13 @@ class Features:
 
     Parameters
     ----------
-    index : Path
-        Index directory.
-    manifest : Manifest
-    segments : mapping of int to Segment
-        The segments by number.
-    numbers, rows : ndarray of shape (N,), integer
-        Segment and row in it of each image. Images of one content have the same.
+    stored : SegmentRows
+        Where they are.
     """
 
-    def __init__(
-        self,
-        index: Path,
-        manifest: Manifest,
-        segments: Mapping[int, Segment],
-        numbers: NDArray[np.integer[Any]],
-        rows: NDArray[np.integer[Any]],
-    ) -> None:
-        self._index = index
-        self._manifest = manifest
-        self._stored = SegmentRows(index, manifest, segments, numbers, rows)
+    def __init__(self, stored: SegmentRows) -> None:
+        self._stored = stored
+        self._index, self._manifest = stored.index, stored.manifest
         self._known: dict[str, Float64Array] = {}
 
     def know(self, pooled: Float64Array | None, channel: Float64Array | None) -> None:

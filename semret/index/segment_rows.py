@@ -27,6 +27,11 @@ class SegmentRows:
         The segments by number.
     numbers, rows : ndarray of shape (N,), integer
         Segment and row in it of each image. Images of one content have the same.
+
+    Attributes
+    ----------
+    index, manifest
+        As given.
     """
 
     def __init__(
@@ -37,8 +42,8 @@ class SegmentRows:
         numbers: NDArray[np.integer[Any]],
         rows: NDArray[np.integer[Any]],
     ) -> None:
-        self._index = index
-        self._manifest = manifest
+        self.index = index
+        self.manifest = manifest
         self._segments = segments
         self._numbers = numbers
         self._rows = rows
@@ -70,7 +75,7 @@ class SegmentRows:
         Column
             Its first axis is 1 where the dataset has rows.
         """
-        return columns(self._manifest, 1)[name]
+        return columns(self.manifest, 1)[name]
 
     def read(self, name: str, rows: IndexVector) -> NDArray[Any]:
         """Read features of some images.
@@ -174,7 +179,7 @@ class SegmentRows:
         kept = total = 0.0
         for segment in self._segments.values():
             # Not one that is kept: what it reads of all segments would be, too.
-            reader = SegmentReader(self._index, segment, self._manifest)
+            reader = SegmentReader(self.index, segment, self.manifest)
             kept += float((reader.whole("norms") ** 2).sum())
             total += float((reader.whole("full_norms").astype(np.float64) ** 2).sum())
         return kept, total
@@ -190,5 +195,5 @@ class SegmentRows:
 
     def _reader(self, number: int) -> SegmentReader:
         if number not in self._readers:
-            self._readers[number] = SegmentReader(self._index, self._segments[number], self._manifest)
+            self._readers[number] = SegmentReader(self.index, self._segments[number], self.manifest)
         return self._readers[number]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from array import array
@@ -20,6 +19,7 @@ from semret.index.store.staged import StagedSegment
 from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.loading import Loaded
 from semret.index.sync.lost_images import LostImages
+from semret.index.sync.new_ids import NewIds
 from semret.index.sync.new_rows import NewRows
 from semret.index.sync.rows import DECODER
 from semret.index.sync.stored_images import Stored, StoredImages
@@ -84,7 +84,7 @@ class Changes:
         self.counts = Counts()
         self.skipped: dict[bytes, tuple[int, int, str]] = {}
         catalog = writer.catalog
-        self._next_id = catalog.next_id()
+        self._ids = NewIds(catalog)
         self.stored = StoredImages(catalog)
         self._lost = LostImages(catalog)
         self._found = array("q")
@@ -94,7 +94,6 @@ class Changes:
             if decoder == DECODER
         }
         self._new = NewRows(writer)
-        self._formers: set[int] = set()
         self._operations: list[tuple[str, tuple[Any, ...]]] = []
         self._since = time.monotonic()
 
@@ -217,7 +216,7 @@ class Changes:
             self.counts.updated += 1
         if wanted is not None and before is None:
             self.counts.added += 1
-            self._next_id = max(self._next_id, wanted + 1)
+            self._ids.use(wanted)
             self._put(wanted, key, loaded, None)
             return
         id_ = self._id_from_elsewhere(sha, key)
@@ -236,29 +235,9 @@ class Changes:
         self.stored.put(key, entry, is_new=before is None)
 
     def _new_id(self, sha: bytes) -> int:
-        """Return an id never used; the one that a worker wrote beside the features, or that a saved content had."""
-        if (written := self._new.take_id(sha)) is not None:
-            return written
-        if not self._has_formers:
-            return self._next_new_id()
-        former = self._writer.catalog.select(
-            "SELECT former_id FROM contents WHERE sha256 = ? AND former_id IS NOT NULL AND former_id NOT IN "
-            "(SELECT id FROM images)",
-            sha,
-        )
-        if former and former[0][0] not in self._formers:
-            self._formers.add(former[0][0])
-            return int(former[0][0])
-        return self._next_new_id()
-
-    def _next_new_id(self) -> int:
-        self._next_id += 1
-        return self._next_id - 1
-
-    @functools.cached_property
-    def _has_formers(self) -> bool:
-        """Whether the index was saved from a damaged one; no run makes former ids."""
-        return bool(self._writer.catalog.select("SELECT 1 FROM contents WHERE former_id IS NOT NULL LIMIT 1"))
+        """Return an id that no image has; the one that a worker wrote beside the features, if one did."""
+        written = self._new.take_id(sha)
+        return self._ids.choose(sha) if written is None else written
 
     def _id_from_elsewhere(self, sha: bytes, key: bytes) -> int | None:
         """Return the id of an image with this content that is no longer where it was."""
@@ -305,8 +284,7 @@ class Changes:
         int
             The first of so many.
         """
-        self._next_id += count
-        return self._next_id - count
+        return self._ids.reserve(count)
 
     def keep_staged(self, staged: StagedSegment, ids: Mapping[bytes, int]) -> None:
         """Take the features of contents that a worker has written; their files can then be placed.
