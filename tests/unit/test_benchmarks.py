@@ -3,6 +3,8 @@
 import dataclasses
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -153,3 +155,42 @@ def test_several_pictures_are_measured_by_what_they_have_in_common(script):
     weighed = together.avoided(scores, shown, "scores", 10)
     assert weighed[0.75].mean() > weighed[0.0].mean()
     assert together.line("x", np.array([0.5, 0.7]), np.array([0.4, 0.6])) == "x               0.600  +0.100 ± 0.000"
+
+
+DISASSEMBLED = """
+.text.kernel:
+        /*0000*/                   LDC R1, c[0x0][0x28] ;
+.L_x_1:
+        /*0010*/                   IADD3 R0, R0, 0x1, RZ ;
+.L_x_0:
+        /*0020*/                   LDG.E R2, desc[UR4][R2.64] ;
+        /*0030*/              @!P0 BRA `(.L_x_0) ;
+        /*0040*/               @P1 BRA `(.L_x_1) ;
+        /*0050*/               @P2 BRA `(.L_x_3) ;
+.L_x_2:
+        /*0060*/                   EXIT ;
+.L_x_3:
+        /*0070*/                   WARPSYNC.COLLECTIVE R9, `(.L_x_2) ;
+        /*0080*/                   ENDCOLLECTIVE ;
+        /*0090*/                   BRA `(.L_x_1) ;
+.L_x_4:
+        /*00a0*/                   BRA `(.L_x_4);
+"""
+
+
+def test_loops_of_a_kernel_are_counted_and_what_lies_behind_its_end_is_not(script):
+    assert script("kernel_costs").loop_lengths(DISASSEMBLED) == [2, 4]
+
+
+@pytest.mark.slow
+def test_what_a_kernel_is_compiled_to_is_told():
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    command = [sys.executable, BENCHMARKS / "kernel_costs.py", "--sides", "64"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=True)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()[2:] if line]
+    assert rows[0] == ["kernel", "S", "registers", "spilled bytes", "programs at once", "instructions of loops"]
+    auction = dict(zip(rows[0], next(row for row in rows if row[0] == "auction"), strict=True))
+    assert auction["S"] == "64"
+    assert 0 < int(auction["registers"]) <= 255
+    assert 1 <= int(auction["programs at once"]) <= 32
+    assert len(auction["instructions of loops"].split()) == 2

@@ -1,7 +1,8 @@
 """Exact matching of batches of affinities on a GPU, in Triton.
 
-Triton comes with torch on Linux. The kernels and how they work are in `semret.retrieval.matching.cuda_kernels`; here
-they are chosen by size, fed in parts that fit, and their outcome is checked.
+Triton comes with torch on Linux. The kernels and how they work are in `semret.retrieval.matching.cuda_auction_kernels`
+and `semret.retrieval.matching.cuda_path_kernels`; here they are given what fits their size, in parts that fit the
+memory, and their outcome is checked.
 """
 
 from __future__ import annotations
@@ -25,6 +26,12 @@ LEVELS = 32_000
 
 BIDS_PER_ROW = 64
 """An auction phase stops after so many bids per row: shortest paths finish what a price war would prolong."""
+
+TILE_ENTRIES = 1024
+"""How many entries a program brings into fixed point at once."""
+
+PATH_REGISTERS = 128
+"""How many registers a thread of the shortest paths may take: as many as it takes without spilling."""
 
 SCRATCH_BYTES = 1 << 28
 """How much memory of the device the fixed-point copies of affinities may take."""
@@ -157,8 +164,7 @@ def match_on_device(
     exponent = 0 if scales is not None else _safe_exponent(affinities)
     given = affinities if exponent == 0 else torch.ldexp(affinities, torch.tensor(-exponent, device=affinities.device))
     states = torch.empty_like(whole)
-    width = _width(longest)
-    step = max(1, SCRATCH_BYTES // (2 * most * width))
+    step = max(1, SCRATCH_BYTES // (2 * most * launch_options(longest)["auction"]["W"]))
     for start in range(0, count, step):
         part = slice(start, min(start + step, count))
         _launch(given[part], m[part], n[part], _of(scales, part), _rows(found, part), states[part], finish, phases)
@@ -176,60 +182,94 @@ def _launch(
     finish: bool,
     phases: int,
 ) -> None:
-    from semret.retrieval.matching.cuda_kernels import match_kernel
+    from semret.retrieval.matching.cuda_auction_kernels import auction_kernel, fixed_point_kernel
+    from semret.retrieval.matching.cuda_path_kernels import path_kernel
 
     count, most, longest = given.shape
-    width = _width(longest)
-    scratch = torch.empty((count, most, width), dtype=torch.int16, device=given.device)
-    shares = _schedule(longest)[:phases]
-    epsilons = [int(share * LEVELS) + 1 for share in shares] + [1] * (4 - len(shares))
-    none = found.values
-    s = (none, none, m, m, 0, 0)
-    if scales is not None:
-        s = (
-            scales.rows,
-            scales.columns,
-            scales.rows_of,
-            scales.columns_of,
-            scales.rows.shape[1],
-            scales.columns.shape[1],
-        )
-    match_kernel[(count,)](
-        given,
-        *s[:4],
+    options = launch_options(longest, phases=phases)
+    width, device = options["auction"]["W"], given.device
+    scratch = torch.empty((count, most, width), dtype=torch.int16, device=device)
+    prices, owners = torch.empty((2, count, width), dtype=torch.int32, device=device)
+    quanta = torch.empty(count, dtype=torch.float64, device=device)
+    if scales is None:
+        r, lines = (quanta, quanta, m, m), (0, 0)
+    else:
+        r = (scales.rows, scales.columns, scales.rows_of, scales.columns_of)
+        lines = (scales.rows.shape[1], scales.columns.shape[1])
+    sizes, scaled = (most, given.stride(1), *lines), scales is not None
+    fixed_point_kernel[(count,)](
+        given, *r, m, n, scratch, quanta, states, prices, *sizes, SCALED=scaled, **options["fixed point"]
+    )
+    increments = _increments(longest)[:phases]
+    auction_kernel[(count,)](
+        scratch,
+        quanta,
         m,
         n,
-        scratch,
+        prices,
+        owners,
+        found.scans,
+        most,
+        *increments,
+        *[1] * (4 - len(increments)),
+        **options["auction"],
+    )
+    path_kernel[(count,)](
+        given,
+        *r,
+        m,
+        n,
+        quanta,
+        states,
+        prices,
+        owners,
         found.assignments,
         found.values,
         found.bounds,
         found.slack,
-        states,
         found.scans,
-        most,
-        given.stride(1),
-        *s[4:],
-        *epsilons,
-        W=width,
-        PHASES=len(shares),
-        SCALED=scales is not None,
+        *sizes,
+        SCALED=scaled,
         FINISH=finish,
-        LEVELS=LEVELS,
-        BIDS=BIDS_PER_ROW,
-        num_warps=max(1, width // 512),
-        # A product that is fused with the sum after it is not rounded as the processor rounds it.
-        enable_fp_fusion=False,
+        **options["paths"],
     )
 
 
-def _schedule(size: int) -> tuple[float, ...]:
-    """Return the increments of the phases, as shares of the range; the last is the least that int16 shows."""
-    return (0.02, 0.004) if size < 128 else (0.01, 0.002, 0.0002, 0.00003)
+def launch_options(longest: int, *, phases: int = 4) -> dict[str, dict[str, Any]]:
+    """Return what is fixed when the kernels are compiled for affinities of so many columns.
+
+    Parameters
+    ----------
+    longest : int
+        From 1 to `LONGEST_SIDE`.
+    phases : int
+        See `match_on_device`.
+
+    Returns
+    -------
+    dict of str to dict
+        Of "fixed point", "auction" and "paths": constants, and how many warps a program has and registers a thread.
+    """
+    width = max(32, 1 << (longest - 1).bit_length())
+    phases = min(phases, len(_increments(longest)))
+    # A product that is fused with the sum after it is not rounded as the processor rounds it.
+    rounded = {"W": width, "enable_fp_fusion": False}
+    return {
+        "fixed point": {
+            "TILE": max(1, TILE_ENTRIES // width),
+            "LEVELS": LEVELS,
+            "num_warps": max(4, width // 256),
+            **rounded,
+        },
+        "auction": {"W": width, "PHASES": phases, "BIDS": BIDS_PER_ROW, "num_warps": max(1, width // 512)},
+        "paths": {"num_warps": max(1, width // 256), "maxnreg": PATH_REGISTERS, **rounded},
+    }
 
 
-def _width(longest: int) -> int:
-    """Return the number of columns that a program holds: a power of two."""
-    return max(16, 1 << (longest - 1).bit_length())
+def _increments(longest: int) -> list[int]:
+    """Return the increments of the phases in steps; the last is the least that int16 shows."""
+    shares = (0.02, 0.004) if longest < 128 else (0.01, 0.002, 0.0002, 0.00003)
+    return [int(share * LEVELS) + 1 for share in shares]
 
 
 def _check(affinities: Tensor, scales: Scales | None) -> None:
@@ -288,7 +328,7 @@ def _scaled(found: DeviceMatching, exponent: int) -> DeviceMatching:
 
 
 def _require_finite(states: Tensor) -> None:
-    from semret.retrieval.matching.cuda_kernels import NAN
+    from semret.retrieval.matching.cuda_auction_kernels import NAN
 
     worst = states.cpu()
     if not bool(worst.any()):

@@ -1,6 +1,6 @@
 """Triton kernels of token maps: affinities on the tensor cores, values of matchings, and bounds of whole databases.
 
-The kernel that matches affinities is in `semret.retrieval.matching.cuda_kernels`.
+The kernel that matches affinities is in `semret.retrieval.matching.cuda_auction_kernels`.
 """
 
 from __future__ import annotations

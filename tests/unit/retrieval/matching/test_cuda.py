@@ -93,6 +93,58 @@ def test_values_far_from_one(scale):
     assert found.gaps.tolist() == [0.0]
 
 
+@pytest.mark.parametrize("kind", ["ties", "one column for all"])
+def test_few_of_very_many_columns(kind):
+    # Room for 4,096 columns leaves the least for prices.
+    affinities = np.zeros((2, 6, 4096), np.float32)
+    affinities[:, :, :9] = KINDS[kind](np.random.default_rng(5), (2, 6, 9))
+    found = match_on_device(put(affinities), columns=torch.tensor([6, 9], device=DEVICE))
+    best = [optimum(one[:, :n].astype(np.float64)) for one, n in zip(affinities, (6, 9), strict=True)]
+    np.testing.assert_allclose(found.values.cpu(), best, rtol=1e-13)
+    assert found.gaps.tolist() == [0.0, 0.0]
+
+
+STEPS = {
+    "any": lambda rng, shape: rng.integers(0, cuda.LEVELS + 1, shape),
+    "lowest or highest": lambda rng, shape: cuda.LEVELS * rng.integers(0, 2, shape),
+    "one column for all": lambda _, shape: np.full(shape, cuda.LEVELS) * (np.arange(shape[1]) == 1),
+    "two columns for all": lambda _, shape: np.full(shape, cuda.LEVELS) * (np.arange(shape[1]) % 4 == 2),
+    "alike": lambda _, shape: np.full(shape, cuda.LEVELS),
+}
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize(("m", "n"), [(7, 8), (4, 8), (2, 2)])
+def test_an_auction_is_best_but_for_its_increment_at_prices_that_fit_its_numbers(m, n, kind):
+    from semret.retrieval.matching.cuda_auction_kernels import auction_kernel
+
+    options = cuda.launch_options(cuda.LONGEST_SIDE)["auction"]
+    steps = np.zeros((1, m, options["W"]), np.int16)
+    steps[0, :, :n] = STEPS[kind](np.random.default_rng(4), (m, n))
+    prices, owners = torch.zeros((2, 1, options["W"]), dtype=torch.int32, device=DEVICE)
+    if m > 4:
+        prices[0, :n] = torch.from_numpy(np.random.default_rng(6).integers(0, cuda.LEVELS + 1, n))
+    scans = torch.zeros((1, 2), dtype=torch.int32, device=DEVICE)
+    sizes = [torch.tensor([size], dtype=torch.int32, device=DEVICE) for size in (m, n)]
+    quanta = torch.ones(1, dtype=torch.float64, device=DEVICE)
+    increments = [641, 65, 7, 2]
+    auction_kernel[(1,)](put(steps), quanta, *sizes, prices, owners, scans, m, *increments, **options)
+    price, owner = prices[0].cpu().numpy(), owners[0].cpu().numpy()
+    bound = (2**31 // options["W"]) - cuda.LEVELS
+    assert bound > 9 * (cuda.LEVELS + 641)
+    assert price.min() >= 0
+    assert price.max() <= 9 * (cuda.LEVELS + 641)
+    assert not price[n:].any()
+    assert (owner[n:] == -1).all()
+    won = owner[:n] >= 0
+    assert len(set(owner[:n][won])) == won.sum()
+    if kind == "any" or scans[0, 0] <= cuda.BIDS_PER_ROW * m:
+        assert set(range(m)) <= set(owner[:n].tolist())
+    worth = np.where(owner[:n, None] < m, steps[0, np.minimum(owner[:n], m - 1), :n], 0).astype(int) - price[:n]
+    own = np.take_along_axis(worth, np.arange(n)[:, None], axis=1)[:, 0]
+    assert (own[won] >= worth.max(axis=1)[won] - increments[-1]).all()
+
+
 def test_bounds_without_a_matching_are_bounds():
     affinities = np.random.default_rng(1).standard_normal((3, 9, 12))
     found = match_on_device(put(affinities), finish=False)
