@@ -264,7 +264,7 @@ def _fit_at_last(writer: IndexWriter, options: SyncOptions, progress: Progress) 
 def _report(
     writer: IndexWriter, changes: Changes, survey: Survey, kept: dict[str, int], stopped: bool, seconds: float
 ) -> SyncReport:
-    skipped = sorted((writer.root.to_path(key), record[2]) for key, record in changes.skipped.items())
+    skipped = sorted((writer.root.to_path(key), record[2]) for key, record in changes.refusals.now.items())
     return SyncReport(
         index=str(writer.index),
         model=writer.manifest.identity.backbone,
