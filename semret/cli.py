@@ -26,10 +26,12 @@ from semret.commands import (
     tokens,
     verify,
 )
+from semret.commands.other_words import Group
 from semret.commands.usage import Application
 
 app = Application(
     name="semret",
+    cls=Group,
     help="Find pictures by what is in them, wherever it is in the picture.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

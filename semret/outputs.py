@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -42,6 +43,9 @@ def require_distinct(output: PathLike, inputs: Iterable[PathLike]) -> None:
 def replaced(path: PathLike) -> Iterator[IO[bytes]]:
     """Write a file in a ``with`` block; it takes its place at the end, and an error leaves what was there before.
 
+    A link stays, and what it leads to is replaced. What is there and is no regular file, as a pipe, is written to as
+    the block goes on.
+
     Parameters
     ----------
     path : path
@@ -49,25 +53,39 @@ def replaced(path: PathLike) -> Iterator[IO[bytes]]:
     Yields
     ------
     binary file
-        Of another name in the same folder; at the end it has the permissions of a new file.
+        Of another name in the same folder; at the end it has the permissions of the one that it replaces, or those of
+        a new file.
 
     Raises
     ------
     OSError
         If the file cannot be written.
     """
-    file = Path(path)
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.", delete=False) as temporary:
+    former = _mode(path)
+    if former is not None and not stat.S_ISREG(former):
+        with Path(path).open("wb") as stream:
+            yield stream
+        return
+    file = Path(os.path.realpath(path))
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".semret-", delete=False) as temporary:
         try:
             yield temporary
             temporary.flush()
             os.fsync(temporary.fileno())
             temporary.close()
-            Path(temporary.name).chmod(0o666 & ~_umask())
+            Path(temporary.name).chmod(0o666 & ~_umask() if former is None else stat.S_IMODE(former))
             Path(temporary.name).replace(file)
         except BaseException:
             Path(temporary.name).unlink(missing_ok=True)
             raise
+
+
+def _mode(path: PathLike) -> int | None:
+    """Return kind and permissions of what a path leads to; None if there is nothing."""
+    try:
+        return Path(path).stat().st_mode
+    except FileNotFoundError:
+        return None
 
 
 def _umask() -> int:

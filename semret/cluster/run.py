@@ -25,11 +25,9 @@ from semret.index.store.layout import SEGMENT_BYTES
 from semret.index.store.staged import discard_leftovers
 from semret.index.sync.fitting import FitSample, Network
 from semret.index.sync.found_files import FoundFiles
-from semret.index.sync.intake import Intake
-from semret.index.sync.pipeline import Embedded, Lazy
-from semret.index.sync.report import SyncOptions
+from semret.index.sync.pipeline import Embedded
 from semret.index.sync.rows import make_rows
-from semret.progress import Progress
+from semret.index.sync.run import Work
 
 ROUND_FILES = 2**17
 """Files whose names are in memory at one time; after so many the pool of workers is made anew."""
@@ -85,25 +83,19 @@ class ClusterRun:
 
     Parameters
     ----------
+    work : Work
+        Its network is asked for its identity alone.
     crew : Crew
-    network, intake, options, size, progress, stop
-        As of `semret.index.sync.local_run.LocalRun`; the network here is asked for its identity alone.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether it was told to stop.
     """
 
-    def __init__(
-        self,
-        network: Lazy[Network],
-        intake: Intake,
-        options: SyncOptions,
-        *,
-        size: tuple[int, int] | None,
-        progress: Progress,
-        stop: Callable[[], bool],
-        crew: Crew,
-    ) -> None:
+    def __init__(self, work: Work, crew: Crew) -> None:
         self.stopped = False
-        self._crew, self._network, self._intake, self._options = crew, network, intake, options
-        self._size, self._progress, self._stop = size, progress, stop
+        self._work, self._crew = work, crew
         self._done = self._total = 0
 
     def go(self, files: FoundFiles, *, makes_index: bool) -> None:
@@ -120,7 +112,7 @@ class ClusterRun:
             What a worker raised, or the disk here.
         """
         self._total = len(files)
-        self._progress(0, self._total)
+        self._work.progress(0, self._total)
         if makes_index:
             files = self._begin(files)
         if not self.stopped and len(files):
@@ -130,19 +122,19 @@ class ClusterRun:
 
     def _begin(self, files: FoundFiles) -> FoundFiles:
         """Fit the codec and make the index; return the files that are left."""
-        network = self._network.get()
-        if network.manifest.codec != NO_CODEC and len(files) >= self._options.fit_from:
+        network, intake = self._work.network.get(), self._work.intake
+        if network.manifest.codec != NO_CODEC and len(files) >= self._work.options.fit_from:
             files = self._fit(network, files)
-        while self._intake.changes is None and len(files) and not self.stopped:
+        while intake.changes is None and len(files) and not self.stopped:
             first, files = files[:_FIRST], files[_FIRST:]
-            for embedded in self._features(first, self._intake.is_known):
+            for embedded in self._features(first, intake.is_known):
                 self._enter(embedded)
-        if self._intake.changes is not None:
-            self._intake.changes.commit()
+        if intake.changes is not None:
+            intake.changes.commit()
         return files
 
     def _fit(self, network: Network, files: FoundFiles) -> FoundFiles:
-        sample = FitSample(network, self._options.fit_from)
+        sample = FitSample(network, self._work.options.fit_from)
         while len(files) and sample.missing and not self.stopped:
             chosen, files = sample.choose(files)
             for embedded in self._features(chosen, sample.is_known):
@@ -153,14 +145,14 @@ class ClusterRun:
             return files
         codec = sample.fit()
         if codec is not None:
-            self._network.replace(network.with_codec(codec, write_codec(self._intake.folder, codec)))
+            self._work.network.replace(network.with_codec(codec, write_codec(self._work.intake.folder, codec)))
         for embedded in sample.embedded:
             self._enter(embedded)
         sample.embedded.clear()
         return files
 
     def _features(self, files: FoundFiles, is_known: Callable[[bytes], bool]) -> Iterator[Embedded[Features]]:
-        positions, channels = self._network.get().manifest.token_shape
+        positions, channels = self._work.network.get().manifest.token_shape
         step = max(1, min(_SAMPLE_PORTION, _SAMPLE_BYTES // (4 * positions * channels)))
         portions = (Portion(0, list(files[start : start + step])) for start in range(0, len(files), step))
         for done in self._map(portions, writes=False):
@@ -169,29 +161,29 @@ class ClusterRun:
                 self._advance(len(embedded.files))
 
     def _enter(self, embedded: Embedded[Features]) -> None:
-        network, rows = self._network.get(), None
+        network, rows = self._work.network.get(), None
         if embedded.result is not None:
             rows = make_rows(network.manifest, network.codec, embedded.pictures, embedded.result)
-        self._intake.take(Embedded(embedded.files, embedded.pictures, rows))
+        self._work.intake.take(Embedded(embedded.files, embedded.pictures, rows))
 
     # -- all others
 
     def _write(self, files: FoundFiles) -> None:
-        changes, manifest = self._intake.changes, self._network.get().manifest
+        changes, manifest = self._work.intake.changes, self._work.network.get().manifest
         if changes is None:
             raise ClusterError("workers were to write to an index that is not made yet")
         first_id = changes.reserve(len(files))
-        step = max(1, min(self._options.commit_rows, SEGMENT_BYTES // manifest.token_bytes))
+        step = max(1, min(self._work.options.commit_rows, SEGMENT_BYTES // manifest.token_bytes))
         portions = (
             Portion(first_id + start, list(files[start : start + step])) for start in range(0, len(files), step)
         )
         for done in self._map(portions, writes=True):
             if done.staged is not None:
                 changes.keep_staged(done.staged, done.ids)
-            self._intake.place(done.files)
+            self._work.intake.place(done.files)
             self._advance(len(done.files))
         changes.commit()
-        discard_leftovers(self._intake.folder)
+        discard_leftovers(self._work.intake.folder)
 
     def _map(self, portions: Iterator[Portion], *, writes: bool) -> Iterator[Done]:
         """Give what becomes of portions, as they come; ask before each whether to stop."""
@@ -200,27 +192,27 @@ class ClusterRun:
             for done in results:
                 self._crew.rates.note(done)
                 yield done
-                if self._stop():
+                if self._work.stop():
                     self.stopped = True
                     return
 
     def _job(self, *, writes: bool) -> Job:
-        network = self._network.get()
+        network = self._work.network.get()
         return Job(
-            index=str(self._intake.folder),
+            index=str(self._work.intake.folder),
             version=__version__,
             load=self._crew.load,
             manifest=network.manifest,
             codec=network.codec,
-            batch_size=self._options.batch_size,
+            batch_size=self._work.options.batch_size,
             threads=self._crew.threads,
-            size=self._size,
+            size=self._work.size,
             writes=writes,
         )
 
     def _known(self, *, writes: bool) -> NDArray[np.bytes_]:
         """Return all contents that need not be embedded; before there is an index, none."""
-        changes = self._intake.changes
+        changes = self._work.intake.changes
         if not writes or changes is None:
             return np.empty(0, dtype="S32")
         changes.commit()
@@ -228,7 +220,7 @@ class ClusterRun:
 
     def _advance(self, files: int) -> None:
         self._done += files
-        self._progress(self._done, self._total)
+        self._work.progress(self._done, self._total)
 
 
 def _rounds(portions: Iterator[Portion]) -> Iterator[list[Portion]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import resource
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, Inde
 from semret.centers import Center
 from semret.cluster.bout import Bout, Step
 from semret.cluster.holding import Holding
+from semret.cluster.kept import Kept
 from semret.cluster.parts import Asked, Part
 from semret.integer_tokens import IntegerTokens
 from semret.retrieval.search.rerank import centred_statistics
@@ -27,8 +27,6 @@ MOST_BOUTS = 16
 """Comparisons that are kept. Another one may be let go of: what was known of it is found again when it is asked for."""
 
 _MOST_QUERIES = 64
-
-T = TypeVar("T")
 
 
 class Unknown:
@@ -53,9 +51,9 @@ class Shard:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._parts: _Kept[Holding] = _Kept(MOST_PARTS)
-        self._bouts: _Kept[_Begun] = _Kept(MOST_BOUTS)
-        self._queries: _Kept[Asked] = _Kept(_MOST_QUERIES)
+        self._parts: Kept[Holding] = Kept(MOST_PARTS)
+        self._bouts: Kept[_Begun] = Kept(MOST_BOUTS)
+        self._queries: Kept[Asked] = Kept(_MOST_QUERIES)
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Do what is asked.
@@ -274,41 +272,6 @@ class _Begun:
                 self._last = self._bout.take(step)
                 self._done += 1
             return self._last
-
-
-class _Kept(Generic[T]):
-    """Values by name, the ones used last; each is made once, while others wait for it."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._values: OrderedDict[str, _Once[T]] = OrderedDict()
-        self._guard = threading.Lock()
-
-    def get(self, name: str, make: Callable[[], T]) -> T:
-        """Return a value, made now if it is not there."""
-        with self._guard:
-            once = self._values.setdefault(name, _Once())
-            self._values.move_to_end(name)
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
-        return once.get(make)
-
-    def drop(self, name: str) -> None:
-        """Forget a value."""
-        with self._guard:
-            self._values.pop(name, None)
-
-
-class _Once(Generic[T]):
-    def __init__(self) -> None:
-        self._guard = threading.Lock()
-        self._made: list[T] = []
-
-    def get(self, make: Callable[[], T]) -> T:
-        with self._guard:
-            if not self._made:
-                self._made.append(make())
-            return self._made[0]
 
 
 def _unknown() -> Any:

@@ -1,4 +1,4 @@
-"""Shows a page in the browser."""
+"""Writes a page, and shows it in the browser."""
 
 from __future__ import annotations
 
@@ -12,21 +12,39 @@ from pathlib import Path
 
 from semret.commands.output import printable, say
 from semret.errors import StorageError
+from semret.outputs import replaced
 
 
-def new_page() -> Path:
-    """Make an empty file for a page that nobody named; it stays, for the browser reads it when it likes.
+def give_page(page: str, file: Path | None, *, shown: bool = False) -> None:
+    """Write a page whole or not at all, and show it in the browser or say where it is.
 
-    Returns
-    -------
-    Path
-        Readable for its owner alone: it will hold pictures.
+    Parameters
+    ----------
+    page : str
+    file : Path or None
+        A page that is there already is replaced; None makes a temporary file.
+    shown : bool
+        Whether it is opened in the browser.
 
     Raises
     ------
     StorageError
-        If there is no folder for temporary files.
+        If it cannot be written. A page that was there before then is as it was.
     """
+    place = _new_page() if file is None else file
+    try:
+        with replaced(place) as stream:
+            stream.write(page.encode("utf-8"))
+    except OSError as error:
+        raise StorageError(f"cannot write {place}: {error.strerror}; choose another file with --html") from error
+    if shown:
+        _show_page(place)
+    else:
+        say(f"semret: page written to {printable(str(place))}")
+
+
+def _new_page() -> Path:
+    """Make an empty file, readable for its owner alone: it will hold pictures. It stays, for the browser to read."""
     try:
         handle, name = tempfile.mkstemp(prefix="semret-", suffix=".html")
     except OSError as error:
@@ -35,13 +53,8 @@ def new_page() -> Path:
     return Path(name)
 
 
-def show_page(file: Path) -> None:
-    """Open a page in the browser, or say where it is if there is none.
-
-    Parameters
-    ----------
-    file : Path
-    """
+def _show_page(file: Path) -> None:
+    """Open a page in the browser, or say where it is if there is none."""
     with _apart_from_results():
         opened = _has_screen() and _open(file.absolute().as_uri())
     there = printable(str(file))

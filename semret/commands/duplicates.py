@@ -11,7 +11,6 @@ import typer
 from semret.commands.options import IndexOption
 from semret.commands.output import (
     Format,
-    printable,
     progress_bar,
     reported,
     say,
@@ -22,9 +21,8 @@ from semret.commands.output import (
     write_phrases,
     write_table,
 )
-from semret.errors import StorageError
 from semret.names import readable
-from semret.outputs import replaced, require_distinct
+from semret.outputs import require_distinct
 from semret.progress import rare_waits_drawn
 
 if TYPE_CHECKING:
@@ -142,6 +140,7 @@ def _write_table(found: Duplicates) -> None:
 
 
 def _write_page(found: Duplicates, file: Path) -> None:
+    from semret.commands.browser import give_page
     from semret.retrieval.search.page import render_page
 
     more = len(found) - _SHOWN
@@ -149,9 +148,4 @@ def _write_page(found: Duplicates, file: Path) -> None:
     if more > 0:
         settings.append(f"the first {_SHOWN} groups are shown, {more} more are not")
     page = render_page(found.as_sections(_SHOWN), title="copies", settings=" · ".join(settings))
-    try:
-        with replaced(file) as stream:
-            stream.write(page.encode("utf-8"))
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error
-    say(f"semret: page written to {printable(str(file))}")
+    give_page(page, file)

@@ -20,7 +20,6 @@ from semret.commands.output import (
     write_path,
     write_table,
 )
-from semret.errors import StorageError
 
 if TYPE_CHECKING:
     from semret.retrieval.search.results import Hit, SearchResult
@@ -184,18 +183,10 @@ def _write_notes(results: list[SearchResult], *, missed: bool) -> None:
 
 
 def _write_page(results: list[SearchResult], options: HitOptions, settings: str) -> None:
-    from semret.commands.browser import new_page, show_page
+    from semret.commands.browser import give_page
     from semret.retrieval.search.page import render_page
 
     drawings = sum(len(result.explanations) for result in results)
     with progress_bar("drawing") if drawings >= _MANY_DRAWINGS else nullcontext() as progress:
         page = render_page([result.as_section(progress=progress) for result in results], settings=settings)
-    file = new_page() if options.html is None else options.html
-    try:
-        file.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error.strerror}; choose another file with --html") from error
-    if options.open_:
-        show_page(file)
-    else:
-        say(f"semret: page written to {printable(str(file))}")
+    give_page(page, options.html, shown=options.open_)

@@ -122,7 +122,8 @@ def _serve_on_ray(
 
     require_cluster("semret serve --ray")
     try:
-        from semret.cluster.serving import Plan, serve_on_ray
+        from semret.cluster.front import Plan
+        from semret.cluster.serving import serve_on_ray
     except ImportError as error:
         raise MissingDependencyError(
             f"semret serve --ray needs ray[serve] as well: {cut_text(error)}; run pip install 'semret[cluster,server]'"

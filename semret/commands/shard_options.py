@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from semret.cluster.serving import Layout
+    from semret.cluster.front import Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ class ShardOptions:
         ArgumentError
             If a number is out of range.
         """
-        from semret.cluster.serving import Layout
+        from semret.cluster.front import Layout
 
         given: dict[str, Any] = {
             "shards": self.shards,

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from semret.arrays import Float64Array, FloatArray, IdVector
 from semret.index.features import Features
-from semret.index.image_table import SegmentTable
 from semret.index.indexed_images import IndexedImages
 from semret.index.nearest import Nearest
 from semret.index.open_table import OpenTable
 from semret.index.segment_rows import SegmentRows
+from semret.index.segment_table import SegmentTable
 from semret.index.store.agreement import agreed_manifest
 from semret.index.store.catalog import Catalog
 from semret.index.store.lock import ReaderLock

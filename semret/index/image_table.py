@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import bisect
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IdVector, IndexVector
+from semret.index.joined_texts import JoinedTexts
+from semret.index.segment_table import SegmentTable
 from semret.index.store.catalog_table import composed
 from semret.index.store.directory_file import Arrays
-from semret.index.store.entries import read_segment
-from semret.index.store.layout import Segment
 from semret.index.store.members import damaged
 
 _BLOCK = 8192
@@ -245,8 +244,9 @@ class ImageTable:
     @property
     def skipped(self) -> list[tuple[bytes, str]]:
         """Refused files, in the order of their stored paths, and why."""
-        paths = _parts(self._arrays, "skipped_paths", "skipped_path_ends")
-        reasons = _parts(self._arrays, "skipped_reasons", "skipped_reason_ends")
+        whole = self._arrays.whole
+        paths = JoinedTexts(whole("skipped_paths"), whole("skipped_path_ends"))
+        reasons = JoinedTexts(whole("skipped_reasons"), whole("skipped_reason_ends"))
         return [(path, reason.decode("utf-8", "surrogateescape")) for path, reason in zip(paths, reasons, strict=True)]
 
     @property
@@ -263,62 +263,6 @@ class ImageTable:
         return rows
 
 
-class SegmentTable(Mapping[int, Segment]):
-    """Segments by number; the entry of one is read when it is asked for.
-
-    Parameters
-    ----------
-    path : Path
-        The file that they come from, for messages.
-    arrays : Arrays
-        ``segment_numbers``, ``segment_rows``, ``segment_ends`` and ``segments`` of a directory.
-    """
-
-    def __init__(self, path: Path, arrays: Arrays) -> None:
-        self._path = path
-        self._numbers: list[int] = arrays.whole("segment_numbers").tolist()
-        self._limits = arrays.whole("segment_rows")
-        self._texts = _Texts(arrays.whole("segments"), arrays.whole("segment_ends"))
-        self._kept: dict[int, Segment] = {}
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._numbers)
-
-    @property
-    def row_count(self) -> int:
-        """Rows of all segments together."""
-        return int(self._limits.sum())
-
-    def __getitem__(self, number: int) -> Segment:
-        if number not in self._kept:
-            place = bisect.bisect_left(self._numbers, number)
-            if place == len(self._numbers) or self._numbers[place] != number:
-                raise KeyError(number)
-            try:
-                segment = read_segment(tuple(json.loads(self._texts[place])))
-            except (ValueError, TypeError, AttributeError, RecursionError) as error:
-                raise damaged(self._path, "the entry of a segment is not valid") from error
-            if (segment.number, segment.rows) != (number, int(self._limits[place])):
-                raise damaged(self._path, "the entry of a segment is of another one")
-            self._kept[number] = segment
-        return self._kept[number]
-
-
-class _Texts:
-    """Texts that lie one behind the other."""
-
-    def __init__(self, blob: NDArray[np.uint8], ends: NDArray[np.int64]) -> None:
-        self._blob = blob
-        self._ends = ends
-
-    def __getitem__(self, place: int) -> bytes:
-        start = int(self._ends[place - 1]) if place else 0
-        return self._blob[max(start, 0) : max(int(self._ends[place]), 0)].tobytes()
-
-
 def _short(numbers: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
     """Return numbers in 32 bits, if they have room there."""
     return numbers.astype(np.int32) if numbers.max(initial=0) < 2**31 else numbers
@@ -326,9 +270,3 @@ def _short(numbers: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
 
 def _given(mean: Float64Array) -> Float64Array | None:
     return mean if len(mean) else None
-
-
-def _parts(arrays: Arrays, blob: str, ends: str) -> list[bytes]:
-    stops = arrays.whole(ends)
-    texts = _Texts(arrays.whole(blob), stops)
-    return [texts[place] for place in range(len(stops))]

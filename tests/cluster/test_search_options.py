@@ -25,7 +25,7 @@ from tests.support.processes import command_of
     ],
 )
 def test_a_layout_that_cannot_be_is_refused(numbers, line):
-    from semret.cluster.serving import Layout
+    from semret.cluster.front import Layout
 
     with pytest.raises(ArgumentError, match=line):
         Layout(**numbers)

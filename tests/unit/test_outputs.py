@@ -1,6 +1,7 @@
 """No command replaces what it reads."""
 
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from semret.cli import app
 from semret.commands.candidates import read_candidates
 from semret.errors import ArgumentError
 from semret.index.care.transfer import export_index
-from semret.outputs import require_distinct
+from semret.outputs import replaced, require_distinct
 
 
 def test_the_same_file_by_any_name_is_refused(tmp_path):
@@ -97,3 +98,44 @@ def test_a_list_that_is_no_file_is_refused_at_once(tmp_path):
     for name, match in (("pipe", "a named pipe.*pipe it to -"), ("zero", "a device"), ("sparse", "expected at most")):
         with pytest.raises(ArgumentError, match=match):
             read_candidates(tmp_path / name, lambda _: None)
+
+
+def write(path, content):
+    with replaced(path) as stream:
+        stream.write(content)
+
+
+def test_what_is_replaced_keeps_its_links_and_its_permissions(tmp_path):
+    (tmp_path / "deep").mkdir()
+    file, link = tmp_path / "deep" / "file", tmp_path / "link"
+    link.symlink_to(file)
+    write(link, b"first")
+    assert (link.is_symlink(), file.read_bytes()) == (True, b"first")
+    file.chmod(0o600)
+    write(link, b"second")
+    assert (link.is_symlink(), file.read_bytes(), file.stat().st_mode & 0o777) == (True, b"second", 0o600)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    assert list((tmp_path / "deep").iterdir()) == [file]
+
+
+def test_an_error_leaves_what_was_there(tmp_path):
+    (tmp_path / "file").write_bytes(b"former")
+    with pytest.raises(TypeError), replaced(tmp_path / "file") as stream:
+        stream.writelines([b"new", "no bytes"])
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"former"]
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    read = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    write(tmp_path / "pipe", b"all of it")
+    reader.join()
+    assert (read, (tmp_path / "pipe").is_fifo()) == ([b"all of it"], True)
+
+
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path):
+    write(tmp_path / ("n" * 255), b"content")
+    write(tmp_path / ("n" * 255), b"other")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"other"]

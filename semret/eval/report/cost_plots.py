@@ -7,7 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semret.eval.report.drawing import Draw
-from semret.eval.report.palette import assign_styles, figure_of, grid_of, label_outside, name_panel, plain_logarithm
+from semret.eval.report.palette import (
+    assign_styles,
+    figure_of,
+    grid_of,
+    label_outside,
+    name_panel,
+    plain_logarithm,
+    shape_of,
+)
+
+_COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -38,13 +48,12 @@ def trade_off(
     """
 
     def draw(path: Path) -> None:
-        columns = min(len(panels), 3)
-        rows = -(-len(panels) // columns)
+        rows, across = shape_of(len(panels), _COLUMNS)
         methods = list(dict.fromkeys(name for points in panels.values() for name in points))
         styles = assign_styles(methods)
-        with figure_of(path, 2.9 * columns + 2.2, max(3.4, 2.4 * rows + 0.7), title=title, caption=caption) as figure:
-            grid = grid_of(figure, len(panels), columns, sharex=True, sharey=True)
-            for place, (axes, (name, points)) in enumerate(zip(grid, panels.items(), strict=True)):
+        with figure_of(path, 2.9 * across + 2.2, max(3.4, 2.4 * rows + 0.7), title=title, caption=caption) as figure:
+            grid = grid_of(figure, len(panels), _COLUMNS, x_label=x_label, y_label=y_label, sharex=True, sharey=True)
+            for axes, (name, points) in zip(grid, panels.items(), strict=True):
                 front = pareto_front(points)
                 axes.plot(
                     [points[m].x for m in front], [points[m].y for m in front], color="0.7", zorder=0, linewidth=2
@@ -56,10 +65,6 @@ def trade_off(
                         markersize=5, elinewidth=0.8,
                     )  # fmt: skip
                 name_panel(axes, name, 2.6)
-                if place % columns == 0:
-                    axes.set_ylabel(y_label)
-                if place + columns >= len(panels):
-                    axes.set_xlabel(x_label)
                 axes.grid(alpha=0.3)
             ends = [end for points in panels.values() for p in points.values() for end in p.x_ends]
             plain_logarithm(grid[0].xaxis, ends, most=5)

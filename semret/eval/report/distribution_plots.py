@@ -10,7 +10,7 @@ import numpy as np
 from semret.arrays import Float64Array
 from semret.colours import BLUE
 from semret.eval.report.drawing import Draw
-from semret.eval.report.palette import LEGEND, assign_styles, figure_of, grid_of, label_outside, name_panel
+from semret.eval.report.palette import LEGEND, assign_styles, figure_of, grid_of, label_outside, name_panel, shape_of
 
 
 def histograms(
@@ -35,22 +35,19 @@ def histograms(
     """
 
     def draw(path: Path) -> None:
-        across = min(len(panels), columns)
-        rows = -(-len(panels) // across)
+        rows, across = shape_of(len(panels), columns)
         with figure_of(
             path, max(5.0, 2.6 * across + 0.6) + LEGEND, 2.3 * rows + 0.9, title=title, caption=caption
         ) as figure:  # fmt: skip
-            grid = grid_of(figure, len(panels), columns, sharex="col", sharey=True)
+            grid = grid_of(
+                figure, len(panels), columns, x_label=x_label, y_label="share of pairs (%)", sharex="col", sharey=True
+            )
             listed = list(panels.values())
             for place, (axes, (name, sets)) in enumerate(zip(grid, panels.items(), strict=True)):
                 _draw_histogram(
                     axes, sets, _bins([listed[other] for other in range(place % across, len(listed), across)])
                 )
                 name_panel(axes, name, 2.6)
-                if place % across == 0:
-                    axes.set_ylabel("share of pairs (%)")
-                if place + across >= len(panels):
-                    axes.set_xlabel(x_label)
             label_outside(figure, grid[0])
 
     return draw
@@ -109,13 +106,12 @@ def scatters(
     """
 
     def draw(path: Path) -> None:
-        across = min(len(panels), columns)
-        rows = -(-len(panels) // across)
+        rows, across = shape_of(len(panels), columns)
         listed = list(panels.values())
         with figure_of(
             path, max(5.0, 3.1 * across + 0.8), 2.5 * rows + 0.6, title=title, caption=caption
         ) as figure:  # fmt: skip
-            grid = grid_of(figure, len(panels), columns, sharex=True)
+            grid = grid_of(figure, len(panels), columns, x_label=x_label, y_label=y_label, sharex=True)
             images = []
             for place, (axes, (name, (x, y))) in enumerate(zip(grid, panels.items(), strict=True)):
                 axes.set_ylim(*_range([y for _, y in listed[place % across :: across]]))
@@ -125,10 +121,6 @@ def scatters(
                     images.append(axes.hexbin(x, y, gridsize=40, bins="log", cmap="viridis", mincnt=1))
                 name_panel(axes, name, 2.6)
                 axes.yaxis.set_major_formatter("{x:,g}")
-                if place % across == 0:
-                    axes.set_ylabel(y_label)
-                if place + across >= len(panels):
-                    axes.set_xlabel(x_label)
             if images:
                 _share_colours(figure, grid, images)
 

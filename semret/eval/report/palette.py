@@ -132,13 +132,33 @@ def _broken(text: str, most: float) -> str:
     return textwrap.fill(text, int(most), break_on_hyphens=False)
 
 
-def grid_of(figure: Any, count: int, columns: int, **sharing: Any) -> list[Any]:
+def shape_of(count: int, columns: int) -> tuple[int, int]:
+    """Return how many rows of panels there are, and how many panels stand side by side.
+
+    Parameters
+    ----------
+    count : int
+        Panels.
+    columns : int
+        Most of them side by side.
+
+    Returns
+    -------
+    rows, across : int
+    """
+    across = min(count, columns)
+    return -(-count // across), across
+
+
+def grid_of(figure: Any, count: int, columns: int, *, x_label: str, y_label: str, **sharing: Any) -> list[Any]:
     """Return `count` axes, `columns` side by side; places that are left over are empty.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     count, columns : int
+    x_label, y_label : str
+        Names of the axes, written at those on the left, and at those with no others below.
     **sharing
         `sharex` and `sharey` of ``Figure.subplots``.
 
@@ -146,11 +166,15 @@ def grid_of(figure: Any, count: int, columns: int, **sharing: Any) -> list[Any]:
     -------
     list of matplotlib.axes.Axes
     """
-    across = min(count, columns)
-    rows = -(-count // across)
+    rows, across = shape_of(count, columns)
     axes = list(figure.subplots(rows, across, squeeze=False, **sharing).flat)
-    for place, above in enumerate(axes[:count]):
-        above.tick_params(labelbottom=place + across >= count or not sharing.get("sharex"))
+    for place, panel in enumerate(axes[:count]):
+        is_lowest = place + across >= count
+        panel.tick_params(labelbottom=is_lowest or not sharing.get("sharex"))
+        if is_lowest:
+            panel.set_xlabel(x_label)
+        if place % across == 0:
+            panel.set_ylabel(y_label)
     for empty in axes[count:]:
         empty.set_axis_off()
     return axes[:count]

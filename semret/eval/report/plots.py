@@ -20,6 +20,7 @@ from semret.eval.report.palette import (
     name_panel,
     name_ticks,
     plain_logarithm,
+    shape_of,
 )
 
 INTERVALS = "Whiskers: 95 % intervals."
@@ -167,22 +168,17 @@ def curve_panels(
     """
 
     def draw(path: Path) -> None:
-        across = min(len(panels), columns)
-        rows = -(-len(panels) // across)
+        rows, across = shape_of(len(panels), columns)
         names = list(dict.fromkeys(name for series in panels.values() for name in series))
         width = max(6.0 if across == 1 else 3.0 * across, min(14.0, 2 + 0.32 * len(ticks or [])))
         width += LEGEND * (len(names) > 1)
         with figure_of(path, width, 1.2 + 3.0 * rows, title=title, caption=caption) as figure:
-            grid = grid_of(figure, len(panels), columns, sharex=True, sharey=True)
-            for place, (axes, (name, series)) in enumerate(zip(grid, panels.items(), strict=True)):
+            grid = grid_of(figure, len(panels), columns, x_label=x_label, y_label=y_label, sharex=True, sharey=True)
+            for axes, (name, series) in zip(grid, panels.items(), strict=True):
                 _draw_curves(axes, x, series, assign_styles(names))
                 for number, (line, height) in enumerate((lines or {}).items()):
                     axes.axhline(height, linestyle=("--", ":")[number % 2], color="0.3", linewidth=1, label=line)
                 name_panel(axes, name, 6.0 if across == 1 else 2.7)
-                if place % across == 0:
-                    axes.set_ylabel(y_label)
-                if place + across >= len(panels):
-                    axes.set_xlabel(x_label)
                 axes.grid(alpha=0.3)
             if limits is not None:
                 grid[0].set_ylim(*limits)
@@ -237,23 +233,18 @@ def heat_maps(
     """
 
     def draw(path: Path) -> None:
-        across = min(len(panels), columns)
-        rows = -(-len(panels) // across)
+        rows, across = shape_of(len(panels), columns)
         with figure_of(
             path, max(4.6, 3.1 * across + 1.2), 2.9 * rows + 0.5, title=title, caption=caption
         ) as figure:  # fmt: skip
-            grid = grid_of(figure, len(panels), columns)
+            grid = grid_of(figure, len(panels), columns, x_label=x_label, y_label=y_label)
             scale = _scale(list(panels.values()), limits, diverging)
-            for place, (axes, (name, matrix)) in enumerate(zip(grid, panels.items(), strict=True)):
+            for axes, (name, matrix) in zip(grid, panels.items(), strict=True):
                 image = axes.imshow(matrix, interpolation="nearest", aspect="auto", **scale)
                 name_panel(axes, name, 2.6)
                 _write_values(axes, matrix, scale)
                 for axis, names in zip((axes.yaxis, axes.xaxis), ticks or (), strict=False):
                     name_ticks(axis, names, size=6, rotation=90 if axis is axes.xaxis else 0)
-                if place % across == 0:
-                    axes.set_ylabel(y_label)
-                if place + across >= len(panels):
-                    axes.set_xlabel(x_label)
             figure.colorbar(image, ax=grid, label=bar_label, shrink=min(1.0, 1.4 / rows), aspect=25)
 
     return draw

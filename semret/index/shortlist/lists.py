@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, IdVector, IndexVector
-from semret.errors import IndexCorruptError
+from semret.index.shortlist.opening import most_images, open_usable
 from semret.index.store.lists_file import LISTS_KIND, MILLION, record
 from semret.index.store.manifest import Manifest
 from semret.index.store.members import damaged
@@ -231,14 +230,11 @@ def open_lists(path: Path, manifest: Manifest, dimension: int, ids: IdVector) ->
     InvertedLists or None
         None if there are none, or none that can be used.
     """
-    # Where a file that is held open cannot be replaced, a reader would keep the next writer from it.
-    if os.name != "posix" or not len(ids):
+    if not len(ids):
         return None
-    try:
-        file = open_any_lists(path, ids)
-        return InvertedLists(file, dimension) if file.mark == mark_of(manifest) else None
-    except (OSError, IndexCorruptError):
-        return None
+    return open_usable(
+        lambda: open_any_lists(path, ids), mark_of(manifest), lambda file: InvertedLists(file, dimension)
+    )
 
 
 def open_any_lists(path: Path, ids: IdVector) -> PagedFile:
@@ -261,8 +257,7 @@ def open_any_lists(path: Path, ids: IdVector) -> PagedFile:
     OSError
         If it is missing, cannot be opened, or is no regular file.
     """
-    most = 4 * int(ids[-1] if len(ids) else 0) + 2**20
-    bounds = dict.fromkeys(("images", "lists", "probed", "trained"), most)
+    bounds = dict.fromkeys(("images", "lists", "probed", "trained"), most_images(ids))
     return PagedFile(path, LISTS_KIND, bounds | {"dimension": 2**20, "recall": MILLION})
 
 

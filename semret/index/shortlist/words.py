@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from semret.arrays import Float32Array, Float64Array, FloatArray, IdVector, IndexVector
-from semret.errors import IndexCorruptError
+from semret.index.shortlist.opening import most_images, open_usable
 from semret.index.store.lists_file import MILLION
 from semret.index.store.manifest import Manifest
 from semret.index.store.members import damaged
@@ -252,14 +251,11 @@ def open_words(path: Path, manifest: Manifest, shape: tuple[int, int], ids: IdVe
     WordLists or None
         None if there are none, or none that can be used.
     """
-    # Where a file that is held open cannot be replaced, a reader would keep the next writer from it.
-    if os.name != "posix" or not len(ids):
+    if not len(ids):
         return None
-    try:
-        file = open_any_words(path, shape[0], ids)
-        return WordLists(file, shape[1]) if file.mark == words_mark(manifest) else None
-    except (OSError, IndexCorruptError):
-        return None
+    return open_usable(
+        lambda: open_any_words(path, shape[0], ids), words_mark(manifest), lambda file: WordLists(file, shape[1])
+    )
 
 
 def open_any_words(path: Path, positions: int, ids: IdVector) -> PagedFile:
@@ -284,7 +280,7 @@ def open_any_words(path: Path, positions: int, ids: IdVector) -> PagedFile:
     OSError
         If it is missing, cannot be opened, or is no regular file.
     """
-    most = 4 * int(ids[-1] if len(ids) else 0) + 2**20
+    most = most_images(ids)
     bounds = dict.fromkeys(("images", "words", "probed", "trained", "examined"), most)
     return PagedFile(
         path, WORDS_KIND, bounds | {"dimension": 2**20, "recall": MILLION, "postings": most * max(positions, 1)}

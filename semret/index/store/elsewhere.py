@@ -66,15 +66,18 @@ def fetch_index(address: str) -> Path:
     MissingDependencyError
         If no package for such addresses is installed.
     """
-    return fetch_state(ObjectFolder(address))[0]
+    there = ObjectFolder(address)
+    return fetch_state(there, make_cache(there.address))[0]
 
 
-def fetch_state(there: ObjectFolder) -> tuple[Path, StoredState | None]:
+def fetch_state(there: ObjectFolder, cache: Path) -> tuple[Path, StoredState | None]:
     """Return a local copy of an index that lies elsewhere, and what names its files there.
 
     Parameters
     ----------
     there : ObjectFolder
+    cache : Path
+        Of its address, see `make_cache`.
 
     Returns
     -------
@@ -88,7 +91,6 @@ def fetch_state(there: ObjectFolder) -> tuple[Path, StoredState | None]:
     IndexNotFoundError, IndexCorruptError, StorageError
         As `fetch_index`.
     """
-    cache = make_cache(there.address)
     with storage(f"write the cache {cache}"):
         for attempt in range(_ATTEMPTS):
             heads = _heads(there)

@@ -82,8 +82,8 @@ def working_folder(address: str, *, may_create: bool = False) -> Iterator[Path]:
     """
     there = ObjectFolder(address)
     with AddressLock(there) as lock:
-        former = _Former.fetch(there, may_create=may_create)
         cache = make_cache(there.address)
+        former = _Former.fetch(there, cache, may_create=may_create)
         _delete_leftovers(cache)
         with storage(f"write the cache {cache}"):
             folder = Path(tempfile.mkdtemp(prefix=WORKING, dir=cache))
@@ -112,9 +112,9 @@ class _Former:
         self.state = state
 
     @classmethod
-    def fetch(cls, there: ObjectFolder, *, may_create: bool) -> _Former:
+    def fetch(cls, there: ObjectFolder, cache: Path, *, may_create: bool) -> _Former:
         try:
-            return cls(*fetch_state(there))
+            return cls(*fetch_state(there, cache))
         except IndexNotFoundError:
             if not may_create:
                 raise
@@ -199,7 +199,7 @@ def _publish(there: ObjectFolder, folder: Path, former: _Former, lock: AddressLo
             durable.checkpoint("publish:uploaded")
             there.put(STATE_NAME, raw)
             durable.checkpoint("publish:committed")
-            _keep_segments(folder, state, make_cache(there.address))
+            _keep_segments(folder, state)
             wanted = state.objects | ({} if former.state is None else former.state.objects)
             if _delete(there, plain) and plain:
                 _delete(there, [REPLACED_NAME])
@@ -238,13 +238,14 @@ def _upload(there: ObjectFolder, folder: Path, state: StoredState, former: _Form
             list(pool.map(put, names))
 
 
-def _keep_segments(folder: Path, state: StoredState, cache: Path) -> None:
-    """Let the cache have the new segments, so that they need not be fetched."""
+def _keep_segments(folder: Path, state: StoredState) -> None:
+    """Let the cache, which a working folder lies in, have the new segments, so that they need not be fetched."""
+    kept = kept_segments(folder.parent)
     for name, file in state.files.items():
         if name.startswith(FOLDER):
             # A copy could be cut short; without one it is fetched.
             with contextlib.suppress(OSError):
-                os.link(folder / name, kept_segments(cache) / f"{file.sha256}.h5")
+                os.link(folder / name, kept / f"{file.sha256}.h5")
 
 
 def _delete(there: ObjectFolder, names: Iterable[str]) -> bool:

@@ -1,44 +1,30 @@
-"""The changes that one sync makes to an index: which files are new, changed, moved or gone, and when to commit."""
+"""The changes that one sync makes to an index: which files are new, changed, moved or gone."""
 
 from __future__ import annotations
 
 import os
-import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from semret.index.store import durable
-from semret.index.store.energies import note_sums
 from semret.index.store.layout import Rows
-from semret.index.store.root import lies_in
 from semret.index.store.staged import StagedSegment
 from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.loading import Loaded
 from semret.index.sync.lost_images import LostImages
 from semret.index.sync.new_ids import NewIds
-from semret.index.sync.new_rows import NewRows
-from semret.index.sync.rows import DECODER
+from semret.index.sync.refusals import Refusals
 from semret.index.sync.stored_images import Stored, StoredImages
 from semret.index.sync.survey import Survey
+from semret.index.sync.uncommitted import Uncommitted
 from semret.index.sync.vanished import Vanished
 from semret.index.writer import IndexWriter
 from semret.paths import is_address
 
-COMMIT_SECONDS = 30.0
-"""Longest time between commits, as long as there is something to commit."""
-
-_MOST_OPERATIONS = 2**14
 _PORTION = 1024
-
-_PLACE = (
-    "INSERT INTO images VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
-    "SET path = excluded.path, size = excluded.size, mtime_ns = excluded.mtime_ns"
-)
-_LOSE = "UPDATE images SET path = NULL WHERE id = ?"
 
 
 @dataclass
@@ -72,30 +58,20 @@ class Changes:
         What became of the files so far.
     stored : StoredImages
         The images that are there.
-    skipped : dict
-        Stored path to size, time stamp and reason of the files that this run cannot use.
-    refused : dict
-        The same of files that an earlier run could not use.
+    refusals : Refusals
+        Files that cannot be used.
     """
 
     def __init__(self, writer: IndexWriter, commit_rows: int) -> None:
         self._writer = writer
-        self._commit_rows = commit_rows
         self.counts = Counts()
-        self.skipped: dict[bytes, tuple[int, int, str]] = {}
         catalog = writer.catalog
         self._ids = NewIds(catalog)
         self.stored = StoredImages(catalog)
         self._lost = LostImages(catalog)
         self._found = array("q")
-        self.refused = {
-            path: (size, mtime, reason)
-            for path, size, mtime, reason, decoder in catalog.select("SELECT * FROM skipped")
-            if decoder == DECODER
-        }
-        self._new = NewRows(writer)
-        self._operations: list[tuple[str, tuple[Any, ...]]] = []
-        self._since = time.monotonic()
+        self.refusals = Refusals(catalog)
+        self._uncommitted = Uncommitted(writer, commit_rows)
 
     def is_known(self, sha256: bytes) -> bool:
         """Tell whether the features of a content are stored or about to be; any thread may ask.
@@ -110,7 +86,7 @@ class Changes:
         bool
         """
         # In this order: a commit forgets contents once they are in the catalog.
-        if self._new.has(sha256):
+        if self._uncommitted.rows.has(sha256):
             return True
         return bool(self._writer.catalog.select("SELECT 1 FROM contents WHERE sha256 = ?", sha256))
 
@@ -146,7 +122,7 @@ class Changes:
             keys = [self._writer.root.to_stored(found.path) for found in portion]
             images = self.stored.at_each(keys)
             for number, (found, key, stored) in enumerate(zip(portion, keys, images, strict=True), start):
-                refused = self.refused.get(key)
+                refused = self.refusals.before(key)
                 if stored is not None and (stored.size, stored.mtime_ns) == (found.size, found.mtime_ns):
                     self.counts.unchanged += 1
                     self._found.append(stored.id)
@@ -175,7 +151,7 @@ class Changes:
         """
         key = self._writer.root.to_stored(path)
         self._lose(key)
-        self.skipped[key] = (size, stamp_ns, reason)
+        self.refusals.now[key] = (size, stamp_ns, reason)
 
     def look_up(self, files: Sequence[Loaded]) -> None:
         """Ask the catalog at once what it has of files that are about to be placed.
@@ -231,12 +207,12 @@ class Changes:
         entry = Stored(id_, loaded.size, loaded.stamp_ns, loaded.sha256 or b"")
         if before == entry:
             return
-        self._operations.append((_PLACE, (id_, key, entry.size, entry.mtime_ns, entry.sha256)))
+        self._uncommitted.place(key, entry)
         self.stored.put(key, entry, is_new=before is None)
 
     def _new_id(self, sha: bytes) -> int:
         """Return an id that no image has; the one that a worker wrote beside the features, if one did."""
-        written = self._new.take_id(sha)
+        written = self._uncommitted.rows.take_id(sha)
         return self._ids.choose(sha) if written is None else written
 
     def _id_from_elsewhere(self, sha: bytes, key: bytes) -> int | None:
@@ -247,7 +223,7 @@ class Changes:
             path = self._writer.root.to_path(place)
             # Whether there is still something at an address is not asked for each copy: a new id is no harm.
             if place != key and not is_address(path) and not os.path.lexists(path):
-                self._operations.append((_LOSE, (id_,)))
+                self._uncommitted.lose(id_)
                 self.stored.lose(place)
                 return id_
         return None
@@ -256,7 +232,7 @@ class Changes:
         before = self.stored.lose(key)
         if before is None:
             return
-        self._operations.append((_LOSE, (before.id,)))
+        self._uncommitted.lose(before.id)
         self._lost.add(before.sha256, before.id, replaced=replaced)
 
     def keep(self, pictures: Sequence[Loaded], rows: Rows) -> None:
@@ -269,7 +245,7 @@ class Changes:
         rows : Rows
             Their N rows, in the same order.
         """
-        self._new.add([loaded.sha256 or b"" for loaded in pictures], rows)
+        self._uncommitted.rows.add([loaded.sha256 or b"" for loaded in pictures], rows)
         self.counts.embedded += len(pictures)
 
     def reserve(self, count: int) -> int:
@@ -298,13 +274,13 @@ class Changes:
             The content of each row, in the order of the rows, with the id that is written beside it: of `reserve`.
         """
         self.counts.embedded += len(ids)
-        self._new.add_staged(staged, ids, {sha: row for row, sha in enumerate(ids) if not self.is_known(sha)})
+        rows = {sha: row for row, sha in enumerate(ids) if not self.is_known(sha)}
+        self._uncommitted.rows.add_staged(staged, ids, rows)
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to commit."""
-        full = self._new.are_many(self._commit_rows) or len(self._operations) >= _MOST_OPERATIONS
-        return full or (bool(self._operations) and time.monotonic() - self._since >= COMMIT_SECONDS)
+        return self._uncommitted.is_due
 
     def commit(self) -> None:
         """Make everything so far part of the index, in one transaction; do nothing if there is nothing new.
@@ -314,26 +290,8 @@ class Changes:
         StorageError
             If the disk is full, read-only, or refuses access. What was committed before is intact.
         """
-        catalog = self._writer.catalog
-        segments = self._new.write(self._placed_ids)
-        if segments or self._operations:
-            with catalog.transaction():
-                for written in segments:
-                    number = written.segment.number
-                    note_sums(self._writer.index, catalog, self._writer.manifest, number, written.sums)
-                    catalog.add_segment(written.segment)
-                    contents = [(sha, number, row, None) for sha, row in written.contents.items()]
-                    catalog.change_many("INSERT INTO contents VALUES (?, ?, ?, ?)", contents)
-                for statement, values in self._operations:
-                    catalog.change(statement, *values)
+        self._uncommitted.commit()
         self.stored.committed()
-        self._new.forget(segments)
-        self._operations = []
-        self._since = time.monotonic()
-
-    def _placed_ids(self) -> dict[bytes, int]:
-        """Return the id of the image that each content was first placed as."""
-        return {values[4]: values[0] for statement, values in reversed(self._operations) if statement == _PLACE}
 
     def finish(self, survey: Survey, *, prune: bool = False) -> dict[str, int]:
         """Remove what has vanished, and commit.
@@ -353,17 +311,15 @@ class Changes:
         self.commit()
         removed, kept = self._vanished(survey, prune=prune)
         self.counts.removed += self._lost.count_of_removed() + len(removed)
-        forgotten = self._forgotten_refusals(survey.tops)
-        if not (removed or self._lost or forgotten is not None):
+        outdated = self.refusals.outdated(self._writer.root, survey.tops)
+        if not (removed or self._lost or outdated is not None):
             return kept
         catalog = self._writer.catalog
         with catalog.transaction():
             catalog.change_many("DELETE FROM images WHERE id = ?", ((id_,) for id_ in removed))
             catalog.change_many("DELETE FROM images WHERE id = ?", self._lost.rows())
-            if forgotten is not None:
-                catalog.change_many("DELETE FROM skipped WHERE path = ?", ((key,) for key in forgotten))
-                records = ((key, *record, DECODER) for key, record in self.skipped.items())
-                catalog.change_many("INSERT OR REPLACE INTO skipped VALUES (?, ?, ?, ?, ?)", records)
+            if outdated is not None:
+                self.refusals.remember(outdated)
         self.stored.forget(len(removed))
         durable.checkpoint("removed")
         return kept
@@ -392,10 +348,3 @@ class Changes:
 
         kept = vanished.settle(copies)
         return vanished.removed, kept
-
-    def _forgotten_refusals(self, tops: Sequence[str]) -> list[bytes] | None:
-        """Return the remembered refusals that no longer hold; None if they are exactly those of this run."""
-        known = self._writer.catalog.select("SELECT path, size, mtime_ns, reason, decoder FROM skipped")
-        here = {row[0]: row[1:] for row in known if lies_in(self._writer.root.to_path(row[0]), tops)}
-        now = {key: (*record, DECODER) for key, record in self.skipped.items()}
-        return None if here == now else [key for key in here if key not in now]

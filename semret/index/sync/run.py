@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from semret.index.sync.fitting import Network
@@ -13,8 +14,40 @@ from semret.index.sync.report import SyncOptions
 from semret.progress import Progress
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a run has to do it with, and whom it tells and asks.
+
+    Attributes
+    ----------
+    network : Lazy of Network
+    intake : Intake
+        Receives what files became.
+    options : SyncOptions
+    size : (int, int) or None
+        Height and width that pictures are decoded for.
+    progress : callable
+        Told of every file that is dealt with.
+    stop : callable
+        Asked before each file.
+    """
+
+    network: Lazy[Network]
+    intake: Intake
+    options: SyncOptions
+    size: tuple[int, int] | None
+    progress: Progress
+    stop: Callable[[], bool]
+
+
 class Run(Protocol):
-    """Puts files through the network, and what comes out into the index."""
+    """Puts files through the network, and what comes out into the index.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether it was told to stop.
+    """
 
     stopped: bool
 
@@ -30,30 +63,5 @@ class Run(Protocol):
         """
 
 
-class MakeRun(Protocol):
-    """Makes a `Run`; the parameters are those of `LocalRun`."""
-
-    def __call__(
-        self,
-        network: Lazy[Network],
-        intake: Intake,
-        options: SyncOptions,
-        *,
-        size: tuple[int, int] | None,
-        progress: Progress,
-        stop: Callable[[], bool],
-    ) -> Run:
-        """Make it.
-
-        Parameters
-        ----------
-        network : Lazy of Network
-        intake : Intake
-        options : SyncOptions
-        size : (int, int) or None
-        progress, stop : callable
-
-        Returns
-        -------
-        Run
-        """
+MakeRun = Callable[[Work], Run]
+"""Makes a `Run`: `semret.index.sync.local_run.LocalRun`, say."""

@@ -38,7 +38,7 @@ from semret.index.sync.intake import Intake
 from semret.index.sync.local_run import LocalRun
 from semret.index.sync.pipeline import Lazy
 from semret.index.sync.report import SyncOptions, SyncReport, excluded_by, new_manifest
-from semret.index.sync.run import MakeRun
+from semret.index.sync.run import MakeRun, Work
 from semret.index.sync.survey import Survey, look
 from semret.index.writer import IndexWriter
 from semret.paths import PathLike, is_address
@@ -114,8 +114,15 @@ def sync(
         intake = Intake(
             directory, known, lambda: _make_index(writer, network.get().manifest, paths, settings, excluding)
         )
-        size = _input_size(writer, settings)
-        run = (make_run or LocalRun)(network, intake, settings, size=size, progress=tell, stop=stop or _never)
+        work = Work(
+            network=network,
+            intake=intake,
+            options=settings,
+            size=_input_size(writer, settings),
+            progress=tell,
+            stop=stop or _never,
+        )
+        run = (make_run or LocalRun)(work)
         run.go(pending, makes_index=known is None)
         changes = intake.require_changes(run.stopped)
         kept = _finish(changes, survey, writer, settings, run.stopped)
@@ -257,7 +264,7 @@ def _fit_at_last(writer: IndexWriter, options: SyncOptions, progress: Progress) 
 def _report(
     writer: IndexWriter, changes: Changes, survey: Survey, kept: dict[str, int], stopped: bool, seconds: float
 ) -> SyncReport:
-    skipped = sorted((writer.root.to_path(key), record[2]) for key, record in changes.skipped.items())
+    skipped = sorted((writer.root.to_path(key), record[2]) for key, record in changes.refusals.now.items())
     return SyncReport(
         index=str(writer.index),
         model=writer.manifest.identity.backbone,

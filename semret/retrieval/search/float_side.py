@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from semret.arrays import Float64Array, FloatArray, IndexVector
 from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
 from semret.retrieval.search.contest import Contest
+from semret.retrieval.search.open_candidates import OpenCandidates
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.similarity.coarse import CoarseMaps, CoarseQuery, coarse_affinities, quantise_query
 from semret.retrieval.similarity.kernels import kernel_score
@@ -209,8 +210,8 @@ def _fits_float32(extent: float) -> bool:
     return 2.0**-60 < extent < 2.0**60
 
 
-class FloatBounds(ABC):
-    """Upper bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
+class FloatBounds(OpenCandidates, ABC):
+    """Upper bounds of the candidates of one chunk, in floating point.
 
     Parameters
     ----------
@@ -221,17 +222,13 @@ class FloatBounds(ABC):
 
     Attributes
     ----------
-    open : ndarray of shape (n,), bool
     levels : ndarray of shape (n,), intp
         The place in `EFFORTS` of the effort that each was bounded with; -1 for none.
-    uppers : ndarray of shape (n,), float64
     """
 
     def __init__(self, count: int, allowed: IndexVector) -> None:
-        self.open: NDArray[np.bool_] = np.zeros(count, dtype=bool)
-        self.open[allowed] = True
+        super().__init__(count, allowed)
         self.levels = np.full(count, -1)
-        self.uppers = np.full(count, np.inf)
 
     def best(self, count: int, level: int) -> IndexVector:
         """Return the `count` open candidates of largest upper bound, of those bounded with this effort or a greater.
@@ -244,21 +241,7 @@ class FloatBounds(ABC):
         -------
         ndarray of intp
         """
-        places = np.flatnonzero(self.open & (self.levels >= level))
-        return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
-
-    def alive(self, threshold: float) -> IndexVector:
-        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id.
-
-        Parameters
-        ----------
-        threshold : float
-
-        Returns
-        -------
-        ndarray of intp, ascending
-        """
-        return np.flatnonzero(self.open & (self.uppers >= threshold))
+        return self.best_of(np.flatnonzero(self.open & (self.levels >= level)), count)
 
     def sharpen(self, places: IndexVector, level: int) -> None:
         """Lower the upper bounds of some candidates.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
-from numpy.typing import NDArray
 
 from semret.arrays import Float64Array, IndexVector
+from semret.retrieval.search.open_candidates import OpenCandidates
 from semret.retrieval.search.options import RerankOptions
 from semret.retrieval.similarity.integer_bounds import Levelled, StepBounds
 from semret.retrieval.similarity.kernels import farthest_of_score, kernel_score
@@ -16,8 +16,8 @@ _MARGIN = 1e-12
 # float64 roundings of scores, norms and bounds are a hundred times smaller than this, but for sums over positions.
 
 
-class IntegerBounds(ABC):
-    """Bounds of the candidates of one chunk, and which of them are neither solved nor ruled out: the open ones.
+class IntegerBounds(OpenCandidates, ABC):
+    """Bounds of the candidates of one chunk, in integers.
 
     Parameters
     ----------
@@ -30,17 +30,14 @@ class IntegerBounds(ABC):
 
     Attributes
     ----------
-    open : ndarray of shape (n,), bool
-    uppers, lowers : ndarray of shape (n,), float64
-        Bounds of the scores.
+    lowers : ndarray of shape (n,), float64
+        What the scores are at least.
     """
 
     def __init__(self, count: int, allowed: IndexVector, k: int) -> None:
+        super().__init__(count, allowed)
         self._k = k
         self._phases = np.zeros(count, dtype=np.intp)
-        self.open: NDArray[np.bool_] = np.zeros(count, dtype=bool)
-        self.open[allowed] = True
-        self.uppers = np.full(count, np.inf)
         self.lowers = np.full(count, -np.inf)
 
     def best(self, count: int) -> IndexVector:
@@ -54,21 +51,7 @@ class IntegerBounds(ABC):
         -------
         ndarray of intp
         """
-        places = np.flatnonzero(self.open)
-        return places[np.argsort(-self.uppers[places], kind="stable")[:count]]
-
-    def alive(self, threshold: float) -> IndexVector:
-        """Return the open candidates whose score may still reach the threshold; equal scores are decided by id.
-
-        Parameters
-        ----------
-        threshold : float
-
-        Returns
-        -------
-        ndarray of intp, ascending
-        """
-        return np.flatnonzero(self.open & (self.uppers >= threshold))
+        return self.best_of(np.flatnonzero(self.open), count)
 
     def reached(self, scores: Float64Array) -> float:
         """Return a score that `k` candidates reach at least, of those with these scores and the open ones.

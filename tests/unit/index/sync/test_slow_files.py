@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from semret.index.collection import open_collection
-from semret.index.sync import changes, loading, local_run
+from semret.index.sync import loading, local_run, uncommitted
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 
@@ -40,7 +40,7 @@ def committed(index):
 
 def test_the_rest_is_committed_while_one_file_is_decoded(tmp_path, photos, tiny_backbone, held, monkeypatch):
     # All that is due is due at once; the last batch is not full and waits for no picture more.
-    monkeypatch.setattr(changes, "COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr(uncommitted, "COMMIT_SECONDS", 0.0)
     index, reports = tmp_path / ".semret", []
     options = SyncOptions(batch_size=4, workers=2)
     run = threading.Thread(target=lambda: reports.append(sync(index, [photos], tiny_backbone, options=options)))
