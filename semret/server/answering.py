@@ -9,9 +9,9 @@ from typing import Any
 from semret.index.model_choice import may_have_text
 from semret.names import escaped
 from semret.progress import Progress
-from semret.retrieval.search.query_pictures import EncodedImage
+from semret.retrieval.search.query_pictures import EncodedImage, Seen
 from semret.retrieval.search.results import SearchResult
-from semret.server.asks import Ask, Matching
+from semret.server.asks import Ask, Matching, Picture, picture_of
 from semret.server.recent import Recent
 from semret.server.served import Served, View
 
@@ -37,22 +37,30 @@ def search(view: View, ask: Ask, recent: Recent, progress: Progress) -> SearchRe
     Raises
     ------
     SemretError
-        See `SearchEngine.query` and `Ask.picture`.
+        See `SearchEngine.query`, `SearchEngine.query_all` and `picture_of`.
     """
     among = view.within(ask.options.folder)
     if ask.sentence is not None:
         return view.engine.query_text(ask.sentence, k=ask.options.k, among=among, **ask.options.filters())
-    options, picture = ask.options.as_search(), ask.picture(view)
-    if not isinstance(picture, EncodedImage):
-        return view.engine.search(picture, options, among=among, progress=progress)
-    # Before the picture is decoded, as the engine does it.
+    options = ask.options.as_search()
+    # Before a picture is decoded, as the engine does it.
     options.check(max(len(view.engine), 1))
     start = time.perf_counter()
-    seen = recent.represent(view, picture)
+    wanted, avoided = ([_seen(view, each, recent) for each in given] for given in (ask.wanted, ask.avoided))
     embed = time.perf_counter() - start
-    result = view.engine.search(seen, options, among=among, progress=progress)
+    if ask.composed:
+        result = view.engine.search_all(
+            wanted, options, avoid=avoided, among=among, progress=progress, **ask.options.combining()
+        )
+    else:
+        result = view.engine.search(wanted[0], options, among=among, progress=progress)
     seconds = {**result.stats.seconds, "embed": result.stats.seconds["embed"] + embed}
     return replace(result, stats=replace(result.stats, seconds=seconds))
+
+
+def _seen(view: View, picture: Picture, recent: Recent) -> Seen | int:
+    found = picture_of(picture, view)
+    return found if isinstance(found, int) else recent.represent(view, found)
 
 
 def as_json(result: SearchResult) -> dict[str, Any]:

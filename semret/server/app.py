@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from semret._version import __version__
 from semret.errors import SemretError
 from semret.server import answering
-from semret.server.asks import Matching, Options, Queries, Why
+from semret.server.asks import Form, Matching, Queries, Why
 from semret.server.asks import Query as Question
 from semret.server.assets import Asset, read_assets
 from semret.server.gate import OPEN_PATHS, Gate, cookie_of, is_token
@@ -86,6 +86,10 @@ def _add_searches(app: FastAPI, service: Service) -> None:
         As JSON, one question, or several as `queries`. As a form, one or more files called `image`, and the options as
         fields. The answer holds `generation` and `results`, in the order of the questions. Of several questions, one
         that fails is `{"error", "status"}`.
+
+        One question may have several pictures: `all` is a list of ids in JSON; in a form `all=true` makes one question
+        of all files and of images of the index called `id`. `not` is what hits should not be like: ids in JSON, files
+        or ids in a form. `pictures` tells them, `parts` of each hit its scores with each.
         """
         async with _let_go(request):
             return Json(await service.search(request))
@@ -180,7 +184,9 @@ def _schema_of(model: type[Matching]) -> dict[str, Any]:
 
 
 def _searching() -> dict[str, Any]:
-    form = _form({"image": _files(), **_schema_of(Options)}, ["image"])
+    ids = {"type": "array", "items": {"type": "integer"}}
+    avoided = {"type": "array", "items": {"anyOf": [{"type": "string", "format": "binary"}, {"type": "integer"}]}}
+    form = _form({"image": _files(), "id": ids, "not": avoided, **_schema_of(Form)}, ["image"])
     one, several = Question.model_json_schema(), Queries.model_json_schema(ref_template="#/components/schemas/{model}")
     several["properties"]["queries"]["items"] = one
     several.pop("$defs", None)

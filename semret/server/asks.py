@@ -1,16 +1,16 @@
-"""What a client asks for: read from JSON or from a form with pictures, within limits."""
+"""What a client may ask for, within limits."""
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
 
 from semret.retrieval.search.options import SearchOptions
-from semret.retrieval.search.query_pictures import EncodedImage, ImageLike
+from semret.retrieval.search.query_pictures import EncodedImage
 from semret.server.problems import RefusedError
 from semret.server.served import View, WholeId
 
@@ -19,9 +19,6 @@ MOST_QUERIES = 32
 
 MOST_HITS = 1000
 """Of one query."""
-
-MOST_JSON_BYTES = 2**20
-"""Of a body that holds no pictures."""
 
 _NAME_LENGTH = 255
 
@@ -110,19 +107,74 @@ class Options(Matching):
         return {"since": self.since, "until": self.until, "min_score": self.min_score}
 
 
-class Query(Options):
-    """One question: an image of the index by its id, or a sentence where the model has a text tower."""
+class Composing(Options):
+    """How a question of several pictures is answered, or one with pictures to avoid."""
+
+    combine: str | None = Field(
+        None, description="of several pictures: scores or ranks, what of their answers is averaged; default: scores"
+    )
+    not_weight: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="so many times the score with the most similar picture to avoid is taken away; default: 0.75",
+    )
+
+    def combining(self) -> dict[str, Any]:
+        """Return those choices that were made, by the names that the library has for them.
+
+        Returns
+        -------
+        dict
+        """
+        made = {"combine": self.combine, "avoid_weight": self.not_weight}
+        return {name: value for name, value in made.items() if value is not None}
+
+    def check_use(self, *, several: bool, avoided: bool) -> None:
+        """Refuse choices that would do nothing.
+
+        Parameters
+        ----------
+        several, avoided : bool
+            Whether the question is one of several pictures, and whether there are pictures to avoid.
+
+        Raises
+        ------
+        RefusedError
+            400 if there is one.
+        """
+        if self.combine is not None and not several and not avoided:
+            raise RefusedError(400, "combine goes with all or not, and does nothing without")
+        if self.not_weight is not None and not avoided:
+            raise RefusedError(400, "not_weight goes with not, and does nothing without")
+
+
+_Ids: TypeAlias = Annotated[list[WholeId], Field(min_length=1, max_length=MOST_QUERIES)]
+
+
+class Query(Composing):
+    """One question: images of the index by their ids, or a sentence where the model has a text tower."""
 
     id: WholeId | None = Field(None, description="an image of the index")
+    all: _Ids | None = Field(None, description="images of the index: what is like each of them comes first")
+    avoid: _Ids | None = Field(None, alias="not", description="images of the index that hits should not be like")
     text: str | None = Field(None, min_length=1, max_length=2000, description="a sentence")
 
     @model_validator(mode="after")
     def _asks_for_one_thing(self) -> Query:
-        if (self.id is None) == (self.text is None):
-            raise ValueError("a query needs an id or a text, and not both; pictures are sent as multipart/form-data")
+        if [self.id, self.all, self.text].count(None) != 2:
+            raise ValueError("a query needs one of id, all and text; pictures are sent as multipart/form-data")
         if self.text is not None and (self.region is not None or self.exclude_self):
             raise ValueError("a sentence has no region, and is in no index; leave region and exclude_self out")
+        if self.text is not None and self.avoid is not None:
+            raise ValueError("not goes with pictures alone, a sentence has no patches")
         return self
+
+
+class Form(Composing):
+    """The fields of a form with pictures."""
+
+    all: bool = Field(False, description="all pictures are one question: what is like each of them comes first")
 
 
 class Queries(BaseModel):
@@ -133,48 +185,67 @@ class Queries(BaseModel):
     queries: Annotated[list[Query], Field(min_length=1, max_length=MOST_QUERIES)]
 
 
+Picture: TypeAlias = UploadFile | int
+"""An upload, or the id of an image of the index."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ask:
     """One question, ready to be answered.
 
-    Parameters
+    Attributes
     ----------
-    options : Options
+    options : Composing
     sentence : str or None
-    upload : UploadFile or None
-    id_ : int or None
-        Of an image of the index. One of the three is given.
+        Then there are no pictures.
+    wanted, avoided : sequence of UploadFile or int
+        Uploads, and ids of images of the index.
+    together : bool
+        Whether what is wanted may be several pictures.
+
+    Raises
+    ------
+    RefusedError
+        400 if an option would do nothing.
     """
 
-    def __init__(
-        self, options: Options, *, sentence: str | None = None, upload: UploadFile | None = None, id_: int | None = None
-    ) -> None:
-        self.options = options
-        self.sentence = sentence
-        self._upload = upload
-        self._id = id_
+    options: Composing
+    sentence: str | None = None
+    wanted: Sequence[Picture] = ()
+    avoided: Sequence[Picture] = ()
+    together: bool = False
 
-    def picture(self, view: View) -> ImageLike:
-        """Return the picture of the question; what was uploaded is read into memory only now.
+    def __post_init__(self) -> None:
+        self.options.check_use(several=self.together, avoided=bool(self.avoided))
 
-        Parameters
-        ----------
-        view : View
+    @property
+    def composed(self) -> bool:
+        """Whether there may be more than one picture to the question."""
+        return self.together or bool(self.avoided)
 
-        Returns
-        -------
-        EncodedImage, or int
-            An upload, or the id of an image of the index.
 
-        Raises
-        ------
-        RefusedError
-            404 if the index has no such image; 422 if an upload is empty.
-        """
-        if self._upload is not None:
-            return encoded(self._upload)
-        if self._id is None or view.engine.find(self._id) is None:
-            raise RefusedError(404, f"the index has no image {self._id}")
-        return self._id
+def picture_of(picture: Picture, view: View) -> EncodedImage | int:
+    """Return a picture of a question; what was uploaded is read into memory only now.
+
+    Parameters
+    ----------
+    picture : UploadFile or int
+    view : View
+
+    Returns
+    -------
+    EncodedImage or int
+
+    Raises
+    ------
+    RefusedError
+        404 if the index has no such image; 422 if an upload is empty.
+    """
+    if not isinstance(picture, int):
+        return encoded(picture)
+    if view.engine.find(picture) is None:
+        raise RefusedError(404, f"the index has no image {picture}")
+    return picture
 
 
 def encoded(upload: UploadFile) -> EncodedImage:
@@ -198,97 +269,3 @@ def encoded(upload: UploadFile) -> EncodedImage:
     if not data:
         raise RefusedError(422, f"{name}: is empty")
     return EncodedImage(data, name)
-
-
-async def read_asks(request: Request) -> list[Ask]:
-    """Read the questions of a call.
-
-    Parameters
-    ----------
-    request : Request
-        A JSON object that is a `Query` or has ``queries``; or a form of files called ``image`` and fields that are
-        called like the options, which hold for all files.
-
-    Returns
-    -------
-    list of Ask
-        At least one, at most `MOST_QUERIES`.
-
-    Raises
-    ------
-    RefusedError
-        If it is neither, or there is no picture, or there are too many.
-    ValidationError
-        If an option does not fit.
-    """
-    if _media_type(request) == "multipart/form-data":
-        uploads, fields = await read_form(request)
-        options = Options.model_validate(fields)
-        return [Ask(options, upload=upload) for upload in uploads]
-    body = await read_json(request)
-    found = Queries.model_validate(body).queries if "queries" in body else [Query.model_validate(body)]
-    return [Ask(query, sentence=query.text, id_=query.id) for query in found]
-
-
-async def read_form(request: Request) -> tuple[list[UploadFile], dict[str, str]]:
-    """Read a form with pictures; they wait on the disk, not in memory.
-
-    Parameters
-    ----------
-    request : Request
-
-    Returns
-    -------
-    (list of UploadFile, dict of str to str)
-        The pictures, at least one, and the other fields.
-
-    Raises
-    ------
-    RefusedError
-        If there is no picture, too many, or a file of another name.
-    """
-    form = await request.form(max_files=MOST_QUERIES, max_fields=64, max_part_size=2**16)
-    uploads = [value for name, value in form.multi_items() if name == "image" and isinstance(value, UploadFile)]
-    fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
-    strange = [name for name, value in form.multi_items() if isinstance(value, UploadFile) and name != "image"]
-    if strange or not uploads:
-        raise RefusedError(400, "the form has no file called image; send each picture as a file of that name")
-    return uploads, fields
-
-
-async def read_json(request: Request) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Parameters
-    ----------
-    request : Request
-
-    Returns
-    -------
-    dict
-
-    Raises
-    ------
-    RefusedError
-        415 if the body is not declared as JSON: pages of others may send any other type unasked. 400 if it is none,
-        413 if it is too long.
-    """
-    if _media_type(request) != "application/json":
-        raise RefusedError(415, "expected application/json, or multipart/form-data with a file called image")
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_JSON_BYTES:
-            raise RefusedError(413, f"the JSON is longer than the limit of {MOST_JSON_BYTES} bytes")
-        parts.append(part)
-    try:
-        body = json.loads(b"".join(parts))
-    except (ValueError, RecursionError):
-        raise RefusedError(400, "the body is not JSON") from None
-    if not isinstance(body, dict):
-        raise RefusedError(400, "the body is no JSON object")
-    return body
-
-
-def _media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -14,11 +14,11 @@ from starlette.responses import Response
 
 from semret.errors import SemretError
 from semret.index.pictures.decode import thumbnail
-from semret.names import escaped
 from semret.retrieval.search.query_pictures import EncodedImage
 from semret.server import answering
-from semret.server.asks import Ask, Matching, Why, encoded, read_asks, read_form
+from semret.server.asks import Ask, Matching, Why, encoded
 from semret.server.assets import cached
+from semret.server.bodies import read_asks, read_form
 from semret.server.desk import Desk, Place
 from semret.server.metrics import Metrics
 from semret.server.pictures import Pictures, hash_of
@@ -152,17 +152,21 @@ class Service:
 
         Raises
         ------
+        RefusedError
+            400 if there is not one id.
         SemretError
             See `explain_stored`.
         """
-        uploads, fields = await read_form(request)
-        id_ = _whole(fields.pop("id", ""))
-        matching = Matching.model_validate(fields)
+        sent = await read_form(request)
+        if len(sent.also) != 1:
+            raise RefusedError(400, f"expected the number of one image as id, got {len(sent.also)}")
+        id_ = sent.also[0]
+        matching = Matching.model_validate(sent.fields)
         view = self.served.view
         hash_of(view, id_)
 
         def work() -> dict[str, Any]:
-            return answering.explain(view, encoded(uploads[0]), id_, matching, self._recent)
+            return answering.explain(view, encoded(sent.wanted[0]), id_, matching, self._recent)
 
         async with self._searches.place(request) as place:
             return await place.run(work)
@@ -231,10 +235,10 @@ class Service:
         SemretError
             If it is no picture.
         """
-        uploads, _ = await read_form(request)
+        sent = await read_form(request)
 
         def work() -> tuple[EncodedImage, bytes]:
-            picture = encoded(uploads[0])
+            picture = encoded(sent.wanted[0])
             return picture, thumbnail(picture.data, 1024)
 
         async with self._reads.place(request) as place:
@@ -250,9 +254,3 @@ def _warm(view: View) -> None:
     except SemretError as error:
         # Told again to whoever needs what is missing.
         _log.warning("not everything can be searched with: %s", " ".join(str(error).split()))
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise RefusedError(400, f"id: expected the number of an image, got {escaped(text[:40])!r}")
-    return int(text)

@@ -347,3 +347,48 @@ def test_a_change_of_the_index_is_told(browser, tmp_path):
             assert "holds 4 images now" in page.text_content("#news")
             page.click("#news button")
             until(page, "document.querySelectorAll('#hits li').length === 3")
+
+
+def test_hits_say_what_is_also_like_them_and_what_is_not(page, server, place, tmp_path):
+    choose(page, place / "new.jpg")
+    page.uncheck("#exclude")
+    done(page)
+    before = hits(page)
+    page.click("#hits li:nth-child(5) button[aria-label^='Not like hit']")
+    done(page)
+    gone = before[4].split(", ", 1)[1]
+    assert gone not in [hit.split(", ", 1)[1] for hit in hits(page)]
+    assert page.inner_text("#refined li.avoided strong") == "Not like"
+    assert page.inner_text("#refined li.avoided .path") == gone
+    assert page.is_visible("#region")
+
+    page.focus("#hits li:nth-child(3) .open")
+    liked = hits(page)[2].split(", ", 1)[1]
+    page.keyboard.press("+")
+    done(page)
+    assert page.locator("#refined li").count() == 2
+    found = hits(page)
+    assert gone not in " ".join(found)
+    # A region is a part of one picture.
+    assert not page.is_visible("#region")
+    stored = {hit["paths"][0]: hit["id"] for hit in server.search(id=1, k=40)["hits"]}
+    ids = {name: id_ for path, id_ in stored.items() for name in (liked, gone) if path.endswith(name)}
+    form = {"all": "true", "id": ids[liked], "not": ids[gone], "k": 24}
+    asked = server.client.post("/api/search", files={"image": (place / "new.jpg").read_bytes()}, data=form).json()
+    assert [hit.split(", ", 1)[1] for hit in found] == [hit["shown"] for hit in asked["results"][0]["hits"]]
+
+    # Back and forth again, it is as it was.
+    page.click("#hits li:nth-child(2) button[aria-label^='Search with']")
+    done(page)
+    assert not page.is_visible("#refined")
+    page.go_back()
+    page.wait_for_selector("#refined li:nth-child(2)")
+    done(page)
+    assert hits(page) == found
+
+    page.click("#refined li:first-child button")
+    done(page)
+    page.click("#refined li:first-child button")
+    done(page)
+    assert not page.is_visible("#refined")
+    assert hits(page) == before

@@ -59,6 +59,7 @@ class AnsweringReader(EmbeddingReader):
         avoid: ImageLike | Iterable[ImageLike] = (),
         combine: str = "scores",
         avoid_weight: float = AVOID_WEIGHT,
+        among: IdVector | None = None,
         progress: Progress | bool | None = None,
     ) -> SearchResult:
         """Do what `SearchEngine.query_all` does, with the options as one value.
@@ -69,6 +70,8 @@ class AnsweringReader(EmbeddingReader):
         options : SearchOptions
         combine : {"scores", "ranks"}
         avoid_weight : float
+        among : ndarray of int64, ascending, or None
+            Ids of the only images that may be hits; None for all.
         progress : callable, bool or None
             See `SearchEngine.query_all`.
 
@@ -85,7 +88,7 @@ class AnsweringReader(EmbeddingReader):
         combining = Combining(how=combine, avoid_weight=avoid_weight)
         check_together(pictures, options)
         length = max(self._check(options, image) for image in pictures)
-        among, clock = self._allowed(options, None), Clock()
+        allowed, clock = self._allowed(options, among), Clock()
         with clock("embed"):
             wanted = [self._seen(image, options.box) for image in pictures]
             asked = Asked(wanted, [self._seen(image, None) for image in unwanted])
@@ -101,7 +104,7 @@ class AnsweringReader(EmbeddingReader):
                 combining,
                 length=length,
                 excluded=np.unique(np.concatenate(left_out)),
-                among=among,
+                among=allowed,
                 clock=clock,
                 progress=tell,
             )

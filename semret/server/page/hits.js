@@ -2,14 +2,14 @@
 
 export const small = (id, edge) => `api/images/${id}/thumbnail?edge=${edge}`;
 
-const element = (name, properties = {}, ...children) => {
+export const element = (name, properties = {}, ...children) => {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
 };
 
 export class HitList {
-  // `does` has why(hit) and search(hit).
+  // `does` has why(hit), search(hit), refine(hit, avoided), and explains(): whether a picture is searched with.
   constructor(list, dialog, does) {
     this.list = list;
     this.dialog = dialog;
@@ -50,6 +50,14 @@ export class HitList {
     const search = element("button", { type: "button", textContent: "Search" });
     search.setAttribute("aria-label", `Search with hit ${hit.rank}`);
     search.addEventListener("click", () => this.does.search(hit));
+    const refine = ["Also like", "Not like"].map((how, avoided) => {
+      const button = element("button", { type: "button", textContent: avoided ? "− Not" : "+ Also" });
+      button.setAttribute("aria-label", `${how} hit ${hit.rank}`);
+      button.title = avoided ? "Find pictures that are not like this one" : "Find pictures that are like this one, too";
+      button.addEventListener("click", () => this.does.refine(hit, avoided === 1));
+      button.hidden = !this.does.explains();
+      return button;
+    });
     return element(
       "li",
       {},
@@ -58,6 +66,7 @@ export class HitList {
       element("div", { className: "bar" }, fill),
       element("p", { className: "path", textContent: hit.shown, title: hit.shown }),
       element("div", { className: "row" }, why, search),
+      element("div", { className: "row more" }, ...refine),
     );
   }
 
@@ -68,6 +77,8 @@ export class HitList {
     if (place < 0) return;
     if (event.key === "w") return void (this.does.explains() && this.does.why(this.hits[place]));
     if (event.key === "s") return void this.does.search(this.hits[place]);
+    if (event.key === "+" || event.key === "-")
+      return void (this.does.explains() && this.does.refine(this.hits[place], event.key === "-"));
     const top = items[0].offsetTop;
     const columns = items.findIndex((item) => item.offsetTop > top);
     const row = columns < 0 ? items.length : columns;

@@ -2,6 +2,7 @@
 
 import { ask, Problem } from "./api.js";
 import { HitList, small } from "./hits.js";
+import { Refinements } from "./refine.js";
 import { RegionBox } from "./region.js";
 import { Why } from "./why.js";
 
@@ -22,16 +23,25 @@ const region = new RegionBox(find("frame"), find("box"), (box) => {
   showRegion();
   later();
 });
+const refinements = new Refinements(find("refined"), () => {
+  // A region is a part of one picture.
+  if (refinements.ids(false).length) region.set(null, { tell: false });
+  const kept = past.get(history.state?.key);
+  if (kept) Object.assign(kept, { refined: refinements.chosen, box: region.region });
+  showRegion();
+  search();
+});
 const why = new Why(find("why"));
 const list = new HitList(find("hits"), find("full"), {
   why: explain,
   search: (hit) => start({ kind: "id", id: hit.id, name: hit.shown }),
+  refine: (hit, avoided) => refine({ id: hit.id, name: hit.shown, avoided }),
   explains: () => query !== null && query.kind !== "text",
 });
 
 // What is searched with.
 
-function start(next, { push = true, box = null } = {}) {
+function start(next, { push = true, box = null, refined = [] } = {}) {
   query = next;
   if (push) remember();
   if (next.kind === "id" && push) {
@@ -41,8 +51,15 @@ function start(next, { push = true, box = null } = {}) {
   }
   showQuery();
   region.set(box, { tell: false });
+  refinements.set(refined);
   showRegion();
   search();
+}
+
+function refine(one) {
+  // The hit that was clicked on may be gone in a moment.
+  find("answer").focus({ preventScroll: true });
+  refinements.add(one);
 }
 
 // Browsers keep no files in their history, so this page keeps them as long as it is open.
@@ -50,15 +67,15 @@ const past = new Map();
 
 function remember() {
   const key = `${Date.now()}-${past.size}`;
-  past.set(key, { query, box: null });
+  past.set(key, { query, box: null, refined: [] });
   if (past.size > MOST_REMEMBERED) past.delete(past.keys().next().value);
   const lasting = query.kind === "file" ? null : query;
   history.pushState({ key, query: lasting }, "", query.kind === "id" ? `?id=${query.id}` : location.pathname);
 }
 
 function recall(state) {
-  const kept = past.get(state?.key) ?? { query: state?.query ?? null, box: null };
-  if (kept.query) start(kept.query, { push: false, box: kept.box });
+  const kept = past.get(state?.key) ?? { query: state?.query ?? null, box: null, refined: [] };
+  if (kept.query) start(kept.query, { push: false, box: kept.box, refined: kept.refined });
   else if (query) forget();
 }
 
@@ -66,6 +83,7 @@ function forget() {
   running?.abort();
   query = answered = null;
   region.set(null, { tell: false });
+  refinements.set([]);
   showRegion();
   for (const id of ["query", "region", "error", "news"]) find(id).hidden = true;
   find("hint").hidden = false;
@@ -79,7 +97,6 @@ function showQuery() {
   const isPicture = query.kind !== "text";
   find("query").hidden = !isPicture;
   find("hint").hidden = isPicture;
-  find("region").hidden = !isPicture;
   find("choose").textContent = isPicture ? "Choose another" : "Choose a picture";
   if (address) URL.revokeObjectURL(address);
   address = null;
@@ -119,7 +136,9 @@ async function preview(file) {
 function showRegion() {
   const has = region.region !== null;
   find("region").textContent = has ? "Whole picture" : "Draw a region";
-  find("region-hint").hidden = has || query === null || query.kind === "text";
+  const isPart = query !== null && query.kind !== "text" && refinements.ids(false).length === 0;
+  find("region").hidden = !isPart;
+  find("region-hint").hidden = has || !isPart;
   region.allowTouch(has);
 }
 
@@ -152,9 +171,16 @@ function options() {
 
 function request() {
   if (query.kind === "text") return { json: { text: query.text, ...options() } };
-  if (query.kind === "id") return { json: { id: query.id, ...options() } };
+  const [also, avoided] = [refinements.ids(false), refinements.ids(true)];
+  if (query.kind === "id") {
+    const wanted = also.length ? { all: [query.id, ...also] } : { id: query.id };
+    return { json: { ...wanted, ...(avoided.length && { not: avoided }), ...options() } };
+  }
   const form = new FormData();
   form.append("image", query.file, query.file.name || "pasted picture");
+  if (also.length) form.append("all", true);
+  for (const id of also) form.append("id", id);
+  for (const id of avoided) form.append("not", id);
   for (const [name, value] of Object.entries(options())) form.append(name, value);
   return { form };
 }
@@ -245,7 +271,9 @@ async function explain(hit) {
   };
   const own = asked.kind === "id" ? small(asked.id, 1024) : find("picture").src;
   try {
-    await why.open(`Why hit ${hit.rank}`, load, [own, small(hit.id, 1024)]);
+    // The score of several pictures is a mean; what is drawn is that with the one that is searched with.
+    const title = refinements.chosen.length ? `Hit ${hit.rank} beside the picture searched with` : `Why hit ${hit.rank}`;
+    await why.open(title, load, [own, small(hit.id, 1024)]);
   } catch (error) {
     why.fail(error instanceof Problem ? error.message : String(error));
   }
@@ -300,7 +328,7 @@ find("options").addEventListener("submit", (event) => event.preventDefault());
 find("options").addEventListener("change", later);
 
 function toggleRegion() {
-  if (!query || query.kind === "text") return;
+  if (find("region").hidden) return;
   if (region.region) region.set(null);
   else region.start();
 }
