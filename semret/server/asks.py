@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from semret.names import escaped
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import EncodedImage, ImageLike
 from semret.server.problems import RefusedError
@@ -24,6 +25,19 @@ MOST_JSON_BYTES = 2**20
 """Of a body that holds no pictures."""
 
 _NAME_LENGTH = 255
+
+
+def _as_text(folder: object) -> object:
+    """Write out what of a name is no text, so that it can be checked as text; `View.within` reads it back."""
+    return folder if not isinstance(folder, str) or _is_text(folder) else escaped(folder)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Matching(BaseModel):
@@ -67,8 +81,10 @@ class Options(Matching):
     shortlist: int | None = Field(None, ge=1, description="candidates to rerank")
     exhaustive: bool = Field(False, description="rerank the whole index")
     exclude_self: bool = Field(False, description="leave out the picture itself and its copies")
-    folder: str | None = Field(
-        None, max_length=4096, description="only images in this folder, from the root of the index, and below it"
+    folder: Annotated[str | None, BeforeValidator(_as_text)] = Field(
+        None,
+        max_length=4096,
+        description="only images in this folder, and below it: as /api/info lists it, from the root of the index, or absolute",
     )
     since: str | None = Field(
         None,

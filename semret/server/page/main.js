@@ -26,6 +26,7 @@ const why = new Why(find("why"));
 const list = new HitList(find("hits"), find("full"), {
   why: explain,
   search: (hit) => start({ kind: "id", id: hit.id, name: hit.shown }),
+  root: () => info?.root,
   explains: () => query !== null && query.kind !== "text",
 });
 
@@ -85,6 +86,7 @@ function showQuery() {
   address = null;
   const picture = find("picture");
   picture.onerror = null;
+  find("frame").hidden = false;
   if (!isPicture) {
     find("text").value = query.text;
     return;
@@ -94,6 +96,7 @@ function showQuery() {
   find("query-name").textContent = name;
   picture.alt = `Searched with: ${name}`;
   if (query.kind === "id") {
+    picture.onerror = unseen;
     picture.src = small(query.id, 1024);
     return;
   }
@@ -112,14 +115,21 @@ async function preview(file) {
     const made = await ask("api/preview", { form, as: "blob" });
     if (query.file === file) picture.src = address = URL.createObjectURL(made);
   } catch {
-    picture.removeAttribute("src"); // The search says what is wrong with it.
+    if (query.file === file) unseen();
   }
+}
+
+// There is nothing to show, and nothing to draw a box on; the search says what is wrong, if anything is.
+function unseen() {
+  find("picture").onerror = null;
+  find("picture").removeAttribute("src");
+  for (const id of ["frame", "region", "region-hint"]) find(id).hidden = true;
 }
 
 function showRegion() {
   const has = region.region !== null;
   find("region").textContent = has ? "Whole picture" : "Draw a region";
-  find("region-hint").hidden = has || query === null || query.kind === "text";
+  find("region-hint").hidden = has || query === null || query.kind === "text" || find("frame").hidden;
   region.allowTouch(has);
 }
 
@@ -138,7 +148,8 @@ function later() {
 }
 
 function options() {
-  const folder = find("folder").value.trim();
+  const typed = find("folder").value;
+  const folder = info?.shown_folders.includes(typed) ? typed : typed.trim();
   const [since, until] = [find("since").value, find("until").value];
   return {
     k: Math.min(Math.max(Number(find("k").value) || 24, 1), 1000),
@@ -267,7 +278,7 @@ async function look() {
   find("about").textContent = `${many(info.images, "image")} · ${info.model} · ${info.root}`;
   find("sentence").hidden = !info.text;
   if (isFirst || changed)
-    find("folders").replaceChildren(...info.folders.map((value) => Object.assign(document.createElement("option"), { value })));
+    find("folders").replaceChildren(...info.shown_folders.map((value) => Object.assign(document.createElement("option"), { value })));
   if (answered !== null && answered !== info.generation && query) {
     find("news").querySelector("span").textContent = `The index has changed, it holds ${many(info.images, "image")} now.`;
     find("news").hidden = false;
@@ -300,7 +311,7 @@ find("options").addEventListener("submit", (event) => event.preventDefault());
 find("options").addEventListener("change", later);
 
 function toggleRegion() {
-  if (!query || query.kind === "text") return;
+  if (!query || query.kind === "text" || find("frame").hidden) return;
   if (region.region) region.set(null);
   else region.start();
 }
