@@ -84,7 +84,7 @@ class Options(Matching):
     folder: Annotated[str | None, BeforeValidator(_as_text)] = Field(
         None,
         max_length=4096,
-        description="only images in this folder, and below it: as /api/info lists it, from the root of the index, or absolute",
+        description="only images in this folder, and below it: from the root of the index, or absolute",
     )
     since: str | None = Field(
         None,

@@ -60,8 +60,8 @@ class View:
         Parameters
         ----------
         folder : str or None
-            From the root of the index, as `folders` has it, or absolute; either may be written as `semret.names.escaped`
-            writes it, which is how a form can name what is not UTF-8. A folder of just that name comes first.
+            From the root of the index, as `folders` has it, or absolute; either may be as `semret.names.escaped` writes
+            it, which is how a form can name what is not UTF-8. A folder of just that name comes first.
 
         Returns
         -------
