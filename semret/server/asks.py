@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
@@ -56,6 +56,14 @@ class Matching(BaseModel):
         description="part of the picture to search with: X,Y,W,H in pixels, or X%,Y%,W%,H%",
         examples=["10%,20%,50%,40%"],
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true for 1: a client that sends it means something else."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError(f"input should not be {str(value).lower()}; true and false are for switches")
+        return value
 
     def names(self) -> dict[str, Any]:
         """Return the choices by the names that the library has for them.
