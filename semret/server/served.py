@@ -16,7 +16,7 @@ from semret.arrays import IdVector
 from semret.errors import ArgumentError, SemretError
 from semret.index.collection import Collection
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
-from semret.names import escaped, unescaped
+from semret.names import one_line, unescaped
 from semret.retrieval.search.engine import SearchEngine
 
 _log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class View:
                 return None
             if len(found := self.engine.places.below(inside)):
                 return found
-        raise ArgumentError(f"there is no image in a folder {escaped(folder)}; /api/info lists the folders")
+        raise ArgumentError(f"there is no image in a folder {folder}; /api/info lists the folders")
 
 
 class Served:
@@ -155,7 +155,7 @@ class Served:
         try:
             engine = self.view.engine.reopened()
         except (SemretError, OSError) as error:
-            line = " ".join(str(error).split())
+            line = one_line(error)
             if line != self.trouble:
                 _log.warning("the index has changed but cannot be opened, the former state is served: %s", line)
             self.trouble = line

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from semret.errors import SemretError
 from semret.index.pictures.decode import thumbnail
-from semret.names import escaped
+from semret.names import one_line
 from semret.retrieval.search.query_pictures import EncodedImage
 from semret.server import answering
 from semret.server.asks import Ask, Matching, Why, encoded, read_asks, read_form
@@ -249,10 +249,10 @@ def _warm(view: View) -> None:
         view.engine.backbone()
     except SemretError as error:
         # Told again to whoever needs what is missing.
-        _log.warning("not everything can be searched with: %s", " ".join(str(error).split()))
+        _log.warning("not everything can be searched with: %s", one_line(error))
 
 
 def _whole(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise RefusedError(400, f"id: expected the number of an image, got {escaped(text[:40])!r}")
+        raise RefusedError(400, f"id: expected the number of an image, got '{text[:40]}'")
     return int(text)

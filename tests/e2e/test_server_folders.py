@@ -75,3 +75,14 @@ def test_a_folder_that_is_none_is_one_line(server):
     answer = server.client.post("/api/search", json={"id": 1, "folder": "no\nwhere"})
     assert answer.status_code == 400
     assert answer.json()["error"] == r"there is no image in a folder no\nwhere; /api/info lists the folders"
+
+
+def test_a_name_in_an_error_is_shown_plainly(server):
+    name = "a  b\u202e\x1b[31m.png"
+    answer = server.client.post("/api/search", files={"image": (name, b"no picture")})
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("a  b\\u202e")
+    assert answer.json()["error"].isprintable()
+    answer = server.client.post("/api/search", json={"id": 1, "k\u202e" + "x" * 10_000: 1})
+    assert answer.json()["error"].startswith(r"k\u202ex")
+    assert len(answer.json()["error"]) < 200
