@@ -232,7 +232,8 @@ def _reason(error: Exception) -> str:
         return "declares more pixels than the limit; make it smaller"
     if isinstance(error, MemoryError):
         return "needs more memory than there is; make it smaller"
-    if isinstance(error, struct.error):
+    # Pillow says it by itself, or as a SyntaxError.
+    if isinstance(error, struct.error) or isinstance(error.__cause__, struct.error):
         return "is damaged: it is truncated"
     text = cut_text(error)
     if text == "unknown pixel mode":
