@@ -67,6 +67,11 @@ def told(progress: Progress | bool | None, label: str) -> Iterator[Progress | No
     Yields
     ------
     callable or None
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither.
     """
     if not isinstance(progress, bool):
         if progress is not None and not callable(progress):

@@ -18,6 +18,20 @@ from semret.commands.output import say
 from semret.commands.ray_option import NAME, with_address
 
 
+def _in_our_words(message: str) -> str:
+    """Take out what typer's validation says about itself, and say of numbers what is expected."""
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
+    return message.replace("Input should be ", "expected a value ")
+
+
+_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "expected a whole number",
+    "Input should be a valid number, unable to parse string as a number": "expected a number",
+}
+
+
 class Command(TyperCommand):
     """A command whose usage line is written as manuals write it: ``PATH...``, whatever typer puts around it."""
 
@@ -51,7 +65,11 @@ class Command(TyperCommand):
         if any(NAME in parameter.opts for parameter in self.params):
             takes_paths = any(parameter.param_type_name == "argument" for parameter in self.params)
             args = with_address(args, takes_paths=takes_paths)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _in_our_words(error.message)
+            raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options without typer's names of types where those say nothing.
