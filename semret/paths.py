@@ -30,7 +30,9 @@ def is_address(path: PathLike) -> bool:
 
 
 def require_path(path: object, name: str = "a path") -> None:
-    """Refuse what is no path; bytes are none here, as they are none for `pathlib`.
+    """Refuse what is no path; bytes are none here, as they are none for `pathlib`, and an empty text is none.
+
+    For `pathlib` that is the current folder, and whoever has an empty text mostly meant another.
 
     Parameters
     ----------
@@ -44,6 +46,8 @@ def require_path(path: object, name: str = "a path") -> None:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise ArgumentError(f"{name} is {cut_text(repr(path))}, expected text or a pathlib.Path")
+    if not os.fspath(path):
+        raise ArgumentError(f"{name} is empty, expected the name of a file or folder; the current folder is .")
 
 
 def located(path: PathLike) -> str:

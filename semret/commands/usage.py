@@ -18,6 +18,22 @@ from semret.commands.output import say
 from semret.commands.ray_option import NAME, with_address
 
 
+def _refuse_empty(args: list[str]) -> None:
+    """Refuse an argument of no characters: as a path it would be the current folder, which is hardly what was meant."""
+    for number, argument in enumerate(args):
+        option, separator, value = argument.partition("=")
+        is_named = option.startswith("--") and bool(separator)
+        if argument and (value or not is_named):
+            continue
+        before = args[number - 1] if number else ""
+        name = option if is_named else before if before.startswith("-") and before != "--" else "an argument"
+        if name in _NO_PATHS:
+            continue
+        raise typer.BadParameter(
+            "it is empty; was a variable of the shell not set? The current folder is written .", param_hint=name
+        )
+
+
 def _in_our_words(message: str) -> str:
     """Take out what typer's validation says about itself, and say of numbers what is expected."""
     for theirs, ours in _WORDS.items():
@@ -25,6 +41,8 @@ def _in_our_words(message: str) -> str:
     return message.replace("Input should be ", "expected a value ")
 
 
+_NO_PATHS = (NAME, "--device", "--token")
+"""Options that say more of a value that is empty."""
 _WORDS = {
     "Value error, ": "",
     "Input should be a valid integer, unable to parse string as an integer": "expected a whole number",
@@ -62,6 +80,7 @@ class Command(TyperCommand):
         list of str
             What no parameter took.
         """
+        _refuse_empty(args)
         if any(NAME in parameter.opts for parameter in self.params):
             takes_paths = any(parameter.param_type_name == "argument" for parameter in self.params)
             args = with_address(args, takes_paths=takes_paths)
