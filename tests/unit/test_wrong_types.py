@@ -70,3 +70,37 @@ def test_alignment_is_never_more_than_one():
         matrix = features @ features.T
         for estimator in ("biased", "unbiased"):
             assert cka.cka(matrix, matrix, estimator=estimator) <= 1.0
+
+
+@pytest.fixture
+def engine(tiny_index, tiny_backbone):
+    found = semret.open_index(tiny_index)
+    found._backbone = tiny_backbone()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda engine, photo: engine.query(photo, k=True), "k is True, expected a whole number"),
+        (lambda engine, photo: engine.rerank(photo, 999), "candidate 999 is not in the index"),
+        (lambda engine, photo: engine.rerank(photo, "0.jpg"), "candidate 0.jpg is not in the index"),
+        (lambda engine, photo: engine.rerank(photo, None), "an image is given as NoneType, expected an id"),
+        (lambda engine, photo: engine.explain(photo, 1.5), "an image is given as float, expected an id"),
+        (lambda engine, photo: engine.explain(photo, None), "an image is given as NoneType, expected an id"),
+        (lambda engine, _: engine.tokens(1.5), "an image is given as float, expected an id"),
+        (lambda engine, _: engine.write_tokens(5), "a path is 5, expected text"),
+        (lambda engine, photo: engine.explain(photo, 1).draw(pairs="a"), "pairs is 'a', expected a whole number"),
+        (lambda engine, photo: engine.explain(photo, 1).draw(pairs=-1), "pairs is -1, expected at least 0"),
+        (lambda engine, photo: engine.explain(photo, 1).draw(width="a"), "width is 'a', expected a whole number"),
+    ],
+)
+def test_an_engine_says_what_came(engine, photos, call, said):
+    with pytest.raises(ArgumentError) as caught:
+        call(engine, photos / "0.png")
+    assert str(caught.value).startswith(said)
+
+
+def test_one_candidate_is_a_list_of_one(engine, photos):
+    for one in (2, "photos/1.png", photos / "1.png", engine.query(2, k=1)[0]):
+        assert engine.rerank(photos / "0.png", one).ids == engine.rerank(photos / "0.png", [one]).ids
