@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,6 +44,64 @@ def require_ndim(array: NDArray[Any], ndim: int, name: str, meaning: str) -> Non
     """
     if array.ndim != ndim:
         raise ShapeError(f"{name} has shape {array.shape}, expected {ndim} axes {meaning}")
+
+
+def require_whole(value: object, name: str, least: int = 1) -> None:
+    """Refuse what is no whole number, or too small.
+
+    Parameters
+    ----------
+    value : object
+        Numbers of NumPy count as well; True and False do not.
+    name : str
+        Names it in the message.
+    least : int
+
+    Raises
+    ------
+    ArgumentError
+    """
+    is_whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_whole:
+        raise ArgumentError(f"{name} is {cut_text(repr(value))}, expected a whole number")
+    if int(value) < least:  # type: ignore[call-overload]
+        raise ArgumentError(f"{name} is {value}, expected at least {least}")
+
+
+def require_text(value: object, name: str, meaning: str = "a name") -> None:
+    """Refuse what is no text.
+
+    Parameters
+    ----------
+    value : object
+    name, meaning : str
+        For the message: what it is called, and what it says.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if not isinstance(value, str):
+        raise ArgumentError(f"{name} is {cut_text(repr(value))}, expected {meaning}")
+
+
+def require_size(size: object, name: str = "size") -> None:
+    """Refuse what is no height and width.
+
+    Parameters
+    ----------
+    size : object
+    name : str
+        Names it in the message.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if isinstance(size, (str, bytes)) or not isinstance(size, Sequence) or len(size) != 2:
+        raise ArgumentError(f"{name} is {cut_text(repr(size))}, expected (height, width) in pixels")
+    for side in size:
+        require_whole(side, f"a side of {name}")
 
 
 def require_finite(array: NDArray[Any], name: str) -> None:
@@ -138,6 +197,9 @@ def as_array(values: Any, name: str) -> NDArray[Any]:
         raise ShapeError(f"{name} is no array of numbers, expected rows of one length: {cut_text(error)}") from error
     if array.dtype.name.startswith(_NARROW):
         return array.astype(np.float32)
+    if array.ndim == 0 and array.dtype == object:
+        # A generator, a dictionary, None: NumPy makes an array of one object of it, whose shape says nothing.
+        raise ShapeError(f"{name} is of type {type(values).__name__}, expected an array of numbers, or a list of such")
     # As this processor holds numbers: dtypes of the other byte order compare as unequal to float32 and float64.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 

@@ -36,6 +36,25 @@ def escaped(text: str) -> str:
     return "".join(map(_shown, text))
 
 
+def one_line(error: object) -> str:
+    r"""Return what an error says as one line that says it exactly.
+
+    Names in it stay as they are, white space included, so that what is shown can be copied: a line break is ``\n``, two
+    spaces are two.
+
+    Parameters
+    ----------
+    error : object
+        An exception, or anything else with a text.
+
+    Returns
+    -------
+    str
+        See `escaped`.
+    """
+    return escaped(str(error).strip())
+
+
 def unescaped(text: str) -> str:
     """Undo `escaped`.
 

@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from semret.errors import ArgumentError
+from semret.errors import ArgumentError, cut_text
 
 PathLike = str | os.PathLike[str]
 
@@ -27,6 +27,27 @@ def is_address(path: PathLike) -> bool:
         Of an absolute path always False: it begins with a slash or a drive.
     """
     return isinstance(path, str) and _ADDRESS.match(path) is not None
+
+
+def require_path(path: object, name: str = "a path") -> None:
+    """Refuse what is no path; bytes are none here, as they are none for `pathlib`, and an empty text is none.
+
+    For `pathlib` that is the current folder, and whoever has an empty text mostly meant another.
+
+    Parameters
+    ----------
+    path : object
+    name : str
+        Names it in the message.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ArgumentError(f"{name} is {cut_text(repr(path))}, expected text or a pathlib.Path")
+    if not os.fspath(path):
+        raise ArgumentError(f"{name} is empty, expected the name of a file or folder; the current folder is .")
 
 
 def located(path: PathLike) -> str:
@@ -70,8 +91,9 @@ def absolute(path: PathLike) -> Path:
     Raises
     ------
     ArgumentError
-        If the path is relative, and the current directory has been deleted.
+        If it is no path, or is relative and the current directory has been deleted.
     """
+    require_path(path)
     try:
         return Path(tidy(str(Path(path).absolute())))
     except FileNotFoundError as error:

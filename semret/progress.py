@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from semret.errors import ArgumentError, cut_text
+
 Progress = Callable[[int, int], None]
 """Called with the number of items done and their total: first with 0, as soon as the total is known."""
 
@@ -65,8 +67,15 @@ def told(progress: Progress | bool | None, label: str) -> Iterator[Progress | No
     Yields
     ------
     callable or None
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither.
     """
     if not isinstance(progress, bool):
+        if progress is not None and not callable(progress):
+            raise ArgumentError(f"progress is {cut_text(repr(progress))}, expected True, or a function of two numbers")
         yield progress
     elif not progress:
         yield None

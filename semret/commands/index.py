@@ -165,8 +165,9 @@ def index(
     """Bring the index up to date with PATHs, making it if there is none.
 
     Run it again whenever pictures were added, changed, renamed or deleted: only what is new goes through the model.
-    Interrupt it at any time: what is done is kept, and the next run continues. A folder that is found missing or empty
-    as a whole (a drive that is not connected) keeps its images until --prune.
+    Interrupt it at any time: what is done is kept, and the next run continues; of a new index nothing is, until the
+    first pictures (256, or all) are in it. A folder that is found missing or empty as a whole (a drive that is not
+    connected) keeps its images until --prune.
     """
     if cluster.ray is not None and (watch or dry_run):
         raise typer.BadParameter("does not go with --watch and --dry-run", param_hint="--ray")

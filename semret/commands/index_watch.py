@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from semret.commands.index_output import IndexFormat, show_report, tell_exceptions
 from semret.commands.output import duration, printable, progress_bar, say, show_error, write_json_lines, write_phrases
-from semret.names import amount
+from semret.names import amount, one_line
 from semret.progress import Progress
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class _Teller:
 
     def failed(self, error: SemretError) -> None:
         if self._lines:
-            write_json_lines([{"event": "error", "time": _now(), "error": " ".join(str(error).split())}])
+            write_json_lines([{"event": "error", "time": _now(), "error": one_line(error)}])
         show_error(error)
         say("semret: it is tried again, at the latest in half a minute")
 

@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from semret.errors import SemretError
-from semret.names import escaped, spreadsheet_cell
+from semret.names import escaped, one_line, spreadsheet_cell
 from semret.progress import Display
 
 
@@ -89,7 +89,7 @@ def show_error(error: SemretError) -> None:
     ----------
     error : SemretError
     """
-    say(f"semret: {printable(' '.join(str(error).split()))}")
+    say(f"semret: {one_line(error)}")
 
 
 def say(line: str) -> None:

@@ -18,6 +18,38 @@ from semret.commands.output import say
 from semret.commands.ray_option import NAME, with_address
 
 
+def _refuse_empty(args: list[str]) -> None:
+    """Refuse an argument of no characters: as a path it would be the current folder, which is hardly what was meant."""
+    for number, argument in enumerate(args):
+        option, separator, value = argument.partition("=")
+        is_named = option.startswith("--") and bool(separator)
+        if argument and (value or not is_named):
+            continue
+        before = args[number - 1] if number else ""
+        name = option if is_named else before if before.startswith("-") and before != "--" else "an argument"
+        if name in _NO_PATHS:
+            continue
+        raise typer.BadParameter(
+            "it is empty; was a variable of the shell not set? The current folder is written .", param_hint=name
+        )
+
+
+def _in_our_words(message: str) -> str:
+    """Take out what typer's validation says about itself, and say of numbers what is expected."""
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
+    return message.replace("Input should be ", "expected a value ")
+
+
+_NO_PATHS = (NAME, "--device", "--token")
+"""Options that say more of a value that is empty."""
+_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "expected a whole number",
+    "Input should be a valid number, unable to parse string as a number": "expected a number",
+}
+
+
 class Command(TyperCommand):
     """A command whose usage line is written as manuals write it: ``PATH...``, whatever typer puts around it."""
 
@@ -48,10 +80,15 @@ class Command(TyperCommand):
         list of str
             What no parameter took.
         """
+        _refuse_empty(args)
         if any(NAME in parameter.opts for parameter in self.params):
             takes_paths = any(parameter.param_type_name == "argument" for parameter in self.params)
             args = with_address(args, takes_paths=takes_paths)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _in_our_words(error.message)
+            raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write arguments and options without typer's names of types where those say nothing.

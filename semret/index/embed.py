@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from semret.arrays import Float32Array, require_memory
+from semret.arrays import Float32Array, require_memory, require_whole
 from semret.errors import ArgumentError, SemretError
 from semret.index.backbones.features import Features
 from semret.index.backbones.registry import DEFAULT_BACKBONE, create_backbone
@@ -115,8 +115,9 @@ def embed(
     UnknownNameError, WeightsNotFoundError, BackboneError
         If the network cannot be had.
     """
-    if batch_size < 1 or (workers is not None and workers < 1):
-        raise ArgumentError(f"batch_size is {batch_size} and workers {workers}, expected at least 1")
+    require_whole(batch_size, "batch_size")
+    if workers is not None:
+        require_whole(workers, "workers")
     listed = _listed(pictures)
     options = {"weights": weights, "size": size, "geometry": geometry, "layer": layer, "device": device}
     with told(progress, "embedding") as tell:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from semret.errors import ArgumentError, IndexNotFoundError
 from semret.index.store.elsewhere import fetch_index
-from semret.index.store.manifest import MANIFEST_NAME
+from semret.index.store.manifest import MANIFEST_NAME, has_lost_manifest
 from semret.index.store.publishing import working_folder
 from semret.paths import PathLike, absolute, is_address
 
@@ -250,7 +250,8 @@ def _here() -> Path:
 
 
 def _is_index(folder: Path) -> bool:
-    return (folder / MANIFEST_NAME).is_file()
+    """Tell whether a directory is an index, or was one: what has lost its manifest does not stand for one above it."""
+    return os.path.lexists(folder / MANIFEST_NAME) or has_lost_manifest(folder)
 
 
 def _search_upward(folder: Path) -> Path | None:

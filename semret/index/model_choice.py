@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from semret.arrays import require_text
 from semret.errors import IncompatibleIndexError, UnknownNameError, WeightsNotFoundError
 from semret.index.backbones import registry
 from semret.index.backbones.spec import OWN_FEATURES, Backbone
 from semret.index.store.manifest import MANIFEST_NAME, Manifest, read_manifest
-from semret.paths import PathLike
+from semret.paths import PathLike, require_path
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,15 @@ class ModelChoice:
     layer: str | int | None = None
     device: str | None = None
     autocast: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.model is not None:
+            require_text(self.model, "model")
+        if self.weights is not None:
+            require_path(self.weights, "weights")
+        registry.check_options(
+            size=self.size, geometry=self.geometry, layer=self.layer, device=self.device, precision=self.autocast
+        )
 
     def loader(self, index: Path) -> NetworkLoader:
         """Return what loads the network for an index.

@@ -136,6 +136,7 @@ def info(served: Served) -> dict[str, Any]:
         "text": may_have_text(manifest.identity.backbone),
         "root": escaped(str(view.collection.root.folder)),
         "folders": folders[:_MOST_FOLDERS],
+        "shown_folders": [escaped(folder) for folder in folders[:_MOST_FOLDERS]],
         "folders_left_out": max(0, len(folders) - _MOST_FOLDERS),
         "trouble": served.trouble,
     }

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from starlette.datastructures import UploadFile
 
+from semret.names import escaped
 from semret.retrieval.search.options import SearchOptions
 from semret.retrieval.search.query_pictures import EncodedImage
 from semret.server.problems import RefusedError
@@ -21,6 +22,19 @@ MOST_HITS = 1000
 """Of one query."""
 
 _NAME_LENGTH = 255
+
+
+def _as_text(folder: object) -> object:
+    """Write out what of a name is no text, so that it can be checked as text; `View.within` reads it back."""
+    return folder if not isinstance(folder, str) or _is_text(folder) else escaped(folder)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class Matching(BaseModel):
@@ -39,6 +53,16 @@ class Matching(BaseModel):
         description="part of the picture to search with: X,Y,W,H in pixels, or X%,Y%,W%,H%",
         examples=["10%,20%,50%,40%"],
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true for 1: a client that sends it means something else."""
+        if cls.model_fields[info.field_name or ""].annotation is not bool:
+            for each in value if isinstance(value, list) else [value]:
+                if isinstance(each, bool):
+                    raise ValueError(f"input should not be {str(each).lower()}; true and false are for switches")
+        return value
 
     def names(self) -> dict[str, Any]:
         """Return the choices by the names that the library has for them.
@@ -64,8 +88,10 @@ class Options(Matching):
     shortlist: int | None = Field(None, ge=1, description="candidates to rerank")
     exhaustive: bool = Field(False, description="rerank the whole index")
     exclude_self: bool = Field(False, description="leave out the picture itself and its copies")
-    folder: str | None = Field(
-        None, max_length=4096, description="only images in this folder, from the root of the index, and below it"
+    folder: Annotated[str | None, BeforeValidator(_as_text)] = Field(
+        None,
+        max_length=4096,
+        description="only images in this folder, and below it: from the root of the index, or absolute",
     )
     since: str | None = Field(
         None,

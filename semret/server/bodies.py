@@ -9,7 +9,6 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
-from semret.names import escaped
 from semret.server.asks import MOST_QUERIES, Ask, Form, Picture, Queries, Query
 from semret.server.problems import RefusedError
 
@@ -135,7 +134,7 @@ def whole(text: str) -> int:
         400 if it is none.
     """
     if not (text.isascii() and text.isdecimal() and len(text) < 19):
-        raise RefusedError(400, f"id: expected the number of an image, got {escaped(text[:40])!r}")
+        raise RefusedError(400, f"id: expected the number of an image, got '{text[:40]}'")
     return int(text)
 
 

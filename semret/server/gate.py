@@ -75,7 +75,9 @@ class Gate:
             try:
                 self._check(scope, body.headers)
                 body.check()
-                await self._app(scope, body.receive, answer.send)
+                # What may be read may be asked about: whoever listens sends no body to HEAD.
+                asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(asked, body.receive, answer.send)
             except Exception as error:
                 # Also what the application has told the log and raised again.
                 if not answer.begun:
@@ -110,6 +112,8 @@ class Gate:
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         host = headers.get("host", "")
+        if len(headers.getlist("host")) > 1:
+            raise RefusedError(400, "the request calls the server by several names; send one Host")
         if not is_own_name(host, self._settings):
             raise RefusedError(
                 403, f"this server is not called {host[:80]!r}; reach it by its address, or start it with --name NAME"
@@ -158,13 +162,20 @@ def comes_from_elsewhere(method: str, host: str, headers: Headers) -> bool:
     bool
         False for what is no browser: it sends neither header.
     """
-    origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if any(_server_of(origin) != host.lower() for origin in headers.getlist("origin")):
         return True
     site = headers.get("sec-fetch-site", "none")
     # Following a link to here is nobody's attack; fetching, embedding and posting from elsewhere may be.
     follows = method in _READING and headers.get("sec-fetch-mode") == "navigate"
     return site not in ("same-origin", "none") and not follows
+
+
+def _server_of(origin: str) -> str:
+    """Return host and port of an Origin, lower case; of what is none, nothing."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def is_token(headers: Headers, token: str) -> bool:

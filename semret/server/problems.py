@@ -22,7 +22,9 @@ from semret.errors import (
     SemretError,
     ShapeError,
     UnknownNameError,
+    cut_text,
 )
+from semret.names import escaped, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -126,21 +128,19 @@ def status_and_line(error: Exception) -> tuple[int, str]:
         Status of HTTP, and one line.
     """
     if isinstance(error, RefusedError):
-        return error.status, str(error)
+        return error.status, one_line(error)
     if isinstance(error, SemretError):
         status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 500)
-        return status, " ".join(str(error).split())
+        return status, one_line(error)
     if isinstance(error, HTTPException):
         return error.status_code, _COMMON.get(error.status_code) or error.detail[:1].lower() + error.detail[1:]
     if isinstance(error, (RequestValidationError, ValidationError)):
-        return 400, _first_mistake(error)
+        return 400, escaped(_first_mistake(error))
     if isinstance(error, ClientDisconnect):
         return 499, "the client has left"
     where = traceback.extract_tb(error.__traceback__)[-1:]
     place = f" at {where[0].filename}:{where[0].lineno}" if where else ""
-    _log.error(
-        "a request failed by a mistake of ours: %s: %s%s", type(error).__name__, " ".join(str(error).split()), place
-    )
+    _log.error("a request failed by a mistake of ours: %s: %s%s", type(error).__name__, one_line(error), place)
     return 500, "this failed by a mistake of ours; the log of the server says where"
 
 
@@ -149,7 +149,7 @@ def _first_mistake(error: RequestValidationError | ValidationError) -> str:
     found = error.errors()[0]
     came_by = found["loc"][:1] if isinstance(error, RequestValidationError) else ()
     places = [str(part) for part in found["loc"][len(came_by) :]]
-    name = ".".join(places) or "the request"
+    name = cut_text(".".join(places)) if places else "the request"
     if found["type"] == "extra_forbidden":
         return f"{name} is no option; /docs lists what there is"
     message = str(found["msg"]).removeprefix("Value error, ")

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -25,8 +27,33 @@ FINISH_SECONDS = 30
 EVERYWHERE = ("0.0.0.0", "::")
 """Addresses that stand for all those of a computer: they can be listened on, and not be opened."""
 
+CLIENT_SECONDS = 30.0
+"""A client that is waited for so long, for the rest of what it asks or to take what it was sent, is hung up on."""
+
 _MOST_CONNECTIONS = 1000
 _LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """What a client is waited for, and since when; None if it is not.
+
+    Bodies have a limit of their own, in `semret.server.gate`.
+    """
+
+    request: object
+    unsent: int
+    since: float | None
+
+    @classmethod
+    def of(cls, connection: Any, before: _Wait | None, now: float) -> _Wait:
+        """Look at a connection, which may have been looked at before."""
+        request, unsent = connection.cycle, connection.transport.get_write_buffer_size()
+        is_awaited = request is None or request.response_complete or unsent > 0
+        if not is_awaited:
+            return cls(request, unsent, None)
+        same = before is not None and (before.request, before.unsent) == (request, unsent)
+        return cls(request, unsent, before.since if same and before and before.since is not None else now)
 
 
 class _Server(uvicorn.Server):
@@ -47,6 +74,25 @@ class _Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    async def main_loop(self) -> None:
+        """Answer until told to stop, and meanwhile hang up on clients that keep a connection and do nothing with it."""
+        hanging_up = asyncio.create_task(self._hang_up_on_idle())
+        try:
+            await super().main_loop()
+        finally:
+            hanging_up.cancel()
+
+    async def _hang_up_on_idle(self) -> None:
+        waits: dict[Any, _Wait] = {}
+        while True:
+            await asyncio.sleep(min(1.0, CLIENT_SECONDS / 4))
+            now = time.monotonic()
+            connections = list(self.server_state.connections)
+            waits = {one: _Wait.of(one, waits.get(one), now) for one in connections}
+            for connection, wait in waits.items():
+                if wait.since is not None and now - wait.since >= CLIENT_SECONDS:
+                    connection.transport.abort()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is being answered; hang up where that is not to be waited for."""

@@ -16,6 +16,7 @@ from semret.arrays import IdVector
 from semret.errors import ArgumentError, SemretError
 from semret.index.collection import Collection
 from semret.index.store.catalog_file import CATALOG_NAME, DIGEST_NAME
+from semret.names import one_line, unescaped
 from semret.retrieval.search.engine import SearchEngine
 
 _log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class View:
     """One state of the index: what belongs together while a request is answered."""
 
     engine: SearchEngine
-    _chosen: dict[str, IdVector] = field(default_factory=dict)
+    _chosen: dict[str, IdVector | None] = field(default_factory=dict)
 
     @property
     def collection(self) -> Collection:
@@ -59,7 +60,8 @@ class View:
         Parameters
         ----------
         folder : str or None
-            From the root of the index, as `folders` has it.
+            From the root of the index, as `folders` has it, or absolute; either may be as `semret.names.escaped` writes
+            it, which is how a form can name what is not UTF-8. A folder of just that name comes first.
 
         Returns
         -------
@@ -71,18 +73,23 @@ class View:
         ArgumentError
             If no image lies there.
         """
-        name = (folder or "").strip("/")
-        if not name:
+        if not folder:
             return None
-        found = self._chosen.get(name)
-        if found is None:
-            found = self.engine.places.below(name)
-            if not len(found):
-                raise ArgumentError(f"there is no image in a folder {folder}; /api/info lists the folders")
+        if folder not in self._chosen:
             if len(self._chosen) > 100:
                 self._chosen.clear()
-            self._chosen[name] = found
-        return found
+            self._chosen[folder] = self._find(folder)
+        return self._chosen[folder]
+
+    def _find(self, folder: str) -> IdVector | None:
+        root = str(self.collection.root.folder).rstrip("/") + "/"
+        for name in dict.fromkeys((folder, unescaped(folder))):
+            inside = f"{name}/".removeprefix(root).strip("/")
+            if not inside:
+                return None
+            if len(found := self.engine.places.below(inside)):
+                return found
+        raise ArgumentError(f"there is no image in a folder {folder}; /api/info lists the folders")
 
 
 class Served:
@@ -148,7 +155,7 @@ class Served:
         try:
             engine = self.view.engine.reopened()
         except (SemretError, OSError) as error:
-            line = " ".join(str(error).split())
+            line = one_line(error)
             if line != self.trouble:
                 _log.warning("the index has changed but cannot be opened, the former state is served: %s", line)
             self.trouble = line

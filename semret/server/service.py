@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from semret.errors import SemretError
 from semret.index.pictures.decode import thumbnail
+from semret.names import one_line
 from semret.retrieval.search.query_pictures import EncodedImage
 from semret.server import answering
 from semret.server.asks import Ask, Matching, Why, encoded
@@ -253,4 +254,4 @@ def _warm(view: View) -> None:
         view.engine.backbone()
     except SemretError as error:
         # Told again to whoever needs what is missing.
-        _log.warning("not everything can be searched with: %s", " ".join(str(error).split()))
+        _log.warning("not everything can be searched with: %s", one_line(error))

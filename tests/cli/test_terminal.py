@@ -70,8 +70,8 @@ def test_interrupt_while_the_network_loads(terminal, photos, tmp_path):
     assert run.end() == 130
     # The network is not waited for, and nothing was embedded that could be kept.
     assert (
-        "stopped before the first pictures were in the index; there is no index yet, run the same command again"
-        in shown(run)
+        "stopped before the first pictures were in the index, which a new one takes in at once; nothing is kept "
+        "and there is no index yet, run the same command again" in shown(run)
     )
     assert "^C" not in run.screen
 

@@ -65,7 +65,7 @@ def page(browser, server):
     yield from opened(browser, server.address)
 
 
-def opened(browser, address, **options):
+def opened(browser, address, expected=(), **options):
     context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
     page = context.new_page()
     page.set_default_timeout(15_000)
@@ -78,8 +78,8 @@ def opened(browser, address, **options):
     page.wait_for_selector("#about:not(:empty), #login[open]")
     yield page
     context.close()
-    expected = ("status of 400", "status of 401", "status of 422")
-    assert [text for text in complaints if not any(part in text for part in expected)] == []
+    known = ("status of 400", "status of 401", "status of 422", *expected)
+    assert [text for text in complaints if not any(part in text for part in known)] == []
     assert all(url.startswith((address, "blob:")) for url in requests), requests
 
 
@@ -302,6 +302,30 @@ def test_a_sentence_where_the_model_understands_one(browser, place):
             until(page, "document.querySelector('#text').value === 'a blue thing'")
 
 
+def test_hits_are_told_apart_by_what_is_shown_of_their_paths(browser, server, place):
+    for page in opened(browser, server.address):
+        page.set_viewport_size({"width": 390, "height": 844})
+        page.fill("#folder", "photos/deep")
+        choose(page, place / "new.jpg")
+        strange = page.query_selector("#hits li:has-text('&amp;')")
+        assert strange.query_selector(".path").text_content() == "<b>&amp; \\u202e\\udcff.png"
+        assert strange.query_selector(".folder").text_content() == "photos/deep"
+        assert str(place / "photos" / "deep") in strange.query_selector(".path").get_attribute("title")
+        names = "[...document.querySelectorAll('#hits li > .path:not(.folder)')]"
+        assert page.evaluate(f"{names}.every((one) => one.scrollHeight <= one.clientHeight)")
+
+
+def test_what_cannot_be_shown_leaves_no_torn_picture(browser, server):
+    for page in opened(browser, server.address, expected=["status of 404"]):
+        page.goto(f"{server.address}/?id=999")
+        page.wait_for_selector("#error:not([hidden])")
+        assert page.text_content("#error") == "the index has no image 999"
+        until(page, "document.querySelector('#frame').hidden")
+        assert page.is_hidden("#region")
+        page.keyboard.press("r")
+        assert page.is_hidden("#box")
+
+
 def test_a_sentence_where_the_model_understands_none(page):
     page.fill("#text", "a blue thing")
     page.keyboard.press("Enter")
@@ -314,6 +338,14 @@ def test_the_description_is_drawn(page, server):
     page.wait_for_selector("#operations section")
     assert "POST /api/search" in page.text_content("#operations").replace("POST/", "POST /")
     assert "exclude_self" in page.text_content("#operations")
+
+
+def test_the_description_fits_a_phone(page, server):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{server.address}/docs")
+    page.wait_for_selector("#operations section")
+    wide = "[...document.querySelectorAll('#operations section')].filter((one) => one.scrollWidth > one.clientWidth)"
+    assert page.evaluate(f"{wide}.map((one) => one.textContent)") == []
 
 
 def test_the_token_is_asked_for_and_may_come_in_the_address(browser, place):

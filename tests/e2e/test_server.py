@@ -261,8 +261,8 @@ POST = "/api/search"
 @pytest.mark.parametrize(
     ("method", "path", "request_", "status", "part"),
     [
-        ("POST", POST, {"json": {}}, 400, "needs an id or a text"),
-        ("POST", POST, {"json": {"id": 1, "text": "a"}}, 400, "not both"),
+        ("POST", POST, {"json": {}}, 400, "needs one of id, all and text"),
+        ("POST", POST, {"json": {"id": 1, "text": "a"}}, 400, "needs one of id, all and text"),
         ("POST", POST, {"json": {"id": 1, "k": 0}}, 400, "k: "),
         ("POST", POST, {"json": {"id": 1, "k": 100000}}, 400, "k: "),
         ("POST", POST, {"json": {"id": 1, "kernel": "cosin"}}, 400, "did you mean cosine?"),

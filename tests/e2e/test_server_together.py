@@ -104,6 +104,7 @@ def test_without_all_each_upload_is_a_question_that_avoids_the_same(server, engi
     [
         ({"all": []}, 400, "all"),
         ({"all": [1] * 33}, 400, "all"),
+        ({"all": [1, True]}, 400, "all: input should not be true"),
         ({"all": [1], "id": 1}, 400, "one of id, all and text"),
         ({"all": [1, 999]}, 404, "the index has no image 999"),
         ({"id": 1, "not": [999]}, 404, "the index has no image 999"),

@@ -72,3 +72,12 @@ def test_other_cells_stay_as_they_are():
 
 def test_what_is_no_escape_stays():
     assert unescaped(r"a\q \x1 \U99999999 end\\"[:-1]) == r"a\q \x1 \U99999999 end\\"[:-1]
+
+
+def test_an_error_is_one_line_that_names_a_file_as_it_is_called():
+    from semret.errors import ArgumentError
+    from semret.names import one_line
+
+    error = ArgumentError("two  spaces\nand\tmore\u202e: is no picture\n")
+    assert one_line(error) == r"two  spaces\nand\tmore\u202e: is no picture"
+    assert unescaped(one_line(error)) == str(error).strip()

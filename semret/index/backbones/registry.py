@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
+from semret.arrays import require_size, require_text, require_whole
 from semret.errors import ArgumentError, BackboneError, UnknownNameError
 from semret.forked import settle_torch
 from semret.index.backbones.libraries import load_adapter
@@ -105,6 +106,34 @@ def spec_of(name: str) -> BackboneSpec:
     )
 
 
+def check_options(
+    *,
+    size: object = None,
+    geometry: object = None,
+    layer: object = None,
+    device: object = None,
+    precision: object = None,
+) -> None:
+    """Refuse options of the wrong type before anything is loaded.
+
+    Parameters
+    ----------
+    size, geometry, layer, device, precision
+        See `create_backbone`, whose `dtype` is the precision.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if size is not None:
+        require_size(size)
+    for name, value in (("geometry", geometry), ("device", device), ("precision", precision)):
+        if value is not None:
+            require_text(value, name)
+    if layer is not None and not isinstance(layer, str):
+        require_whole(layer, "layer", -(2**31))
+
+
 def create_backbone(
     name: str = DEFAULT_BACKBONE,
     *,
@@ -154,6 +183,8 @@ def create_backbone(
     ArgumentError
         If an option has no such value.
     """
+    require_text(name, "model")
+    check_options(size=size, geometry=geometry, layer=layer, device=device, precision=dtype)
     spec = spec_of(name)
     if dtype is not None and dtype not in AUTOCASTS:
         raise ArgumentError(f"cannot compute in {dtype!r}; choose one of {', '.join(AUTOCASTS)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from semret.arrays import require_text
 from semret.errors import ArgumentError, UnknownNameError
 
 NO_CODEC = "none"
@@ -80,6 +81,7 @@ def parse(name: str) -> CodecSpec | None:
     ArgumentError
         If D or M is out of range, or M does not divide D.
     """
+    require_text(name, "codec")
     if name == NO_CODEC:
         return None
     found = _FORM.fullmatch(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import struct
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -231,6 +232,9 @@ def _reason(error: Exception) -> str:
         return "declares more pixels than the limit; make it smaller"
     if isinstance(error, MemoryError):
         return "needs more memory than there is; make it smaller"
+    # Pillow says it by itself, or as a SyntaxError.
+    if isinstance(error, struct.error) or isinstance(error.__cause__, struct.error):
+        return "is damaged: it is truncated"
     text = cut_text(error)
     if text == "unknown pixel mode":
         return "has pixels of a kind that is not supported; save it with 8 or 16 bits"

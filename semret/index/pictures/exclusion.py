@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from semret.arrays import require_text
 from semret.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def check_pattern(pattern: str) -> None:
     ArgumentError
         If the pattern is empty, a comment, too long, or has an error in it.
     """
+    require_text(pattern, "a pattern", "a text")
     if len(pattern) > LONGEST_PATTERN or "\0" in pattern or "\n" in pattern:
         raise ArgumentError(f"the pattern {pattern[:40]!r}... is no pattern of one line")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ from semret.index.backbones.spec import Identity, Preprocessing
 from semret.index.codec.codec import code_columns
 from semret.index.codec.entry import CodecEntry
 from semret.index.codec.table import NO_CODEC, parse
+from semret.index.store.catalog_file import CATALOG_NAME
 from semret.index.store.members import REPAIR, damaged, read_member
 
 FORMAT_VERSION = 2
@@ -124,6 +126,21 @@ class Manifest:
         return hashlib.sha256(self.as_bytes()).hexdigest()
 
 
+def has_lost_manifest(index: Path) -> bool:
+    """Tell whether a directory is an index but for its manifest: that is written last, so others were there.
+
+    Parameters
+    ----------
+    index : Path
+
+    Returns
+    -------
+    bool
+    """
+    has_remains = os.path.lexists(index / CATALOG_NAME) and any(index.glob("segments/*.h5"))
+    return has_remains and not os.path.lexists(index / MANIFEST_NAME)
+
+
 def read_manifest(index: Path) -> Manifest:
     """Read the manifest of an index directory.
 
@@ -149,6 +166,8 @@ def read_manifest(index: Path) -> Manifest:
     try:
         raw = read_member(path, most=MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
+        if has_lost_manifest(index):
+            raise IndexCorruptError(f"{index} is damaged, it holds no {MANIFEST_NAME}; {REPAIR}") from error
         raise IndexNotFoundError(f"{index} is no index: it holds no {MANIFEST_NAME}") from error
     except OSError as error:
         raise IndexCorruptError(f"{path} cannot be read: {error.strerror}; check access, or {REPAIR}") from error

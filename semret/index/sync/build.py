@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from semret.errors import ArgumentError
+from semret.errors import ArgumentError, cut_text
 from semret.index.location import writable_index
 from semret.index.model_choice import ModelChoice
 from semret.index.sync.given_features import check_features
 from semret.index.sync.report import SyncOptions, SyncReport
 from semret.index.sync.sync import sync
 from semret.index.sync.sync_features import sync_features
-from semret.paths import PathLike
+from semret.paths import PathLike, require_path
 from semret.progress import Progress, told
 
 
@@ -120,10 +119,10 @@ def build(
         raise ArgumentError("expected paths of pictures, or features (with or without pooled, ids and paths)")
     if isinstance(exclude, str):
         raise ArgumentError(f"exclude is the text {exclude!r}, expected a list of patterns")
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    given = _listed(paths)
     choice = ModelChoice(
         model=model,
-        weights=None if weights is None else Path(weights),
+        weights=weights,
         size=size,
         geometry=geometry,
         layer=layer,
@@ -142,6 +141,19 @@ def build(
     with writable_index(index, may_create=True) as place, told(progress, "indexing") as tell:
         report = sync(place.folder, given, choice.loader(place.folder), options=options, progress=tell)
     return replace(report, index=place.name)
+
+
+def _listed(paths: Any) -> list[PathLike]:
+    if isinstance(paths, (str, os.PathLike)):
+        return [paths]
+    if not isinstance(paths, Iterable) or isinstance(paths, bytes):
+        raise ArgumentError(f"paths is {cut_text(repr(paths))}, expected a path, or several")
+    given = list(paths)
+    for path in given:
+        require_path(path, "one of the paths")
+    if not given:
+        raise ArgumentError("no path was given, expected at least one picture or folder")
+    return given
 
 
 def _refuse(options: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from semret.index.store.layout import Rows
 from semret.index.store.staged import StagedSegment
 from semret.index.sync.found_files import FoundFiles
 from semret.index.sync.loading import Loaded
-from semret.index.sync.lost_images import LostImages
+from semret.index.sync.lost_images import LostImage, LostImages
 from semret.index.sync.new_ids import NewIds
 from semret.index.sync.refusals import Refusals
 from semret.index.sync.stored_images import Stored, StoredImages
@@ -195,11 +195,12 @@ class Changes:
             self._ids.use(wanted)
             self._put(wanted, key, loaded, None)
             return
-        id_ = self._id_from_elsewhere(sha, key)
+        lost = self._from_elsewhere(sha, key)
         if before is None:
-            self.counts.added += id_ is None
-            self.counts.renamed += id_ is not None
-        self._put(self._new_id(sha) if id_ is None else id_, key, loaded, None)
+            is_renamed = lost is not None and lost.had_features
+            self.counts.renamed += is_renamed
+            self.counts.added += not is_renamed
+        self._put(self._new_id(sha) if lost is None else lost.id, key, loaded, None)
 
     def _put(self, id_: int, key: bytes, loaded: Loaded, before: Stored | None) -> None:
         """Note a file where `before` is, or nothing."""
@@ -215,8 +216,8 @@ class Changes:
         written = self._uncommitted.rows.take_id(sha)
         return self._ids.choose(sha) if written is None else written
 
-    def _id_from_elsewhere(self, sha: bytes, key: bytes) -> int | None:
-        """Return the id of an image with this content that is no longer where it was."""
+    def _from_elsewhere(self, sha: bytes, key: bytes) -> LostImage | None:
+        """Return an image with this content that is no longer where it was."""
         if (lost := self._lost.take(sha)) is not None:
             return lost
         for id_, place in self.stored.with_content(sha):
@@ -225,7 +226,7 @@ class Changes:
             if place != key and not is_address(path) and not os.path.lexists(path):
                 self._uncommitted.lose(id_)
                 self.stored.lose(place)
-                return id_
+                return LostImage(id_, had_features=True)
         return None
 
     def _lose(self, key: bytes, *, replaced: bool = False) -> None:

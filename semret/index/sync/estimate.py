@@ -39,7 +39,7 @@ class Estimate:
     index : str
         Index directory.
     images : int
-        Files found.
+        Files found, without those that are known to be unusable.
     added, updated, renamed, removed, unchanged, kept, kept_in, left_out, excluded
         As in `SyncReport`, but expected: most new files are not read for it, and may turn out to be no pictures.
     skipped : tuple of (path, reason)
@@ -135,10 +135,11 @@ def estimate(
         raise ImageSearchError(
             f"none of the {len(refused)} files found is a usable picture; the first, {path}: {reason}"
         )
+    counts = plan.counts
     return Estimate(
         index=str(directory),
-        images=len(plan.survey.found),
-        **asdict(plan.counts),
+        images=counts.added + counts.updated + counts.renamed + counts.unchanged,
+        **asdict(counts),
         kept=sum(plan.kept.values()),
         kept_in=tuple(plan.kept.items()),
         skipped=tuple(sorted(plan.skipped.items())),

@@ -126,7 +126,8 @@ class Intake:
             return self._changes
         if stopped:
             raise ImageSearchError(
-                "stopped before the first pictures were in the index; there is no index yet, run the same command again"
+                "stopped before the first pictures were in the index, which a new one takes in at once; nothing is "
+                "kept and there is no index yet, run the same command again"
             )
         first = self._waiting[0]
         raise ImageSearchError(

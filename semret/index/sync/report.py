@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from semret.arrays import require_whole
 from semret.errors import ArgumentError
 from semret.index.backbones.spec import Identity
 from semret.index.codec.table import NO_CODEC, default_codec, parse
@@ -175,8 +176,8 @@ class SyncOptions:
             )
         for name in ("batch_size", "workers", "commit_rows", "fit_from"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ArgumentError(f"{name} is {value}, expected at least 1")
+            if value is not None:
+                require_whole(value, name)
 
     @property
     def threads(self) -> int:

@@ -86,6 +86,7 @@ def match(
     """
     array = as_array(affinity, "the affinity")
     require_ndim(array, 2, "the affinity", "(Sq, Sd)")
+    check_shape((1, *array.shape))
     found = match_batch(
         array[None],
         row_norms=row_norms,
@@ -146,8 +147,9 @@ def match_batch(
     Parameters
     ----------
     affinities : array_like or torch.Tensor of shape (K, Sq, Sd)
-        See `match`. K may be 0. A tensor is matched where it is: on a CUDA device by Triton kernels (solver auction,
-        sides up to 4,096), otherwise on the processor. Gradients do not flow through it.
+        See `match`. K may be 0, and so may Sq or Sd: then nothing is matched. A tensor is matched where it is: on a
+        CUDA device by Triton kernels (solver auction, sides up to 4,096), otherwise on the processor. Gradients do not
+        flow through it.
     sizes : array_like or tensor of shape (K, 2), integers, or None
         How many rows and columns of each count; the rest is padding, which is never looked at and may hold anything.
         None: all of them.
@@ -200,9 +202,11 @@ def match_batch(
         return batch.match(array, checked_sizes(sizes, array.shape), cost=cost)
     from semret.retrieval.matching import tensors
 
-    check_shape(tuple(affinities.shape))
+    tensors.require_dense(affinities)
+    check_shape(tuple(affinities.shape), may_be_empty=True)
     counts = checked_sizes(sizes, tuple(affinities.shape))
-    found = tensors.on_device(affinities, counts, cost=cost) if chosen.name == "auction" else None
+    on_device = chosen.name == "auction" and 0 not in affinities.shape[1:]
+    found = tensors.on_device(affinities, counts, cost=cost) if on_device else None
     if found is not None:
         return found
     return tensors.as_tensors(batch.match(tensors.as_array(affinities), counts, cost=cost), affinities)

@@ -64,15 +64,18 @@ class Batch:
         ShapeError, NonFiniteError, ArgumentError
             See `semret.retrieval.matching.match_batch`.
         """
-        array = checked_affinities(affinities)
+        array = checked_affinities(affinities, may_be_empty=True)
         norms = self._norms(array)
+        if 0 in array.shape[1:]:
+            sizes = np.zeros((len(array), 2), dtype=np.intp)
         found = self._whole(_signed(array, cost), norms) if sizes is None else self._parts(array, sizes, norms, cost)
         if not cost:
             return found
         return BatchMatching(
             assignments=found.assignments,
-            values=-found.values,
-            bounds=-found.bounds,
+            # Not -found.values: of nothing matched that would be -0.0.
+            values=0.0 - found.values,
+            bounds=0.0 - found.bounds,
             gaps=found.gaps,
             exact=found.exact,
             solver=found.solver,
@@ -116,12 +119,14 @@ def _signed(array: FloatArray, cost: bool) -> FloatArray:
     return -array if cost else array
 
 
-def check_shape(shape: tuple[int, ...]) -> None:
+def check_shape(shape: tuple[int, ...], *, may_be_empty: bool = False) -> None:
     """Refuse what is no batch of affinities.
 
     Parameters
     ----------
     shape : tuple of int
+    may_be_empty : bool
+        Whether affinities without a row or a column are some, of which nothing is matched.
 
     Raises
     ------
@@ -129,8 +134,9 @@ def check_shape(shape: tuple[int, ...]) -> None:
         If there are not three axes, or no row or column.
     """
     if len(shape) != 3:
-        raise ShapeError(f"affinities has shape {shape}, expected 3 axes (K, Sq, Sd)")
-    if 0 in shape[1:]:
+        one = "; of a single one, affinity[None]" if len(shape) == 2 else ""
+        raise ShapeError(f"affinities has shape {shape}, expected 3 axes (K, Sq, Sd){one}")
+    if 0 in shape[1:] and not may_be_empty:
         raise ShapeError(f"the affinity is empty: shape {shape[1:]}, expected at least one row and one column")
 
 
@@ -154,7 +160,7 @@ def checked_sizes(sizes: ArrayLike | Tensor | None, shape: tuple[int, ...]) -> I
     """
     if sizes is None:
         return None
-    check_shape(shape)
+    check_shape(shape, may_be_empty=True)
     array = as_array(sizes.tolist() if hasattr(sizes, "tolist") else sizes, "sizes")
     if array.size == 0 and shape[0] == 0:
         return np.zeros((0, 2), dtype=np.intp)
@@ -169,12 +175,14 @@ def checked_sizes(sizes: ArrayLike | Tensor | None, shape: tuple[int, ...]) -> I
     return array.astype(np.intp)
 
 
-def checked_affinities(affinities: ArrayLike) -> FloatArray:
+def checked_affinities(affinities: ArrayLike, *, may_be_empty: bool = False) -> FloatArray:
     """Return affinities as float32 or float64, once their shape and dtype are found to be fit.
 
     Parameters
     ----------
     affinities : array_like of shape (K, Sq, Sd)
+    may_be_empty : bool
+        See `check_shape`.
 
     Returns
     -------
@@ -186,7 +194,7 @@ def checked_affinities(affinities: ArrayLike) -> FloatArray:
         See `semret.retrieval.matching.match`.
     """
     array = as_array(affinities, "affinities")
-    check_shape(array.shape)
+    check_shape(array.shape, may_be_empty=may_be_empty)
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise ShapeError(f"the affinity has dtype {array.dtype}, expected float16, float32 or float64")
     if array.dtype == np.float32:

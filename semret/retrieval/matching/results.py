@@ -63,6 +63,22 @@ class BatchMatching:
     exact: bool
     solver: str
 
+    def pairs(self, index: int) -> tuple[IndexVector, IndexVector]:
+        """Return the matched rows, ascending, and their columns, as `scipy.optimize.linear_sum_assignment` does.
+
+        Parameters
+        ----------
+        index : int
+            Which of the K.
+
+        Returns
+        -------
+        rows, columns : ndarray of shape (matched,), intp
+        """
+        chosen = self.assignments[index]
+        rows = np.flatnonzero(chosen >= 0)
+        return rows, chosen[rows]
+
 
 def relative_gaps(values: Float64Array, bounds: Float64Array, slack: Float64Array) -> Float64Array:
     """Return by what share of the bounds the values lie below them.

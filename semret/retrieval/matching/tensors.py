@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from semret.arrays import IndexVector
+from semret.arrays import as_array as plain_array
 from semret.errors import ArgumentError, ShapeError
 from semret.retrieval.matching.cuda import LONGEST_SIDE, DeviceMatching, match_on_device, why_unavailable
 from semret.retrieval.matching.results import BatchMatching
@@ -56,6 +57,27 @@ class TensorMatching:
         chosen = self.assignments[index]
         rows = torch.nonzero(chosen >= 0)[:, 0]
         return rows, chosen[rows]
+
+
+def require_dense(affinities: Tensor) -> None:
+    """Refuse tensors that are no plain block of numbers.
+
+    Parameters
+    ----------
+    affinities : Tensor
+
+    Raises
+    ------
+    ShapeError
+        If it is sparse, nested, quantised, or has no data.
+    """
+    is_block = affinities.layout is torch.strided and not affinities.is_nested and not affinities.is_quantized
+    if not is_block or affinities.device.type == "meta":
+        kind = "nested" if affinities.is_nested else f"on device {affinities.device}, layout {affinities.layout}"
+        raise ShapeError(
+            f"affinities is a tensor of {affinities.dtype}, {kind}; expected a dense one of numbers: "
+            "to_dense(), to_padded_tensor() or dequantize() make such"
+        )
 
 
 def on_device(affinities: Tensor, sizes: IndexVector | None, *, cost: bool) -> TensorMatching | None:
@@ -134,7 +156,7 @@ def as_tensors(found: BatchMatching, affinities: Tensor) -> TensorMatching:
 
 
 def as_array(affinities: Tensor) -> np.ndarray[Any, Any]:
-    """Return a tensor's numbers on the processor; bfloat16 as float32, which holds all of it.
+    """Return a tensor's numbers on the processor; bfloat16 and narrower as float32, which holds all of them.
 
     Parameters
     ----------
@@ -143,9 +165,13 @@ def as_array(affinities: Tensor) -> np.ndarray[Any, Any]:
     Returns
     -------
     ndarray
+
+    Raises
+    ------
+    ShapeError
+        If it is no dense one of numbers.
     """
-    given = affinities.detach()
-    return np.asarray((given.float() if given.dtype == torch.bfloat16 else given).cpu().numpy())
+    return plain_array(affinities, "affinities")
 
 
 def _of_known_dtype(given: Tensor) -> Tensor:

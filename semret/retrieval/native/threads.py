@@ -18,8 +18,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import IndexVector
-from semret.errors import ArgumentError
+from semret.arrays import IndexVector, require_whole
 
 Part = TypeVar("Part")
 
@@ -46,8 +45,7 @@ def available_threads(threads: int | None) -> int:
     """
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads < 1:
-        raise ArgumentError(f"threads is {threads}, expected at least 1")
+    require_whole(threads, "threads")
     return threads
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageOps
 
-from semret.arrays import Float64Array
+from semret.arrays import Float64Array, require_whole
 from semret.colours import BLACK, BLUE, CIVIDIS, GREEN, ORANGE, PINK, RED, SKY, YELLOW
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.index.backbones.placement import Box
@@ -107,10 +107,10 @@ def draw_explanation(
     ArgumentError
         If a number is out of range.
     """
+    require_whole(width, "width", 0)
+    require_whole(pairs, "pairs", 0)
     if not _SMALLEST <= width <= _LARGEST:
         raise ArgumentError(f"width is {width}, expected {_SMALLEST} to {_LARGEST} pixels")
-    if pairs < 0:
-        raise ArgumentError(f"pairs is {pairs}, expected at least 0")
     canvas = _Canvas(explanation, width * _FINE, names=names)
     canvas.draw_pairs(explanation, pairs)
     canvas.draw_maps(explanation)

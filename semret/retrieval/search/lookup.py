@@ -90,7 +90,7 @@ class Lookup:
             If there is none, or one is not in the collection.
         """
         ids: set[int] = set()
-        for candidate in candidates:
+        for candidate in _listed(candidates):
             ids.add(self._one(candidate, "candidate"))
             ids.update(id_ for path in getattr(candidate, "paths", ()) if (id_ := self.find(path)) is not None)
         if not ids:
@@ -114,9 +114,7 @@ class Lookup:
         ArgumentError
             If one is not in the collection.
         """
-        one = isinstance(images, (int, np.integer, str, os.PathLike)) or hasattr(images, "rank")
-        listed = [images] if one else list(cast("Iterable[Candidate]", images))
-        return np.array([self._one(cast("Candidate", image), "image") for image in listed], dtype=np.int64)
+        return np.array([self._one(image, "image") for image in _listed(images)], dtype=np.int64)
 
     def _one(self, candidate: Candidate, role: str) -> int:
         found = self.find(candidate)
@@ -147,6 +145,14 @@ class Lookup:
             if found is not None:
                 return found
         return None
+
+
+def _listed(images: Images) -> Iterable[Candidate]:
+    """Return one image as a list of one: the letters of a path are no candidates."""
+    is_one = isinstance(images, (int, np.integer, str, os.PathLike)) or hasattr(images, "rank")
+    if not is_one and not isinstance(images, Iterable):
+        _paths_of(images)
+    return [cast("Candidate", images)] if is_one else cast("Iterable[Candidate]", images)
 
 
 def _paths_of(candidate: object) -> tuple[str, ...]:

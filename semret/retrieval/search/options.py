@@ -201,6 +201,8 @@ class SearchOptions(RerankOptions):
 
 def _whole(name: str, value: int) -> int:
     try:
+        if isinstance(value, bool):
+            raise TypeError("True is an index of 1 for Python, and no number of hits")
         return operator.index(value)
     except TypeError as error:
         raise ArgumentError(f"{name} is {value!r}, expected a whole number") from error

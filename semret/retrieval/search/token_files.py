@@ -18,7 +18,7 @@ from semret.index.collection import Collection
 from semret.index.indexed_pictures import require_no_source
 from semret.names import escaped
 from semret.outputs import replaced
-from semret.paths import PathLike
+from semret.paths import PathLike, require_path
 from semret.progress import Progress
 from semret.retrieval.search.stored_rows import Chosen, StoredRows
 from semret.retrieval.search.token_tables import (
@@ -51,6 +51,7 @@ def check_token_file(path: PathLike, collection: Collection, *, integers: bool =
     MissingDependencyError
         If a table is wanted whose package is not installed.
     """
+    require_path(path)
     suffix = Path(path).suffix.lower()
     if suffix not in _WRITERS:
         raise ArgumentError(f"cannot write {os.fspath(path)}: name a file that ends in {', '.join(_WRITERS)}")

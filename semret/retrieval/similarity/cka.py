@@ -160,7 +160,8 @@ def _alignment(terms: Sequence[_Terms]) -> float:
     cross, own_k, own_l = (sums / sum(term.items for term in terms)).tolist()
     if own_k <= 0 or own_l <= 0:
         return math.nan
-    return float(cross / (math.sqrt(own_k) * math.sqrt(own_l)))
+    # By Cauchy and Schwarz it is no more than 1; what exceeds that is rounding.
+    return min(1.0, max(-1.0, float(cross / (math.sqrt(own_k) * math.sqrt(own_l)))))
 
 
 def _checked_pair(k: ArrayLike, l: ArrayLike, estimator: str) -> tuple[_Scaled, _Scaled]:  # noqa: E741

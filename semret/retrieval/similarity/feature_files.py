@@ -78,6 +78,7 @@ class _Described:
 
     def __init__(self, data: Any, file: Path) -> None:
         self._data, self._file = data, file
+        self.called = str(file)
         self.shape, self.dtype = tuple(data.shape), data.dtype
         self.positions = getattr(data, "positions", None)
 

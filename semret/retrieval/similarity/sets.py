@@ -82,6 +82,8 @@ class RepresentationSet:
 
     def __init__(self, data: SetLike, name: str, layout: str, prefix_tokens: int, tile_bytes: int) -> None:
         check_name("layout", layout, LAYOUTS)
+        # What lies in a file is called by that.
+        name = getattr(data, "called", name)
         if (representations := getattr(data, "representations", None)) is not None:
             data, layout = representations, LAYOUTS[0]
         self.space: str | None = getattr(data, "space", None)

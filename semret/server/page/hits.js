@@ -8,8 +8,17 @@ export const element = (name, properties = {}, ...children) => {
   return made;
 };
 
+// The name of a file, and the folder it lies in: from the root of the index where it lies there. It is the end of a path
+// that tells files apart, and long ones are cut at their end.
+function named(shown, root) {
+  const inside = root && shown.startsWith(`${root}/`) ? shown.slice(root.length + 1) : shown;
+  const cut = inside.lastIndexOf("/") + 1;
+  return { name: inside.slice(cut) || inside, folder: inside.slice(0, Math.max(cut - 1, 0)) };
+}
+
 export class HitList {
-  // `does` has why(hit), search(hit), refine(hit, avoided), and explains(): whether a picture is searched with.
+  // `does` has why(hit), search(hit), refine(hit, avoided), explains(): whether a picture is searched with, and root(): the
+  // folder that paths are shown from.
   constructor(list, dialog, does) {
     this.list = list;
     this.dialog = dialog;
@@ -58,13 +67,15 @@ export class HitList {
       button.hidden = !this.does.explains();
       return button;
     });
+    const { name, folder } = named(hit.shown, this.does.root());
     return element(
       "li",
       {},
       open,
       element("p", { className: "score" }, element("strong", { textContent: hit.score.toFixed(3) }), copies),
       element("div", { className: "bar" }, fill),
-      element("p", { className: "path", textContent: hit.shown, title: hit.shown }),
+      element("p", { className: "path", textContent: name, title: hit.shown }),
+      element("p", { className: "path folder", textContent: folder, title: hit.shown, hidden: !folder }),
       element("div", { className: "row" }, why, search),
       element("div", { className: "row more" }, ...refine),
     );

@@ -36,6 +36,7 @@ const list = new HitList(find("hits"), find("full"), {
   why: explain,
   search: (hit) => start({ kind: "id", id: hit.id, name: hit.shown }),
   refine: (hit, avoided) => refine({ id: hit.id, name: hit.shown, avoided }),
+  root: () => info?.root,
   explains: () => query !== null && query.kind !== "text",
 });
 
@@ -102,6 +103,7 @@ function showQuery() {
   address = null;
   const picture = find("picture");
   picture.onerror = null;
+  find("frame").hidden = false;
   if (!isPicture) {
     find("text").value = query.text;
     return;
@@ -111,6 +113,7 @@ function showQuery() {
   find("query-name").textContent = name;
   picture.alt = `Searched with: ${name}`;
   if (query.kind === "id") {
+    picture.onerror = unseen;
     picture.src = small(query.id, 1024);
     return;
   }
@@ -129,14 +132,22 @@ async function preview(file) {
     const made = await ask("api/preview", { form, as: "blob" });
     if (query.file === file) picture.src = address = URL.createObjectURL(made);
   } catch {
-    picture.removeAttribute("src"); // The search says what is wrong with it.
+    if (query.file === file) unseen();
   }
+}
+
+// There is nothing to show, and nothing to draw a box on; the search says what is wrong, if anything is.
+function unseen() {
+  find("picture").onerror = null;
+  find("picture").removeAttribute("src");
+  for (const id of ["frame", "region", "region-hint"]) find(id).hidden = true;
 }
 
 function showRegion() {
   const has = region.region !== null;
   find("region").textContent = has ? "Whole picture" : "Draw a region";
-  const isPart = query !== null && query.kind !== "text" && refinements.ids(false).length === 0;
+  const isShown = query !== null && query.kind !== "text" && !find("frame").hidden;
+  const isPart = isShown && refinements.ids(false).length === 0;
   find("region").hidden = !isPart;
   find("region-hint").hidden = has || !isPart;
   region.allowTouch(has);
@@ -157,7 +168,8 @@ function later() {
 }
 
 function options() {
-  const folder = find("folder").value.trim();
+  const typed = find("folder").value;
+  const folder = info?.shown_folders.includes(typed) ? typed : typed.trim();
   const [since, until] = [find("since").value, find("until").value];
   return {
     k: Math.min(Math.max(Number(find("k").value) || 24, 1), 1000),
@@ -295,7 +307,7 @@ async function look() {
   find("about").textContent = `${many(info.images, "image")} · ${info.model} · ${info.root}`;
   find("sentence").hidden = !info.text;
   if (isFirst || changed)
-    find("folders").replaceChildren(...info.folders.map((value) => Object.assign(document.createElement("option"), { value })));
+    find("folders").replaceChildren(...info.shown_folders.map((value) => Object.assign(document.createElement("option"), { value })));
   if (answered !== null && answered !== info.generation && query) {
     find("news").querySelector("span").textContent = `The index has changed, it holds ${many(info.images, "image")} now.`;
     find("news").hidden = false;

@@ -101,3 +101,22 @@ def test_the_cookie_of_one_port_is_not_that_of_another():
 def test_a_length_that_is_no_number_does_not_pass_for_a_small_one(value):
     headers = [(b"content-length", value.encode("utf-8"))]
     assert ask(gate_of(most_upload_bytes=3), [b"1234"], headers=headers)[0] == 413
+
+
+@pytest.mark.parametrize("origin", ["http://[", "null", "", "http://elsewhere"])
+def test_an_origin_that_is_none_of_this_server_is_refused_and_no_mistake_of_ours(origin):
+    status, text = ask(gate_of(), [b""], headers=[(b"origin", origin.encode())])
+    assert status == 403
+    assert "another page asks" in text
+
+
+def test_a_second_origin_does_not_hide_behind_the_first():
+    headers = [(b"origin", b"http://localhost"), (b"origin", b"http://elsewhere")]
+    assert ask(gate_of(), [b""], headers=headers[:1])[0] == 200
+    assert ask(gate_of(), [b""], headers=headers)[0] == 403
+
+
+def test_one_name_is_called_and_no_other():
+    status, text = ask(gate_of(), [b""], headers=[(b"host", b"elsewhere")])
+    assert status == 400
+    assert "send one Host" in text

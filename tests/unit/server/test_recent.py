@@ -1,5 +1,6 @@
 """What was made of an upload is kept, and searches of several clients are worked on at one time."""
 
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -8,13 +9,15 @@ import pytest
 
 pytest.importorskip("fastapi")
 
+from starlette.datastructures import UploadFile
+
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.index.backbones.shared import SharedBackbone
 from semret.index.sync.sync import sync
 from semret.retrieval.search.engine import open_index
 from semret.retrieval.search.query_pictures import EncodedImage
 from semret.server import answering
-from semret.server.asks import Ask, Matching, Options
+from semret.server.asks import Ask, Form, Matching
 from semret.server.recent import Recent
 from semret.server.served import Served, View
 from semret.server.settings import MOST_AT_ONCE, Settings
@@ -22,16 +25,9 @@ from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw, encode
 
 
-class Upload:
-    """A question with an upload that is in memory."""
-
-    def __init__(self, picture, **options):
-        self.options, self.sentence = Options(**options), None
-        self._picture = picture
-
-    def picture(self, view):
-        del view
-        return self._picture
+def asked(picture, **options):
+    """Return a question with an upload."""
+    return Ask(options=Form(**options), wanted=[UploadFile(io.BytesIO(picture.data), filename=picture.name)])
 
 
 def upload(seed, name="new.png"):
@@ -56,7 +52,7 @@ def view(tiny_index, network):
 
 def test_an_explanation_of_an_upload_embeds_nothing_again(view, network):
     recent = Recent()
-    result = answering.search(view, Upload(upload(50)), recent, silent)
+    result = answering.search(view, asked(upload(50)), recent, silent)
     assert network.embedded == 1
     hit = result[0]
     found = answering.explain(view, upload(50), hit.id, Matching(), recent)
@@ -71,7 +67,7 @@ def test_an_explanation_of_an_upload_embeds_nothing_again(view, network):
 def test_another_region_or_option_embeds_nothing_again_and_answers_the_same(view, network):
     recent = Recent()
     for options in ({}, {"k": 2}, {"region": "0%,0%,60%,60%"}, {"exclude_self": True}, {"invariance": "pooled"}):
-        result = answering.search(view, Upload(upload(50), **options), recent, silent)
+        result = answering.search(view, asked(upload(50), **options), recent, silent)
         expected = view.engine.search(upload(50), Options(**options).as_search())
         assert [(hit.id, hit.score) for hit in result] == [(hit.id, hit.score) for hit in expected]
         assert set(result.stats.seconds) == set(expected.stats.seconds)
@@ -87,7 +83,7 @@ def test_a_name_is_that_of_the_request(view):
 
 def test_an_upload_of_what_is_stored_needs_no_network(view, network, photos):
     picture = EncodedImage((photos / "0.png").read_bytes(), "x.png")
-    result = answering.search(view, Upload(picture, exclude_self=True), Recent(), silent)
+    result = answering.search(view, asked(picture, exclude_self=True), Recent(), silent)
     assert network.embedded == 0
     assert all(path.rpartition("/")[2] != "0.png" for hit in result for path in hit.paths)
 
@@ -146,24 +142,24 @@ def test_what_fails_is_not_kept(view, network):
 
 def test_a_change_of_the_index_keeps_what_was_made(view, network, photos, tiny_index):
     recent = Recent()
-    first = answering.search(view, Upload(upload(50), k=1), recent, silent)
+    first = answering.search(view, asked(upload(50), k=1), recent, silent)
     served = Served(view.engine)
     draw(50).save(photos / "same.png")
     sync(tiny_index, [photos], TinyBackbone)
     assert served.refresh()
-    second = answering.search(served.view, Upload(upload(50), k=1), recent, silent)
+    second = answering.search(served.view, asked(upload(50), k=1), recent, silent)
     assert network.embedded == 1
     assert second[0].score > first[0].score
 
 
 def test_answers_of_many_threads_are_those_of_one(view):
-    asks = [Ask(Options(k=4), id_=number) for number in range(1, 7)]
+    asks = [Ask(options=Form(k=4), wanted=[number]) for number in range(1, 7)]
     expected = [[(hit.id, hit.score) for hit in answering.search(view, ask, Recent(), silent)] for ask in asks]
     recent = Recent()
 
     def turn(number):
         found = answering.search(view, asks[number % 6], recent, silent)
-        answering.search(view, Upload(upload(60 + number % 5)), recent, silent)
+        answering.search(view, asked(upload(60 + number % 5)), recent, silent)
         return [(hit.id, hit.score) for hit in found] == expected[number % 6]
 
     with ThreadPoolExecutor(8) as pool:

@@ -457,3 +457,17 @@ def test_paths_may_be_of_any_kind(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9 \n'\".jpg")
     path.write_bytes(encode(quarters(), "JPEG"))
     assert decode_image(str(path)).size == decode_image(Path(path)).size == (60, 40)
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PNG"])
+def test_a_file_cut_short_in_its_header_is_truncated_and_says_so(kind):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(buffer, kind)
+    whole = buffer.getvalue()
+    said = set()
+    for length in range(8, 26):
+        with pytest.raises(ImageDecodeError) as caught:
+            decode_image(whole[:length])
+        said.add(str(caught.value))
+    assert not [text for text in said if "unpack" in text or "buffer" in text]
+    assert any("truncated" in text.lower() for text in said)
