@@ -68,7 +68,7 @@ def test_another_region_or_option_embeds_nothing_again_and_answers_the_same(view
     recent = Recent()
     for options in ({}, {"k": 2}, {"region": "0%,0%,60%,60%"}, {"exclude_self": True}, {"invariance": "pooled"}):
         result = answering.search(view, asked(upload(50), **options), recent, silent)
-        expected = view.engine.search(upload(50), Options(**options).as_search())
+        expected = view.engine.search(upload(50), Form(**options).as_search())
         assert [(hit.id, hit.score) for hit in result] == [(hit.id, hit.score) for hit in expected]
         assert set(result.stats.seconds) == set(expected.stats.seconds)
     # Five of those were ours, and the engine remembers nothing.
