@@ -269,12 +269,16 @@ def picture_of(name: str) -> ImageLike:
     Raises
     ------
     ImageDecodeError
-        If an address or standard input cannot be read.
+        If an address or standard input cannot be read, or it is a folder.
     """
     from semret.index.pictures.sources import STANDARD_INPUT, is_address, read_source
     from semret.retrieval.search.query_pictures import EncodedImage
 
-    return EncodedImage(read_source(name), name) if name == STANDARD_INPUT or is_address(name) else name
+    if name == STANDARD_INPUT or is_address(name):
+        return EncodedImage(read_source(name), name)
+    if Path(name).is_dir():
+        raise ImageDecodeError(f"{name}: is a folder, expected a picture; semret index makes folders searchable")
+    return name
 
 
 def file_names(names: list[str]) -> list[str]:

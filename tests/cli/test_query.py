@@ -207,3 +207,8 @@ def test_rerank_reads_candidates_from_standard_input(run, picture):
 def test_rerank_refuses_what_is_no_candidate(run, picture, content, words):
     message = error_of(run("rerank", "--query", picture, "--candidates", "-", input=content))
     assert all(word in message for word in words), message
+
+
+def test_a_folder_is_no_query(run, rendered):
+    line = f"{rendered}: is a folder, expected a picture; semret index makes folders searchable"
+    assert error_of(run("query", rendered)) == f"semret: {line}\n"
