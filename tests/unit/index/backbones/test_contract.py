@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -26,6 +27,7 @@ ASKED_FOR = [
 ]  # fmt: skip
 
 
+@functools.cache
 def on_meta(spec: BackboneSpec) -> tuple[torch.nn.Module, Wiring]:
     if spec.family == "open_clip":
         architecture, tag = openclip.split_name(spec)
