@@ -32,9 +32,17 @@ LONG = (
 """Files of few and long tests. They come first: begun last, one would run alone while the other process has ended."""
 
 
-def pytest_configure():
-    """Keep what is compiled of tests, too: each process of xdist collects all of them."""
+IN_MEMORY, LEAST_ROOM = Path("/dev/shm"), 4 * 2**30
+"""Where temporary folders are if so many bytes are free: thousands of small indexes are written through to the disk,
+which takes longer than making them. What a killed process leaves is the same: it does not take the kernel with it."""
+
+
+def pytest_configure(config):
+    """Keep what is compiled of tests, for each process of xdist collects all of them; choose the temporary folder."""
     sys.dont_write_bytecode = False
+    removed = config.getini("tmp_path_retention_policy") != "all"  # else folders of three runs would stay in memory
+    if removed and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= LEAST_ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
 def pytest_collection_modifyitems(items):
