@@ -12,7 +12,7 @@ from tests.support.networks import TinyBackbone
 from tests.support.stored_rows import rows_by_path
 
 
-def test_a_cluster_without_workers_grows_with_the_work_and_shrinks_after_it(growing, tmp_path):
+def test_a_cluster_without_workers_grows_with_the_work_and_shrinks_after_it(growing):
     assert growing.process.wait(280) == 0, growing.said()
     told = json.loads(growing.index.with_name("many.json").read_text())
 
@@ -27,6 +27,7 @@ def test_a_cluster_without_workers_grows_with_the_work_and_shrinks_after_it(grow
     assert "core_worker" not in growing.said()
     assert "RAY_BACKEND_LOG_LEVEL" not in growing.said()
 
-    sync(tmp_path / "one", [growing.photos], TinyBackbone, options=SyncOptions(**OPTIONS))
-    assert rows_by_path(growing.index) == rows_by_path(tmp_path / "one")
+    alone = growing.index.with_name("one")
+    sync(alone, [growing.photos], TinyBackbone, options=SyncOptions(**OPTIONS))
+    assert rows_by_path(growing.index) == rows_by_path(alone)
     assert verify(growing.index).sound
