@@ -1,10 +1,10 @@
 """Run commands whose stdout is odd, or whose current folder is gone; a driver, started by `tests.cli.test_process`.
 
 A job is the words of a command, its current ``folder`` or that it was deleted (``nowhere``), and what its stdout is:
-``file`` (what is printed is in the answer), ``full`` (a disk without room), ``closed``, or ``gone`` (a pipe that nobody reads).
-Each runs in a fork; stdout, where there is one, is the one that Python opened as the driver started, with the encoding
-that it found in its environment. At the end a fork writes out what is still to be written, as Python does, but takes
-nothing apart, which takes longer than most commands.
+``file`` (what is printed is in the answer), ``full`` (a disk without room), ``closed``, or ``gone`` (a pipe that
+nobody reads). Each runs in a fork; stdout, where there is one, is the one that Python opened as the driver started,
+with the encoding that it found in its environment. At the end a fork writes out what is still to be written, as
+Python does, but takes nothing apart, which takes longer than most commands.
 """
 
 import os
