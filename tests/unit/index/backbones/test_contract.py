@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from typing import Any
 
@@ -27,7 +26,6 @@ ASKED_FOR = [
 ]  # fmt: skip
 
 
-@functools.cache
 def on_meta(spec: BackboneSpec) -> tuple[torch.nn.Module, Wiring]:
     if spec.family == "open_clip":
         architecture, tag = openclip.split_name(spec)
