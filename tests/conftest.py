@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Containers often set it: then each of the hundreds of processes that are started here compiles the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 if not Path("/dev/nvidiactl").exists():
     # Without a card, kernels are interpreted on the processor; Triton asks when it is imported first.
     os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -26,6 +30,19 @@ LONG = (
     "tests/unit/test_current_folder.py",
 )
 """Files of few and long tests. They come first: begun last, one would run alone while the other process has ended."""
+
+
+IN_MEMORY, LEAST_ROOM = Path("/dev/shm"), 4 * 2**30
+"""Where temporary folders are if so many bytes are free: thousands of small indexes are written through to the disk,
+which takes longer than making them. What a killed process leaves is the same: it does not take the kernel with it."""
+
+
+def pytest_configure(config):
+    """Keep what is compiled of tests, for each process of xdist collects all of them; choose the temporary folder."""
+    sys.dont_write_bytecode = False
+    removed = config.getini("tmp_path_retention_policy") != "all"  # else folders of three runs would stay in memory
+    if removed and IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= LEAST_ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
 
 
 def pytest_collection_modifyitems(items):
@@ -68,23 +85,29 @@ def ticks(monkeypatch):
     return clock
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """A folder of six pictures, ``0.png`` to ``5.png``."""
-    folder = tmp_path / "photos"
-    folder.mkdir()
+@pytest.fixture(scope="session")
+def photos_and_index(tmp_path_factory):
+    """A folder with `photos` and `tiny_index`, which are copied: they are made once for hundreds of tests."""
+    from semret.index.sync.sync import sync
+
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "photos").mkdir()
     for seed in range(6):
-        draw(seed).save(folder / f"{seed}.png")
+        draw(seed).save(folder / "photos" / f"{seed}.png")
+    sync(folder / ".semret", [folder / "photos"], TinyBackbone)
     return folder
 
 
 @pytest.fixture
-def tiny_index(tmp_path, photos):
-    """An index of `photos` made with the tiny backbone; its directory."""
-    from semret.index.sync.sync import sync
+def photos(tmp_path, photos_and_index):
+    """A folder of six pictures, ``0.png`` to ``5.png``."""
+    return Path(shutil.copytree(photos_and_index / "photos", tmp_path / "photos"))
 
-    sync(tmp_path / ".semret", [photos], TinyBackbone)
-    return tmp_path / ".semret"
+
+@pytest.fixture
+def tiny_index(tmp_path, photos, photos_and_index):
+    """An index of `photos` made with the tiny backbone; its directory."""
+    return Path(shutil.copytree(photos_and_index / ".semret", tmp_path / ".semret"))
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.support.places import with_root
+from tests.support.pictures import draw
+from tests.support.places import ROOT, with_root
 
 # Ray reads these when it is imported, and its daemons when they start.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -27,6 +31,7 @@ _NOTICED_SOON = {
     "health_check_failure_threshold": 4,
 }
 _HERE = Path(__file__).parent
+_AUTOSCALING = "test_index_autoscaling.py"
 _WARNINGS = (
     # Ray's own: sockets and processes that it leaves to the collector, and what it calls of other packages.
     "ignore::ResourceWarning",
@@ -37,12 +42,14 @@ _WARNINGS = (
 
 
 def pytest_collection_modifyitems(items):
-    """Let tests of this folder pass warnings that are Ray's."""
-    for item in items:
-        if _HERE in Path(item.path).parents:
-            item.add_marker(pytest.mark.slow)
-            for line in _WARNINGS:
-                item.add_marker(pytest.mark.filterwarnings(line))
+    """Let tests of this folder pass warnings that are Ray's; the one that waits for `growing` comes last."""
+    places = [place for place, item in enumerate(items) if _HERE in Path(item.path).parents]
+    ours = sorted((items[place] for place in places), key=lambda item: item.path.name == _AUTOSCALING)
+    for place, item in zip(places, ours, strict=True):
+        items[place] = item
+        item.add_marker(pytest.mark.slow)
+        for line in _WARNINGS:
+            item.add_marker(pytest.mark.filterwarnings(line))
 
 
 def start_cluster(workers):
@@ -103,3 +110,39 @@ def ray_cluster():
     cluster = start_cluster(2)
     yield cluster
     stop_cluster(cluster)
+
+
+@pytest.fixture(scope="package", autouse=True)
+def growing(request, tmp_path_factory):
+    """Start to index on a cluster that grows, which mostly waits: the first test starts it, the last looks at it.
+
+    What there is: `process`, the folder `photos` of so many `pictures`, `most` nodes, the `index` that is written, and
+    what was `said` on stderr so far. None where its test is not to be run.
+    """
+    if not any(item.path.name == _AUTOSCALING for item in request.session.items):
+        yield None
+        return
+    place, pictures, most = tmp_path_factory.mktemp("growing"), 320, 2
+    (place / "photos").mkdir()
+    for seed in range(pictures):
+        draw(seed).save(place / "photos" / f"{seed}.png")
+    # Short: sockets lie in it.
+    folder = Path(tempfile.mkdtemp(prefix="ray-"))
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.growing_cluster",
+        place / "photos",
+        place / "many",
+        folder,
+        str(most),
+    ]
+    with (place / "said").open("w") as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said, cwd=ROOT, env=with_root())
+    yield SimpleNamespace(
+        process=process, pictures=pictures, most=most, photos=place / "photos", index=place / "many",
+        said=lambda: (place / "said").read_text(encoding="utf-8"),
+    )  # fmt: skip
+    process.kill()
+    process.wait()
+    shutil.rmtree(folder, ignore_errors=True)

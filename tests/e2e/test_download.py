@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ import transformers
 from PIL import Image
 
 from semret.index.backbones.registry import spec_of
+from tests.support.processes import Driver
 
 pytestmark = pytest.mark.slow
 MODEL = "resnet18"
@@ -105,8 +108,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def hub(saved: Path) -> Iterator[Hub]:
+@pytest.fixture(scope="module")
+def server(saved: Path) -> Iterator[Hub]:
     server = Hub(saved)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -114,6 +117,49 @@ def hub(saved: Path) -> Iterator[Hub]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def hub(server: Hub, saved: Path, home: Path) -> Hub:
+    """The hub as it is at first, and nothing fetched from it yet."""
+    shutil.rmtree(home, ignore_errors=True)
+    server.folder, server.gated = saved, False
+    server.requests.clear()
+    server.breaks.clear()
+    return server
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder into which the client fetches."""
+    return tmp_path_factory.mktemp("client") / "home"
+
+
+@pytest.fixture(scope="module")
+def environment(server: Hub, home: Path) -> dict[str, str]:
+    """What the client reads when it is imported."""
+    clean = {name: os.environ[name] for name in os.environ if not name.lower().endswith(("_proxy", "_offline"))}
+    return clean | {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+Command = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture(scope="module")
+def driver(environment: dict[str, str]) -> Iterator[Driver]:
+    started = Driver("hub_driver", {name: value for name, value in environment.items() if name != "SEMRET_INDEX"})
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def semret(driver: Driver, tmp_path: Path) -> Command:
+    """Run a command in a fork of a process that has imported the network's library; see `tests.support.hub_driver`."""
+
+    def run(*words: str) -> SimpleNamespace:
+        return SimpleNamespace(**driver({"words": words, "folder": str(tmp_path), "nowhere": False, "stdout": "file"}))
+
+    return run
 
 
 @pytest.fixture
@@ -126,17 +172,12 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def semret(hub: Hub, folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: os.environ[name] for name in os.environ if not name.lower().endswith(("_proxy", "_offline"))}
-    settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    command = [sys.executable, "-m", "semret", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=clean | settings | environment, capture_output=True, text=True, timeout=240
-    )
-
-
-def test_a_named_model_is_fetched_at_its_pinned_commit_once(hub: Hub, photos: Path, tmp_path: Path) -> None:
-    first = semret(hub, tmp_path, "index", "photos", "--model", MODEL, "--format", "json")
+def test_a_named_model_is_fetched_at_its_pinned_commit_once(
+    hub: Hub, photos: Path, tmp_path: Path, environment: dict[str, str], semret: Command
+) -> None:
+    # The program itself; the other commands run in forks.
+    command = [sys.executable, "-m", "semret", "index", "photos", "--model", MODEL, "--format", "json"]
+    first = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
     assert first.returncode == 0, first.stderr
     assert json.loads(first.stdout)["added"] == 3
     asked = {path for _, path, _ in hub.requests if path.startswith(f"/{REPOSITORY}/resolve/")}
@@ -148,27 +189,27 @@ def test_a_named_model_is_fetched_at_its_pinned_commit_once(hub: Hub, photos: Pa
     assert identity["revision"] == COMMIT
     weights = hub.folder / "model.safetensors"
     assert identity["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
-    listed = json.loads(semret(hub, tmp_path, "models", "--format", "json").stdout)
+    listed = json.loads(semret("models", "--format", "json").stdout)
     assert [row["name"] for row in listed if row["weights"]] == ["efficientnet-lite0", MODEL]
     # From now on no network is needed, and none is asked: not even for what the repository does not hold.
     hub.requests.clear()
     Image.open(photos / "1.png").save(tmp_path / "new.bmp")
-    again = semret(hub, tmp_path, "query", "new.bmp", "-k", "1", "--format", "json")
-    assert again.returncode == 0, again.stderr
+    again = semret("query", "new.bmp", "-k", "1", "--format", "json")
+    assert again.status == 0, again.stderr
     (hit,) = json.loads(again.stdout)[0]["hits"]
     assert Path(hit["path"]).name == "1.png"
     assert hub.requests == []
 
 
-def test_a_download_that_breaks_off_is_taken_up_again(hub: Hub, photos: Path, tmp_path: Path) -> None:
+def test_a_download_that_breaks_off_is_taken_up_again(hub: Hub, photos: Path, tmp_path: Path, semret: Command) -> None:
     hub.breaks = [2**20]
-    result = semret(hub, tmp_path, "index", "photos", "--model", MODEL)
+    result = semret("index", "photos", "--model", MODEL)
     assert "Traceback" not in result.stderr
     assert result.stderr.count("peer closed connection") <= 1
-    if result.returncode:  # releases of the client before 2.0 leave it to the user
+    if result.status:  # releases of the client before 2.0 leave it to the user
         assert len(result.stderr.strip().splitlines()) == 1
-        result = semret(hub, tmp_path, "index", "photos", "--model", MODEL)
-    assert result.returncode == 0, result.stderr
+        result = semret("index", "photos", "--model", MODEL)
+    assert result.status == 0, result.stderr
     fetched = [start for method, path, start in hub.requests if method == "GET" and path.endswith(".safetensors")]
     assert len(fetched) == 2
     identity = json.loads((tmp_path / ".semret" / "manifest.json").read_text())["identity"]
@@ -176,32 +217,36 @@ def test_a_download_that_breaks_off_is_taken_up_again(hub: Hub, photos: Path, tm
     assert identity["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def test_a_connection_that_never_holds_is_one_line_and_leaves_nothing(hub: Hub, photos: Path, tmp_path: Path) -> None:
+def test_a_connection_that_never_holds_is_one_line_and_leaves_nothing(
+    hub: Hub, photos: Path, tmp_path: Path, semret: Command
+) -> None:
     hub.breaks = [0] * 100
-    result = semret(hub, tmp_path, "index", "photos", "--model", MODEL)
-    assert result.returncode == 1
+    result = semret("index", "photos", "--model", MODEL)
+    assert result.status == 1
     assert "Traceback" not in result.stderr
     ours = [line for line in result.stderr.splitlines() if line.startswith("semret: ")]
     assert len(ours) == 1
     assert "no weights for resnet18" in ours[0]
     assert not (tmp_path / ".semret").exists()
     hub.breaks = []
-    assert semret(hub, tmp_path, "index", "photos", "--model", MODEL).returncode == 0
+    assert semret("index", "photos", "--model", MODEL).status == 0
 
 
-def test_a_gated_model_says_where_its_licence_is_accepted(hub: Hub, photos: Path, tmp_path: Path) -> None:
+def test_a_gated_model_says_where_its_licence_is_accepted(
+    hub: Hub, photos: Path, tmp_path: Path, semret: Command
+) -> None:
     hub.gated = True
-    result = semret(hub, tmp_path, "index", "photos", "--model", MODEL)
-    assert result.returncode == 1
+    result = semret("index", "photos", "--model", MODEL)
+    assert result.status == 1
     (line,) = result.stderr.strip().splitlines()
     assert "no weights for resnet18 (microsoft/resnet-18)" in line
     assert "licence must be accepted" in line
     assert "hf auth login" in line
 
 
-def test_a_repository_without_weights_is_named(hub: Hub, photos: Path, tmp_path: Path) -> None:
+def test_a_repository_without_weights_is_named(hub: Hub, photos: Path, tmp_path: Path, semret: Command) -> None:
     hub.folder = tmp_path / "nothing"
-    result = semret(hub, tmp_path, "index", "photos", "--model", MODEL)
-    assert result.returncode == 1
+    result = semret("index", "photos", "--model", MODEL)
+    assert result.status == 1
     (line,) = result.stderr.strip().splitlines()
     assert "microsoft/resnet-18 holds none of model.safetensors" in line

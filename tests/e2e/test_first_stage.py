@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
 import json
 import subprocess
 import sys
@@ -80,15 +82,37 @@ def test_what_a_database_prints_is_a_list_of_candidates(engine, rendered):
         assert [hit["id"] for hit in json.loads(done.stdout)["hits"]] == list(ours.ids)
 
 
+def example(name):
+    return ROOT / "examples" / f"first_stage_{name}.py"
+
+
+def before_the_database(name):
+    """What an example does until its index is open: pictures are rendered, and indexed."""
+    statements = ast.parse(example(name).read_text("utf-8")).body
+    (main,) = [one for one in statements if isinstance(one, ast.FunctionDef) and one.name == "main"]
+    beginning = itertools.takewhile(lambda one: not isinstance(one, ast.With), main.body[1:])
+    return [ast.unparse(one) for one in beginning]
+
+
+def test_the_examples_differ_in_the_database_only():
+    assert before_the_database("lancedb") == before_the_database("qdrant") != []
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The folder of both examples: what they do alike, see above, is done for the first only."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @pytest.mark.parametrize("name", ["lancedb", "qdrant"])
-def test_the_example_runs_as_a_script_and_finds_what_semret_alone_finds(tmp_path, name):
+def test_the_example_runs_as_a_script_and_finds_what_semret_alone_finds(place, name):
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / f"first_stage_{name}.py")],
-        cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
+        [sys.executable, str(example(name))],
+        cwd=place, capture_output=True, text=True, timeout=280, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    with semret.open_index(tmp_path / "first-stage" / "index") as engine:
-        asked = sorted((tmp_path / "first-stage" / "pictures").glob("*.jpg"))[4]
+    with semret.open_index(place / "first-stage" / "index") as engine:
+        asked = sorted((place / "first-stage" / "pictures").glob("*.jpg"))[4]
         result = engine.query(asked, k=5, shortlist=20, exclude_self=True)
     lines = [line.split(" ", 2) for line in done.stdout.splitlines()]
     assert [line[2].rsplit("/", 1)[1] for line in lines] == [path.rsplit("/", 1)[1] for path in result.paths]

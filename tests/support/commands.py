@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import typer
+import typer.main
+from typer import testing
 from typer.testing import CliRunner, Result
+
+# For each call the options of all commands are read from their signatures anew, which takes longer than most commands.
+typer.main.get_command = testing._get_command = functools.cache(typer.main.get_command)
 
 
 def invoke(app: typer.Typer, *arguments: object, **options: object) -> Result:

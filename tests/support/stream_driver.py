@@ -1,10 +1,10 @@
 """Run commands whose stdout is odd, or whose current folder is gone; a driver, started by `tests.cli.test_process`.
 
-A job is the words of a command, whether its current folder was deleted (``nowhere``), and what its stdout is: ``file``
-(what is printed is in the answer), ``full`` (a disk without room), ``closed``, or ``gone`` (a pipe that nobody reads).
-Each runs in a fork; stdout, where there is one, is the one that Python opened as the driver started, with the encoding
-that it found in its environment. At the end a fork writes out what is still to be written, as Python does, but takes
-nothing apart, which takes longer than most commands.
+A job is the words of a command, its current ``folder`` or that it was deleted (``nowhere``), and what its stdout is:
+``file`` (what is printed is in the answer), ``full`` (a disk without room), ``closed``, or ``gone`` (a pipe that
+nobody reads). Each runs in a fork; stdout, where there is one, is the one that Python opened as the driver started,
+with the encoding that it found in its environment. At the end a fork writes out what is still to be written, as
+Python does, but takes nothing apart, which takes longer than most commands.
 """
 
 import os
@@ -43,6 +43,8 @@ def become(job, kept, said):
         folder = tempfile.mkdtemp()
         os.chdir(folder)
         os.rmdir(folder)  # noqa: PTH106 - as the shell does
+    elif "folder" in job:
+        os.chdir(job["folder"])
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

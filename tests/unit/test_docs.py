@@ -1,6 +1,7 @@
 """The documents say what is true: commands are documented, examples run, links lead somewhere."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -80,8 +81,32 @@ def test_the_python_example_runs_after_the_demo(workplace):
 @pytest.mark.parametrize("document", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
 def test_commands_of_the_documents_run_after_the_demo(document, workplace):
     """Blocks marked ``sh`` are run in order, in the folder that the README's steps leave; others are ``text``."""
+    run_commands(document, workplace)
+
+
+def run_commands(document: Path, workplace: Path) -> None:
     for example in blocks("sh", document.read_text(encoding="utf-8")):
         run(["bash", "-e"], workplace, ". .venv/bin/activate\n" + example)
+
+
+@pytest.mark.slow
+def test_the_table_of_the_evaluation_is_what_its_command_found(workplace):
+    """To two queries of forty: on another machine near scores may be in another order."""
+    document, report = ROOT / "docs" / "evaluation.md", workplace / "results" / "report.json"
+    if not report.exists():  # the test above leaves it
+        run_commands(document, workplace)
+    page = document.read_text(encoding="utf-8")
+    columns = re.search(r"^\| kernel \| (.*) \|$", page, flags=re.MULTILINE)[1].split(" | ")
+    found = {
+        (metric["cell"]["kernel"], metric["cell"]["invariance"]): metric["mean"]
+        for metric in json.loads(report.read_text(encoding="utf-8"))["metrics"]
+        if metric["name"] == "f1@1" and "kernel" in metric["cell"]
+    }
+    told = {}
+    for kernel in ("cosine", "linear", "rbf"):
+        cells = re.search(rf"^\| {kernel} \| (.*) \|$", page, flags=re.MULTILINE)[1].split(" | ")
+        told |= {(kernel, column): float(cell.split()[0]) for column, cell in zip(columns, cells, strict=True)}
+    assert told == pytest.approx(found, abs=0.05)
 
 
 def test_every_block_of_commands_says_whether_it_is_run():

@@ -28,9 +28,25 @@ def run_cell(code: str, names: dict[str, object]) -> object:
     return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
 
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The folder in which the example is run, as a script and then cell by cell."""
+    return tmp_path_factory.mktemp("example")
+
+
 @pytest.mark.slow
-def test_every_cell_runs_and_shows_something(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_it_runs_as_a_script(place):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE)], cwd=place, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (place / "notebook" / "own" / "manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_every_cell_runs_and_shows_something(place, monkeypatch):
+    """Where the script ran: its pictures are not rendered and its index is not made a second time."""
+    monkeypatch.chdir(place)
     names: dict[str, object] = {"__name__": "__main__"}
     shown = []
     for code in cells():
@@ -45,15 +61,6 @@ def test_every_cell_runs_and_shows_something(tmp_path, monkeypatch):
     assert set(names["by_id"].paths) & set(names["result"].paths)
     assert "rank" in repr(names["table"])
     names["engine"].close()
-
-
-@pytest.mark.slow
-def test_it_runs_as_a_script(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLE)], cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "notebook" / "own" / "manifest.json").is_file()
 
 
 @pytest.mark.slow
