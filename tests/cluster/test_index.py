@@ -82,7 +82,7 @@ def test_a_new_index_is_that_of_one_machine(ray_cluster, tmp_path, codec):
     assert report.reasons == {
         "is no picture in a supported format (JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF, HEIF)": 1,
         "is empty": 1,
-        "is damaged: image file is truncated": 1,
+        "is damaged: it is truncated": 1,
     }
 
 
