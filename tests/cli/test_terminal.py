@@ -80,7 +80,8 @@ def test_messages_appear_above_the_bar(terminal, photos):
     (photos / "bro\nken[red].jpg").write_bytes(b"no picture")
     run = terminal("index", "photos", embed=0.2)
     assert run.end() == 0
-    assert "bro\\nken[red].jpg: is no picture" in shown(run)
+    # Where the line is broken depends on how long the folder's name is, and a space at the break is not seen.
+    assert "bro\\nken[red].jpg:isnopicture" in shown(run).replace(" ", "")
 
 
 @pytest.mark.parametrize("arguments", [["verify", "--files"], ["export", "x.tar"], ["compact"], ["info"]])
