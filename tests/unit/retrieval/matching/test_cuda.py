@@ -319,11 +319,16 @@ class TestMatchBatch:
         found = match_batch(given, solver="identity")
         assert (found.values.tolist(), found.solver) == ([6.0], "identity")
 
+    @pytest.mark.parametrize("shape", [(2, 0, 3), (2, 3, 0), (0, 3, 3)])
+    def test_nothing_is_matched_with_nothing(self, place, shape):
+        found = match_batch(torch.zeros(shape, device=place))
+        assert found.assignments.tolist() == [[-1] * shape[1]] * shape[0]
+        assert found.values.tolist() == [0.0] * shape[0]
+        assert found.assignments.device == place
+
     def test_errors_are_those_of_arrays(self, place):
         with pytest.raises(ShapeError, match="expected 3 axes"):
             match_batch(torch.zeros((3, 3), device=place))
-        with pytest.raises(ShapeError, match="is empty"):
-            match_batch(torch.zeros((1, 0, 3), device=place))
         with pytest.raises(NonFiniteError, match="NaN"):
             match_batch(torch.full((1, 2, 2), float("nan"), device=place))
         with pytest.raises(ArgumentError, match="overflow float64"):
