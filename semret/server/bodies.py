@@ -27,7 +27,7 @@ class Sent:
     also : list of int
         The fields called ``id``.
     avoided : list of UploadFile or int
-        Files and fields called ``not``.
+        Files and fields called ``not``, if there may be any.
     fields : dict of str to str
         The others.
     """
@@ -61,7 +61,7 @@ async def read_asks(request: Request) -> list[Ask]:
         If an option does not fit.
     """
     if media_type(request) == "multipart/form-data":
-        sent = await read_form(request)
+        sent = await read_form(request, avoiding=True)
         options = Form.model_validate(sent.fields)
         if options.all:
             return [Ask(options=options, wanted=[*sent.wanted, *sent.also], avoided=sent.avoided, together=True)]
@@ -87,12 +87,14 @@ def _ask(query: Query) -> Ask:
     )
 
 
-async def read_form(request: Request) -> Sent:
+async def read_form(request: Request, *, avoiding: bool = False) -> Sent:
     """Read a form with pictures; they wait on the disk, not in memory.
 
     Parameters
     ----------
     request : Request
+    avoiding : bool
+        Whether parts called ``not`` are pictures to avoid; else they are files of another name, or fields.
 
     Returns
     -------
@@ -106,14 +108,16 @@ async def read_form(request: Request) -> Sent:
     form = await request.form(max_files=MOST_QUERIES, max_fields=64 + MOST_QUERIES, max_part_size=2**16)
     parts = form.multi_items()
     uploads = [value for name, value in parts if name == "image" and isinstance(value, UploadFile)]
-    strange = [name for name, value in parts if isinstance(value, UploadFile) and name not in ("image", "not")]
+    unwanted = ("not",) if avoiding else ()
+    strange = [name for name, value in parts if isinstance(value, UploadFile) and name not in ("image", *unwanted)]
     if strange or not uploads:
         raise RefusedError(400, "the form has no file called image; send each picture as a file of that name")
     ids = [whole(value) for name, value in parts if name == "id" and isinstance(value, str)]
-    avoided = [whole(value) if isinstance(value, str) else value for name, value in parts if name == "not"]
+    others = [value for name, value in parts if name in unwanted]
+    avoided = [whole(value) if isinstance(value, str) else value for value in others]
     if len(ids) + len(avoided) > MOST_QUERIES:
         raise RefusedError(400, f"the form names {len(ids) + len(avoided)} other pictures, at most {MOST_QUERIES} fit")
-    fields = {name: value for name, value in parts if isinstance(value, str) and name not in ("id", "not")}
+    fields = {name: value for name, value in parts if isinstance(value, str) and name not in ("id", *unwanted)}
     return Sent(wanted=uploads, also=ids, avoided=avoided, fields=fields)
 
 

@@ -134,6 +134,7 @@ def test_what_does_not_fit_a_form_is_one_line(server, place):
         ({"all": "perhaps"}, "all"),
         ({"not": ["1"] * 33}, "33 other pictures, at most 32"),
         ({"combine": "ranks"}, "combine goes with all or not"),
+        ({"image": "a.jpg"}, "image is no option"),
     ):
         answer = post(server, new, **fields)
         assert answer.status_code == 400
@@ -148,3 +149,13 @@ def test_an_explanation_needs_one_id(server, place):
         answer = server.client.post("/api/explain", files=upload, data=fields)
         assert answer.status_code == 400
         assert "expected the number of one image as id" in answer.json()["error"]
+
+
+def test_nothing_is_avoided_where_nothing_is_searched(server, place):
+    new = ("image", ("new.png", (place / "77.png").read_bytes()))
+    unwanted = ("not", new[1])
+    for address in ("/api/explain", "/api/preview"):
+        answer = server.client.post(address, files=[new, unwanted], data={"id": "1"})
+        assert (answer.status_code, "no file called image" in answer.json()["error"]) == (400, True)
+    answer = server.client.post("/api/explain", files=[new], data={"id": "1", "not": "2"})
+    assert (answer.status_code, answer.json()["error"][:19]) == (400, "not is no option; /")

@@ -37,10 +37,14 @@ const list = new HitList(find("hits"), find("full"), {
   search: (hit) => start({ kind: "id", id: hit.id, name: hit.shown }),
   refine: (hit, avoided) => refine({ id: hit.id, name: hit.shown, avoided }),
   root: () => info?.root,
-  explains: () => query !== null && query.kind !== "text",
+  explains: hasPicture,
 });
 
 // What is searched with.
+
+function hasPicture() {
+  return query !== null && query.kind !== "text";
+}
 
 function start(next, { push = true, box = null, refined = [] } = {}) {
   query = next;
@@ -95,7 +99,7 @@ function forget() {
 }
 
 function showQuery() {
-  const isPicture = query.kind !== "text";
+  const isPicture = hasPicture();
   find("query").hidden = !isPicture;
   find("hint").hidden = isPicture;
   find("choose").textContent = isPicture ? "Choose another" : "Choose a picture";
@@ -146,8 +150,7 @@ function unseen() {
 function showRegion() {
   const has = region.region !== null;
   find("region").textContent = has ? "Whole picture" : "Draw a region";
-  const isShown = query !== null && query.kind !== "text" && !find("frame").hidden;
-  const isPart = isShown && refinements.ids(false).length === 0;
+  const isPart = hasPicture() && !find("frame").hidden && refinements.ids(false).length === 0;
   find("region").hidden = !isPart;
   find("region-hint").hidden = has || !isPart;
   region.allowTouch(has);
@@ -176,8 +179,8 @@ function options() {
     ...(folder && { folder }),
     ...(since && { since }),
     ...(until && { until }),
-    ...(query.kind !== "text" && { exclude_self: find("exclude").checked }),
-    ...(region.text() && query.kind !== "text" && { region: region.text() }),
+    ...(hasPicture() && { exclude_self: find("exclude").checked }),
+    ...(hasPicture() && region.text() && { region: region.text() }),
   };
 }
 
