@@ -209,7 +209,8 @@ def match_batch(
     found = tensors.on_device(affinities, counts, cost=cost) if on_device else None
     if found is not None:
         return found
-    return tensors.as_tensors(batch.match(tensors.as_array(affinities), counts, cost=cost), affinities)
+    array = as_array(affinities, "affinities")
+    return tensors.as_tensors(batch.match(array, counts, cost=cost), affinities)
 
 
 def _is_tensor(affinities: Any) -> TypeGuard[Tensor]:

@@ -164,7 +164,7 @@ def match_on_device(
     exponent = 0 if scales is not None else _safe_exponent(affinities)
     given = affinities if exponent == 0 else torch.ldexp(affinities, torch.tensor(-exponent, device=affinities.device))
     states = torch.empty_like(whole)
-    step = max(1, SCRATCH_BYTES // (2 * most * launch_options(longest)["auction"]["W"]))
+    step = max(1, SCRATCH_BYTES // (2 * most * _width(longest)))
     for start in range(0, count, step):
         part = slice(start, min(start + step, count))
         _launch(given[part], m[part], n[part], _of(scales, part), _rows(found, part), states[part], finish, phases)
@@ -187,18 +187,18 @@ def _launch(
 
     count, most, longest = given.shape
     options = launch_options(longest, phases=phases)
-    width, device = options["auction"]["W"], given.device
+    width, device = _width(longest), given.device
     scratch = torch.empty((count, most, width), dtype=torch.int16, device=device)
     prices, owners = torch.empty((2, count, width), dtype=torch.int32, device=device)
     quanta = torch.empty(count, dtype=torch.float64, device=device)
     if scales is None:
-        r, lines = (quanta, quanta, m, m), (0, 0)
+        scaling, lines = (quanta, quanta, m, m), (0, 0)
     else:
-        r = (scales.rows, scales.columns, scales.rows_of, scales.columns_of)
+        scaling = (scales.rows, scales.columns, scales.rows_of, scales.columns_of)
         lines = (scales.rows.shape[1], scales.columns.shape[1])
     sizes, scaled = (most, given.stride(1), *lines), scales is not None
     fixed_point_kernel[(count,)](
-        given, *r, m, n, scratch, quanta, states, prices, *sizes, SCALED=scaled, **options["fixed point"]
+        given, *scaling, m, n, scratch, quanta, states, prices, *sizes, SCALED=scaled, **options["fixed point"]
     )
     increments = _increments(longest)[:phases]
     auction_kernel[(count,)](
@@ -216,7 +216,7 @@ def _launch(
     )
     path_kernel[(count,)](
         given,
-        *r,
+        *scaling,
         m,
         n,
         quanta,
@@ -250,7 +250,7 @@ def launch_options(longest: int, *, phases: int = 4) -> dict[str, dict[str, Any]
     dict of str to dict
         Of "fixed point", "auction" and "paths": constants, and how many warps a program has and registers a thread.
     """
-    width = max(32, 1 << (longest - 1).bit_length())
+    width = _width(longest)
     phases = min(phases, len(_increments(longest)))
     # A product that is fused with the sum after it is not rounded as the processor rounds it.
     rounded = {"W": width, "enable_fp_fusion": False}
@@ -264,6 +264,11 @@ def launch_options(longest: int, *, phases: int = 4) -> dict[str, dict[str, Any]
         "auction": {"W": width, "PHASES": phases, "BIDS": BIDS_PER_ROW, "num_warps": max(1, width // 512)},
         "paths": {"num_warps": max(1, width // 256), "maxnreg": PATH_REGISTERS, **rounded},
     }
+
+
+def _width(longest: int) -> int:
+    """Return the number of columns that a program holds: a power of two."""
+    return max(32, 1 << (longest - 1).bit_length())
 
 
 def _increments(longest: int) -> list[int]:

@@ -72,6 +72,15 @@ def load_entries(A, i, cols, there, line, row_scales, column_scales, SCALED: tl.
 
 
 @triton.jit
+def _tile(A, start, m, n, cols, line, R, column_scales, TILE: tl.constexpr, SCALED: tl.constexpr):
+    """Return some rows of an affinity in float64, their numbers, and which of the entries count."""
+    i = start + tl.arange(0, TILE)[:, None]
+    there = (i < m) & (cols < n)
+    row_scales = load_row_scales(R, i, i < m, SCALED)
+    return i, there, load_entries(A, i, cols, there, line, row_scales, column_scales, SCALED)
+
+
+@triton.jit
 def fixed_point_kernel(
     A,
     R,
@@ -139,10 +148,7 @@ def fixed_point_kernel(
     nans = tl.zeros([TILE, W], tl.int32)
     start = 0
     while start < m:
-        i = start + tl.arange(0, TILE)[:, None]
-        there = (i < m) & (cols < n)
-        row_scales = load_row_scales(R, i, i < m, SCALED)
-        entries = load_entries(A, i, cols, there, line, row_scales, column_scales, SCALED)
+        _, there, entries = _tile(A, start, m, n, cols, line, R, column_scales, TILE, SCALED)
         lows = tl.where(there & (entries < lows), entries, lows)
         highs = tl.where(there & (entries > highs), entries, highs)
         nans = tl.where(entries != entries, 1, nans)
@@ -161,10 +167,7 @@ def fixed_point_kernel(
         scale = LEVELS / (high - low)
         start = 0
         while start < m:
-            i = start + tl.arange(0, TILE)[:, None]
-            there = (i < m) & (cols < n)
-            row_scales = load_row_scales(R, i, i < m, SCALED)
-            entries = load_entries(A, i, cols, there, line, row_scales, column_scales, SCALED)
+            i, there, entries = _tile(A, start, m, n, cols, line, R, column_scales, TILE, SCALED)
             steps = tl.where(there, (entries - low) * scale, 0.0).to(tl.int16)
             tl.store(SCRATCH + i * W + cols, steps, mask=(i < m) & (cols < W))
             sums += steps.to(tl.int32)

@@ -72,6 +72,13 @@ def _only(x, hit):
 
 
 @triton.jit
+def _row(A, i, m, cols, valid, line, R, column_scales, SCALED: tl.constexpr):
+    """Return row `i` of an affinity in float64; those from `m` on are idle bidders, to whom each column is worth 0."""
+    row_scale = load_row_scales(R, i, i < m, SCALED)
+    return load_entries(A, i, cols, valid & (i < m), line, row_scale, column_scales, SCALED)
+
+
+@triton.jit
 def path_kernel(
     A,
     R,
@@ -141,8 +148,7 @@ def path_kernel(
         # Pairs that are best at these prices stay; a row without one takes a free column that is, if there is any.
         i = 0
         while i < m:
-            scale = load_row_scales(R, i, True, SCALED)
-            worth = load_entries(A, i, cols, valid, line, scale, column_scales, SCALED) - v
+            worth = _row(A, i, m, cols, valid, line, R, column_scales, SCALED) - v
             best = worth == _largest(worth)
             own = owner == i
             if tl.max(tl.where(own & best, 1, 0), 0) == 0:
@@ -161,9 +167,7 @@ def path_kernel(
                 row_number, column, searching = start, -1, 1
                 reached = quantum * 0.0
                 while searching == 1:
-                    real = row_number < m
-                    scale = load_row_scales(R, row_number, real, SCALED)
-                    worth = load_entries(A, row_number, cols, valid & real, line, scale, column_scales, SCALED) - v
+                    worth = _row(A, row_number, m, cols, valid, line, R, column_scales, SCALED) - v
                     if column < 0:  # noqa: SIM108 - Triton computes both sides of a conditional expression
                         base = _largest(worth)
                     else:
@@ -213,8 +217,7 @@ def path_kernel(
     size = tl.sum(tl.abs(prices), 0) + tl.abs(left)
     i = 0
     while i < m:
-        scale = load_row_scales(R, i, True, SCALED)
-        best = _largest(load_entries(A, i, cols, valid, line, scale, column_scales, SCALED) - v)
+        best = _largest(_row(A, i, m, cols, valid, line, R, column_scales, SCALED) - v)
         bound, rest = _add(bound, rest, best, 0.0)
         size += tl.abs(best)
         i += 1

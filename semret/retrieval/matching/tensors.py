@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from semret.arrays import IndexVector
-from semret.arrays import as_array as plain_array
 from semret.errors import ArgumentError, ShapeError
 from semret.retrieval.matching.cuda import LONGEST_SIDE, DeviceMatching, match_on_device, why_unavailable
 from semret.retrieval.matching.results import BatchMatching
@@ -153,25 +152,6 @@ def as_tensors(found: BatchMatching, affinities: Tensor) -> TensorMatching:
 
     numbers = {name: put(getattr(found, name)) for name in ("assignments", "values", "bounds", "gaps")}
     return TensorMatching(**numbers, exact=found.exact, solver=found.solver)
-
-
-def as_array(affinities: Tensor) -> np.ndarray[Any, Any]:
-    """Return a tensor's numbers on the processor; bfloat16 and narrower as float32, which holds all of them.
-
-    Parameters
-    ----------
-    affinities : Tensor
-
-    Returns
-    -------
-    ndarray
-
-    Raises
-    ------
-    ShapeError
-        If it is no dense one of numbers.
-    """
-    return plain_array(affinities, "affinities")
 
 
 def _of_known_dtype(given: Tensor) -> Tensor:
