@@ -176,6 +176,8 @@ def query(
         if text:
             settings = " · ".join(filter(None, [settings, "sentences by the pooled embedding"]))
             say("semret: a sentence has no patches to match; ranked by the pooled embedding")
+        if images and options.compares_all and (reason := engine.why_not_on_device) is not None:
+            say(f"semret: compared on the processor: {reason}")
         write_results(results, output, settings=settings)
         for failure in failures:
             show_error(failure)

@@ -121,6 +121,17 @@ def test_exhaustive_searches_everything_and_reports_recall(run, rendered, pictur
     assert answer["stats"]["shortlist_recall"] == 1.0
 
 
+@pytest.mark.parametrize("options", [["--exhaustive"], ["--region", "0%,0%,50%,50%"]], ids=str)
+def test_a_device_that_cannot_compare_is_said(run, picture, options):
+    plain = run("query", picture, "-k", 2, *options)
+    done = run("query", picture, "-k", 2, *options, "--device", "cuda:77")
+    assert (done.stdout, plain.stderr) == (plain.stdout, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("semret: compared on the processor: ")
+    # A shortlist is matched on the processor anyway, and a picture that is indexed needs no network.
+    assert run("query", picture, "-k", 2, "--device", "cuda:77").stderr == ""
+
+
 def test_a_new_picture_is_embedded(run, picture, tmp_path):
     changed = tmp_path / "turned.png"
     with Image.open(picture) as image:

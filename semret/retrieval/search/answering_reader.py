@@ -114,6 +114,11 @@ class AnsweringReader(EmbeddingReader):
         """What is compared on the device that was asked for, in words; None where that is the processor."""
         return self._comparer.on_device.describe()
 
+    @property
+    def why_not_on_device(self) -> str | None:
+        """Why whole indexes are not compared on the device that was asked for, in words; None where they are."""
+        return self._comparer.on_device.why_not
+
     def represent(
         self, image: ImageLike | None = None, *, tokens: ArrayLike | None = None, pooled: ArrayLike | None = None
     ) -> Seen:

@@ -48,7 +48,24 @@ class DeviceSearch:
     @property
     def is_ready(self) -> bool:
         """Whether maps are compared on the device."""
-        return self._device is not None and self._why_not() is None
+        return self._device is not None and self.why_not is None
+
+    @property
+    def why_not(self) -> str | None:
+        """Why maps are not compared on the device, in words; None where they are, or there is no device."""
+        if self._device is None:
+            return None
+        if self._collection.manifest.codec == NO_CODEC:
+            return "maps of floats are compared on the processor; a codec's are compared on a device"
+        if self._reason is None:
+            from semret.retrieval.similarity.device_tiles import require_device
+
+            try:
+                require_device(self._device)
+                self._reason = ""
+            except ArgumentError as error:
+                self._reason = str(error)
+        return self._reason or None
 
     def describe(self) -> str | None:
         """Say what is compared on the device.
@@ -60,7 +77,7 @@ class DeviceSearch:
         """
         if self._device is None:
             return None
-        if (reason := self._why_not()) is not None:
+        if (reason := self.why_not) is not None:
             return f"nothing on {self._device}: {reason}"
         return f"no maps on {self._device} yet" if self._maps is None else f"{self._maps}"
 
@@ -73,7 +90,7 @@ class DeviceSearch:
         """
         if self._device is None:
             return f"searches are narrowed on {' and '.join(KINDS)} devices alone"
-        if (reason := self._why_not()) is not None:
+        if (reason := self.why_not) is not None:
             return f"nothing on {self._device}: {reason}"
         from semret.retrieval.search.device_maps import fitting
 
@@ -109,19 +126,6 @@ class DeviceSearch:
 
                 self._maps = MapsOnDevice(self._collection.source(self._collection.ids), str(self._device))
             return self._maps.left(query, ids, k=k, kernel=kernel, sigma=sigma, levelled=levelled)
-
-    def _why_not(self) -> str | None:
-        if self._collection.manifest.codec == NO_CODEC:
-            return "maps of floats are compared on the processor; a codec's are compared on a device"
-        if self._reason is None:
-            from semret.retrieval.similarity.device_tiles import require_device
-
-            try:
-                require_device(str(self._device))
-                self._reason = ""
-            except ArgumentError as error:
-                self._reason = str(error)
-        return self._reason or None
 
 
 def usable(device: str | None) -> str | None:

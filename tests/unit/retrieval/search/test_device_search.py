@@ -45,6 +45,7 @@ def test_an_exhaustive_search_answers_as_without(index, kinds, options):
         asked = {"k": 2, "exhaustive": True, **options}
         assert as_told(engine.query(3, **asked)) == as_told(plain.query(3, **asked))
         assert engine.device_maps == f"all on {DEVICE}"
+        assert engine.why_not_on_device is None
 
 
 def test_a_region_answers_as_without(index, kinds):
@@ -81,6 +82,7 @@ def test_a_device_that_is_missing_is_said(index):
     with semret.open_index(index, device="cuda:77") as engine:
         assert [hit.id for hit in engine.query(3, k=1, exhaustive=True)] == [3]
         assert engine.device_maps.startswith("nothing on cuda:77: device 'cuda:77' ")
+        assert engine.device_maps.endswith(f": {engine.why_not_on_device}")
 
 
 def test_what_would_fit_is_said(index, kinds, monkeypatch):
@@ -96,4 +98,5 @@ def test_what_would_fit_is_said(index, kinds, monkeypatch):
 def test_a_processor_is_no_device(index):
     with semret.open_index(index, device="cpu") as engine:
         assert engine.device_maps is None
+        assert engine.why_not_on_device is None
         assert np.isfinite(engine.query(3, k=1, exhaustive=True)[0].score)
