@@ -68,6 +68,24 @@ def require_whole(value: object, name: str, least: int = 1) -> None:
         raise ArgumentError(f"{name} is {value}, expected at least {least}")
 
 
+def require_flag(value: object, name: str) -> None:
+    """Refuse what is neither True nor False: any text is true for Python, ``"no"`` and ``"False"`` too.
+
+    Parameters
+    ----------
+    value : object
+        Booleans of NumPy count as well.
+    name : str
+        Names it in the message.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentError(f"{name} is {cut_text(repr(value))}, expected True or False")
+
+
 def require_text(value: object, name: str, meaning: str = "a name") -> None:
     """Refuse what is no text.
 

@@ -34,6 +34,11 @@ from semret.retrieval.similarity import cka
         (lambda: semret.build("x", workers=2.5), "workers is 2.5"),
         (lambda: semret.build("x", exclude=[3]), "a pattern is 3"),
         (lambda: semret.build("x", progress=3), "progress is 3"),
+        (lambda: semret.build("x", prune="no"), "prune is 'no'"),
+        (lambda: semret.build("x", no_exclude=1), "no_exclude is 1"),
+        (lambda: semret.duplicates("x", frames="False"), "frames is 'False'"),
+        (lambda: semret.match_batch(np.ones((2, 3, 4)), cost="no"), "cost is 'no'"),
+        (lambda: semret.match_batch(np.ones((2, 3, 4)), cost=None), "cost is None"),
         (lambda: semret.embed([], batch_size="8"), "batch_size is '8'"),
         (lambda: semret.embed([], device=3), "device is 3"),
         (lambda: semret.embed([], size=384), "size is 384"),
@@ -56,6 +61,13 @@ def test_what_came_and_what_was_expected_is_said(call, said, tmp_path, monkeypat
 def test_what_is_no_array_is_told_by_its_type(call, value):
     with pytest.raises(ShapeError, match=f"is of type {type(value).__name__}, expected an array"):
         call(value)
+
+
+def test_flags_of_numpy_are_flags(engine):
+    best = semret.match_batch([[[3.0, 1.0], [2.0, 4.0]]], cost=np.True_)
+    assert best.values.tolist() == [3.0]
+    (hit,) = engine.query(1, k=1, exhaustive=np.bool_(True))
+    assert (hit.id, hit.in_shortlist) == (1, True)
 
 
 def test_no_error_of_a_wrong_type_makes_an_index(tmp_path, photos, tiny_backbone):
@@ -83,6 +95,13 @@ def engine(tiny_index, tiny_backbone):
     ("call", "said"),
     [
         (lambda engine, photo: engine.query(photo, k=True), "k is True, expected a whole number"),
+        (lambda engine, photo: engine.query(photo, exhaustive="no"), "exhaustive is 'no', expected True or False"),
+        (lambda engine, photo: engine.query(photo, explain=1), "explain is 1, expected True or False"),
+        (lambda engine, photo: engine.rerank(photo, [1], prune="x"), "prune is 'x', expected True or False"),
+        (lambda engine, _: engine.tokens(integers="no"), "integers is 'no', expected True or False"),
+        (lambda engine, _: engine.write_tokens("x.npz", integers=2), "integers is 2, expected True or False"),
+        (lambda engine, _: engine.write_tokens("x.npz", pooled="no"), "pooled is 'no', expected True or False"),
+        (lambda engine, photo: engine.explain(photo, 1).draw(names="no"), "names is 'no', expected True or False"),
         (lambda engine, photo: engine.rerank(photo, 999), "candidate 999 is not in the index"),
         (lambda engine, photo: engine.rerank(photo, "0.jpg"), "candidate 0.jpg is not in the index"),
         (lambda engine, photo: engine.rerank(photo, None), "an image is given as NoneType, expected an id"),

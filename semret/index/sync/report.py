@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from semret.arrays import require_whole
+from semret.arrays import require_flag, require_whole
 from semret.errors import ArgumentError
 from semret.index.backbones.spec import Identity
 from semret.index.codec.table import NO_CODEC, default_codec, parse
@@ -178,6 +178,8 @@ class SyncOptions:
             value = getattr(self, name)
             if value is not None:
                 require_whole(value, name)
+        require_flag(self.prune, "prune")
+        require_flag(self.no_exclude, "no_exclude")
 
     @property
     def threads(self) -> int:

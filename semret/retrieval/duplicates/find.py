@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, IndexVector
+from semret.arrays import Float32Array, IndexVector, require_flag
 from semret.errors import ArgumentError
 from semret.index.backbones.spec import OWN_FEATURES
 from semret.index.collection import Collection
@@ -80,12 +80,13 @@ def duplicates(
     Raises
     ------
     ArgumentError
-        If `threshold` is out of range; if one of `touching` has no image in the index.
+        If `threshold` is out of range, or `frames` no flag; if one of `touching` has no image in the index.
     IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
         See `semret.open_index`.
     """
     if not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
         raise ArgumentError(f"threshold is {threshold!r}, expected a number above 0, at most 1")
+    require_flag(frames, "frames")
     opened = contextlib.nullcontext(index) if isinstance(index, SearchEngine) else open_index(index)
     with opened as engine, told(progress, "comparing") as tell:
         collection = engine.collection

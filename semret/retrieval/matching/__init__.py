@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, overload
 
 from numpy.typing import ArrayLike
 
-from semret.arrays import Float64Array, as_array, require_ndim
+from semret.arrays import Float64Array, as_array, require_flag, require_ndim
 from semret.errors import UnknownNameError
 from semret.retrieval.matching.approximate import Norms
 from semret.retrieval.matching.auction import EFFORTS, AuctionBatch
@@ -195,6 +195,7 @@ def match_batch(
     chosen = SOLVERS.get(solver)
     if chosen is None:
         raise UnknownNameError.among("solver", solver, list(SOLVERS))
+    require_flag(cost, "cost")
     settings = chosen.settings(options)
     batch = Batch(chosen, settings, row_norms, column_norms, threads)
     if not _is_tensor(affinities):

@@ -12,7 +12,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageOps
 
-from semret.arrays import Float64Array, require_whole
+from semret.arrays import Float64Array, require_flag, require_whole
 from semret.colours import BLACK, BLUE, CIVIDIS, GREEN, ORANGE, PINK, RED, SKY, YELLOW
 from semret.errors import ArgumentError, ImageDecodeError
 from semret.index.backbones.placement import Box
@@ -109,6 +109,7 @@ def draw_explanation(
     """
     require_whole(width, "width", 0)
     require_whole(pairs, "pairs", 0)
+    require_flag(names, "names")
     if not _SMALLEST <= width <= _LARGEST:
         raise ArgumentError(f"width is {width}, expected {_SMALLEST} to {_LARGEST} pixels")
     canvas = _Canvas(explanation, width * _FINE, names=names)

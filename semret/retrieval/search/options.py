@@ -6,6 +6,7 @@ import math
 import operator
 from dataclasses import dataclass
 
+from semret.arrays import require_flag
 from semret.centers import CENTERINGS
 from semret.errors import ArgumentError
 from semret.retrieval.search.dates import DateLike
@@ -39,7 +40,7 @@ class RerankOptions:
     Raises
     ------
     ArgumentError
-        If `k` is no whole number of at least 1.
+        If `k` is no whole number of at least 1, or `prune` neither True nor False.
     UnknownNameError
         If a mode or the solver has no such name.
     """
@@ -53,6 +54,7 @@ class RerankOptions:
 
     def __post_init__(self) -> None:
         check_modes(self.kernel, self.invariance, solver=self.solver)
+        require_flag(self.prune, "prune")
         if _whole("k", self.k) < 1:
             raise ArgumentError(f"k is {self.k}, expected at least 1")
 
@@ -102,7 +104,8 @@ class SearchOptions(RerankOptions):
     ------
     ArgumentError, UnknownNameError
         See `RerankOptions`; also if a centre or a score has no such name, the shortlist is no whole number, the region
-        is none, the score does not go with the other choices, or is none that can be explained; if a filter is none.
+        is none, the score does not go with the other choices, or is none that can be explained; if a filter is none, or
+        what is True or False is neither.
     """
 
     k: int = 5
@@ -120,6 +123,8 @@ class SearchOptions(RerankOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_flag(self.exhaustive, "exhaustive")
+        require_flag(self.explain, "explain")
         check_name("center", self.center, CENTERINGS)
         if self.shortlist is not None:
             _whole("shortlist", self.shortlist)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from semret.arrays import FloatArray, IdVector, require_finite, require_memory
+from semret.arrays import FloatArray, IdVector, require_finite, require_flag, require_memory
 from semret.errors import ArgumentError, ShapeError, UnknownNameError
 from semret.index.backbones.pooling import POOLINGS, pool
 from semret.index.backbones.spec import OWN_FEATURES
@@ -83,6 +83,7 @@ def stored_maps(
     """
     if center not in _CENTERS:
         raise UnknownNameError.among("center", center, _CENTERS)
+    require_flag(integers, "integers")
     if integers and collection.features.codec is None:
         raise ArgumentError(
             f"{collection.name} stores floats, not integers; leave integers out, or store them with "

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, IdVector, require_memory
+from semret.arrays import Float32Array, IdVector, require_flag, require_memory
 from semret.errors import ArgumentError, StorageError
 from semret.index.collection import Collection
 from semret.index.indexed_pictures import require_no_source
@@ -101,6 +101,8 @@ def write_tokens(
     ArgumentError, UnknownNameError, MissingDependencyError, StorageError, IndexCorruptError
         See `SearchEngine.write_tokens`.
     """
+    require_flag(integers, "integers")
+    require_flag(pooled, "pooled")
     check_token_file(path, collection, integers=integers)
     rows = StoredRows(collection, ids, Chosen(center, integers, pooled), progress)
     suffix = Path(path).suffix.lower()
