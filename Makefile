@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
-# Two processes, on two cores; with one hash seed they collect the same tests in the same order. Each file's tests, and all
-# that need a Ray cluster, run in one of them, so that what they share is made once.
+# Three processes, on two cores: each waits a third of its time, for files that it reads and processes that it starts. With
+# one hash seed they collect the same tests in the same order. Each file's tests, and all that need a Ray cluster, run in one
+# of them, so that what they share is made once.
 test: $(VENV)/.installed-dev
-	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 2
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest -n 3
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
