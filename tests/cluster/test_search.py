@@ -6,7 +6,6 @@ import gc
 import itertools
 import json
 import shutil
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +24,7 @@ from semret.index.sync.sync import sync
 from semret.retrieval.search import rerank as rerank_module
 from semret.retrieval.search.engine import SearchEngine
 from semret.retrieval.search.options import SearchOptions
+from tests.support.waiting import eventually
 
 COUNTS = (1, 2, 3)
 IMAGES = 24
@@ -76,14 +76,6 @@ def _near_ties():
     maps[1::2] = np.nextafter(maps[1::2], generator.choice(np.float32([-9, 9]), size=maps[1::2].shape))
     maps[::5] = generator.integers(-1, 2, size=maps[::5].shape)
     return maps
-
-
-def eventually(check):
-    """Wait until something holds."""
-    end = time.monotonic() + 30
-    while not check():
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.1)
 
 
 def both(index, pools, owners=None, count=2):

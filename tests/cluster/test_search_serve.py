@@ -17,6 +17,7 @@ from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.retrieval.search.engine import SearchEngine
 from tests.support.servers import Server
+from tests.support.waiting import eventually
 
 ARGUMENTS = ("--shards", "2", "--shard-cpus", "0", "--replicas", "2")
 
@@ -44,14 +45,6 @@ def server(index, ray_cluster):
     server = Server(index, "--ray", ray_cluster.address, *ARGUMENTS)
     yield server
     server.close()
-
-
-def eventually(check):
-    """Wait until something holds."""
-    end = time.monotonic() + 60
-    while not check():
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.2)
 
 
 def actors(prefix):

@@ -25,16 +25,10 @@ from semret.retrieval.search.engine import SearchEngine, open_index
 from tests.support.networks import TinyBackbone
 from tests.support.pictures import draw
 from tests.support.servers import running
+from tests.support.waiting import eventually
 
 STRANGE = os.fsdecode(b"b <i>\n\xff.png")
 TOKEN = "correct-horse-battery"
-
-
-def wait_for(test, seconds=30):
-    limit = time.monotonic() + seconds
-    while not test():
-        assert time.monotonic() < limit
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -507,7 +501,7 @@ def test_too_many_are_told_to_come_again(place):
         running(place / ".semret", "--max-waiting", "1", "--workers", "1", embed=1.0) as server,
         ThreadPoolExecutor(6) as pool,
     ):
-        wait_for(lambda: "semret_searches_waiting 0.0" in server.client.get("/metrics").text)
+        eventually(lambda: "semret_searches_waiting 0.0" in server.client.get("/metrics").text)
         answers = list(pool.map(lambda _: server.upload(place / "new.png"), range(6)))
         statuses = sorted(answer.status_code for answer in answers)
         assert statuses[0] == 200
@@ -534,12 +528,12 @@ def test_whoever_leaves_frees_their_place(place):
             streams.append(socket.create_connection(("127.0.0.1", server.port)))
             streams[-1].sendall(request)
         waiting = lambda count: f"semret_searches_waiting {count}.0" in server.client.get("/metrics").text  # noqa: E731
-        wait_for(lambda: waiting(3))
+        eventually(lambda: waiting(3))
         assert server.client.post("/api/search", json={"id": 1}).status_code == 503
         for stream in streams:
             stream.close()
         # One is being embedded and holds its place until that is done; those that waited are gone at once.
-        wait_for(lambda: waiting(1) or waiting(0))
+        eventually(lambda: waiting(1) or waiting(0))
         assert server.search(id=1)["hits"]
 
 
@@ -547,7 +541,7 @@ def test_whoever_leaves_frees_their_place(place):
 def test_a_server_that_is_stopped_finishes_what_runs(place, number):
     with running(place / ".semret", embed=1.0) as server, ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(server.upload, place / "new.png") for _ in range(2)]
-        wait_for(lambda: "semret_searches_waiting 2.0" in server.client.get("/metrics").text)
+        eventually(lambda: "semret_searches_waiting 2.0" in server.client.get("/metrics").text)
         assert server.stop(number) == 0
         assert [future.result().status_code for future in futures] == [200, 200]
         assert len(server.log) == 1, server.log
@@ -556,7 +550,7 @@ def test_a_server_that_is_stopped_finishes_what_runs(place, number):
 def test_a_server_that_is_told_twice_waits_for_nothing(place):
     with running(place / ".semret", embed=20.0) as server, ThreadPoolExecutor(1) as pool:
         future = pool.submit(server.upload, place / "new.png")
-        wait_for(lambda: "semret_searches_waiting 1.0" in server.client.get("/metrics").text)
+        eventually(lambda: "semret_searches_waiting 1.0" in server.client.get("/metrics").text)
         server.process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         assert server.stop(signal.SIGINT) == 130
@@ -591,7 +585,7 @@ def test_what_a_writer_adds_is_found_without_a_gap(growing):
         for seed in range(4, 7):
             draw(seed).save(growing / "photos" / f"{seed}.png")
             sync(growing / ".semret", [growing / "photos"], TinyBackbone)
-            wait_for(lambda seed=seed: server.client.get("/api/info").json()["images"] == seed + 1)
+            eventually(lambda seed=seed: server.client.get("/api/info").json()["images"] == seed + 1)
         done.set()
         asking.join()
         assert failures == []
@@ -605,12 +599,12 @@ def test_while_the_catalog_cannot_be_read_the_former_state_is_served(growing):
     with running(growing / ".semret") as server:
         trouble = lambda: server.client.get("/api/info").json()["trouble"]  # noqa: E731
         catalog.rename(growing / "elsewhere")
-        wait_for(trouble)
+        eventually(trouble)
         assert "catalog.sqlite is missing" in trouble()
         assert server.client.get("/healthz").status_code == 200
         assert len(server.search(id=1, k=4)["hits"]) == 4
         (growing / "elsewhere").rename(catalog)
-        wait_for(lambda: trouble() is None)
+        eventually(lambda: trouble() is None)
         assert len(server.search(id=1, k=4)["hits"]) == 4
         assert len(server.log) == 2, server.log
 
