@@ -164,7 +164,7 @@ def match_on_device(
     exponent = 0 if scales is not None else _safe_exponent(affinities)
     given = affinities if exponent == 0 else torch.ldexp(affinities, torch.tensor(-exponent, device=affinities.device))
     states = torch.empty_like(whole)
-    step = max(1, SCRATCH_BYTES // (2 * most * _width(longest)))
+    step = max(1, SCRATCH_BYTES // (2 * most * power_of_two(longest)))
     for start in range(0, count, step):
         part = slice(start, min(start + step, count))
         _launch(given[part], m[part], n[part], _of(scales, part), _rows(found, part), states[part], finish, phases)
@@ -187,7 +187,7 @@ def _launch(
 
     count, most, longest = given.shape
     options = launch_options(longest, phases=phases)
-    width, device = _width(longest), given.device
+    width, device = power_of_two(longest), given.device
     scratch = torch.empty((count, most, width), dtype=torch.int16, device=device)
     prices, owners = torch.empty((2, count, width), dtype=torch.int32, device=device)
     quanta = torch.empty(count, dtype=torch.float64, device=device)
@@ -250,7 +250,7 @@ def launch_options(longest: int, *, phases: int = 4) -> dict[str, dict[str, Any]
     dict of str to dict
         Of "fixed point", "auction" and "paths": constants, and how many warps a program has and registers a thread.
     """
-    width = _width(longest)
+    width = power_of_two(longest)
     phases = min(phases, len(_increments(longest)))
     # A product that is fused with the sum after it is not rounded as the processor rounds it.
     rounded = {"W": width, "enable_fp_fusion": False}
@@ -266,9 +266,22 @@ def launch_options(longest: int, *, phases: int = 4) -> dict[str, dict[str, Any]
     }
 
 
-def _width(longest: int) -> int:
-    """Return the number of columns that a program holds: a power of two."""
-    return max(32, 1 << (longest - 1).bit_length())
+def power_of_two(count: int, *, least: int = 32) -> int:
+    """Return how many places a program holds for so many entries.
+
+    Parameters
+    ----------
+    count : int
+        At least 1.
+    least : int
+        A power of two.
+
+    Returns
+    -------
+    int
+        The first power of two that is not below either.
+    """
+    return max(least, 1 << (count - 1).bit_length())
 
 
 def _increments(longest: int) -> list[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from semret.errors import ShapeError
-from semret.retrieval.matching.cuda import DeviceMatching, Scales, match_on_device
+from semret.retrieval.matching.cuda import DeviceMatching, Scales, match_on_device, power_of_two
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,8 +138,8 @@ def bounds_of_all(query: DeviceMaps, database: DeviceMaps) -> Tensor:
         database.tokens.shape[1],
         channels,
         largest,
-        W=max(16, 1 << (rows - 1).bit_length()),
-        DEPTH=max(32, 1 << (channels - 1).bit_length()),
+        W=power_of_two(rows, least=16),
+        DEPTH=power_of_two(channels),
         TILE=_TILE,
         num_warps=4,
     )
