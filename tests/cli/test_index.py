@@ -15,8 +15,8 @@ from semret.cli import app
 from semret.commands import index as index_commands
 from semret.commands.output import duration
 from semret.names import readable
-from tests.support.addresses import draw_into
 from tests.support.commands import error_of, invoke
+from tests.support.pictures import draw_into
 from tests.support.places import with_root
 from tests.support.processes import command_of
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.pictures import draw
+from tests.support.pictures import age, draw_into
 from tests.support.places import ROOT, with_root
 
 # Ray reads these when it is imported, and its daemons when they start.
@@ -123,12 +123,9 @@ def growing(request, tmp_path_factory):
         yield None
         return
     place, pictures, most = tmp_path_factory.mktemp("growing"), 320, 2
-    (place / "photos").mkdir()
-    for seed in range(pictures):
-        photo = place / "photos" / f"{seed}.png"
-        draw(seed).save(photo)
-        # Not new: the last test makes another index of them, minutes later, which would hold stamps that this did not.
-        os.utime(photo, (10**9, 10**9))
+    draw_into(place / "photos", range(pictures))
+    # The last test makes another index of them, minutes later, which would hold stamps that this one did not.
+    age(place / "photos")
     # Short: sockets lie in it.
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     command = [

@@ -19,25 +19,16 @@ from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from tests.support.cluster_index import OPTIONS
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import draw
+from tests.support.pictures import age, draw_into
 from tests.support.stored_rows import ids_agree, refusals, rows_by_path
 
-_LONG_AGO = 1_600_000_000
 _ROOT = Path(__file__).parents[2]
 
 
 def _add(folder, seeds):
     """Draw pictures that were there for long, so that their time stamps count."""
-    folder.mkdir(exist_ok=True, parents=True)
-    for seed in seeds:
-        draw(seed).save(folder / f"{seed}.png")
-    _age(folder)
-
-
-def _age(folder):
-    for file in folder.rglob("*"):
-        if file.is_file():
-            os.utime(file, (_LONG_AGO, _LONG_AGO))
+    draw_into(folder, seeds)
+    age(folder)
 
 
 def _spoil(folder):
@@ -47,7 +38,7 @@ def _spoil(folder):
     (folder / "cut.png").write_bytes((folder / "1.png").read_bytes()[:-40])
     (folder / "below").mkdir()
     shutil.copy(folder / "2.png", folder / "below" / "copy.png")
-    _age(folder)
+    age(folder)
 
 
 def _same(one, many):
@@ -97,7 +88,7 @@ def test_an_index_with_a_codec_grows_as_on_one_machine(ray_cluster, tmp_path):
     (photos / "5.png").unlink()
     (photos / "6.png").rename(photos / "six.png")
     shutil.copy(photos / "80.png", photos / "7.png")
-    _age(photos)
+    age(photos)
     alone = sync(tmp_path / "one", [photos], TinyBackbone, options=SyncOptions(**options))
     report = _on_cluster(photos, tmp_path / "many", **options)
     _same(tmp_path / "one", tmp_path / "many")

@@ -8,8 +8,8 @@ import pytest
 
 from semret.index.store.elsewhere import fetch_index
 from semret.index.store.object_folder import ObjectFolder
-from tests.support.addresses import draw_into
 from tests.support.object_store import BUCKET, object_store
+from tests.support.pictures import draw_into
 from tests.support.places import with_root
 from tests.support.processes import command_of
 from tests.support.stored_rows import rows_by_path

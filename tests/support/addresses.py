@@ -9,16 +9,8 @@ from semret.index.store.stored_state import parse_state
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import draw
 
 MEMORY = "memory://index"
-
-
-def draw_into(folder, seeds):
-    """Draw pictures into a folder, which is made."""
-    folder.mkdir(exist_ok=True)
-    for seed in seeds:
-        draw(seed).save(folder / f"{seed}.png")
 
 
 def sync_at(index, folder):

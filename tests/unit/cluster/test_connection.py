@@ -9,6 +9,7 @@ import time
 import pytest
 
 from semret.errors import ArgumentError, ClusterError
+from tests.support.waiting import eventually
 
 
 def test_a_client_from_outside_is_told_where_to_go():
@@ -107,9 +108,7 @@ def test_a_head_that_stops_answering_is_told_once(monkeypatch, caplog):
         for _ in range(3):
             listener.accept()[0].close()
         assert not caplog.records
-    deadline = time.monotonic() + 60
-    while not caplog.records and time.monotonic() < deadline:
-        time.sleep(0.01)
+    eventually(lambda: caplog.records)
     time.sleep(0.2)
     ended.set()
     watcher.join()

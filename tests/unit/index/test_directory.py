@@ -22,6 +22,7 @@ from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.retrieval.search.copies import Copies
 from semret.retrieval.search.lookup import Lookup
+from tests.support.pictures import age
 
 NAMES = ["a.png", "Über.png", "sub/ü.png", "sub/é e.png", "Z.png", "z/深.png", os.fsdecode(b"bad\xff.png"), "b.png"]
 
@@ -112,8 +113,7 @@ def test_the_file_of_another_state_is_not_used(tiny_index, photos, from_file):
 
 def test_an_unchanged_run_leaves_the_file_as_it_is(tiny_index, photos, tiny_backbone):
     # A run notes the time stamps of files that are not new any more, which changes the catalog once.
-    for photo in photos.iterdir():
-        os.utime(photo, (10**9, 10**9))
+    age(photos)
     sync(tiny_index, [photos], tiny_backbone)
     before = (tiny_index / "directory.bin").stat()
     sync(tiny_index, [photos], tiny_backbone)

@@ -26,16 +26,9 @@ from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.paths import is_address
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import draw
+from tests.support.pictures import LONG_AGO, age, draw
 
-_LONG_AGO = 1_600_000_000
 _NOT_IN_PARTS = "is in a tar file that is not sent in parts; unpack it, or copy it to another store"
-
-
-def _age(folder):
-    for file in folder.rglob("*"):
-        if file.is_file():
-            os.utime(file, (_LONG_AGO, _LONG_AGO))
 
 
 def _shard(path, seeds):
@@ -62,7 +55,7 @@ def elsewhere(tmp_path):
     (folder / "film.mp4").write_bytes(b"film")
     (folder / ".hidden.png").write_bytes(b"hidden")
     _shard(folder / "000.tar", range(10, 13))
-    _age(folder)
+    age(folder)
     return folder
 
 
@@ -72,7 +65,7 @@ def test_what_lies_below_an_address_is_found(elsewhere):
     found = sorted(entry.path for entry in entries if isinstance(entry, FoundImage))
     names = ["0.png", *[f"000.tar/{seed}.png" for seed in (10, 11, 12)], "1.png", "2.png", "3.png", "below/4.png"]
     assert found == [f"{address}/{name}" for name in names]
-    assert {entry.mtime_ns for entry in entries if isinstance(entry, FoundImage)} == {_LONG_AGO * 10**9}
+    assert {entry.mtime_ns for entry in entries if isinstance(entry, FoundImage)} == {LONG_AGO * 10**9}
     assert [entry for entry in entries if isinstance(entry, SkippedPath)] == [
         SkippedPath(f"{address}/below/empty.png", "is empty")
     ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.addresses import draw_into
+from tests.support.pictures import draw_into
 
 
 @pytest.fixture

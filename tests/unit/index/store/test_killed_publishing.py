@@ -15,8 +15,9 @@ from semret.index.store import durable
 from semret.index.store.address_lock import AddressLock
 from semret.index.store.elsewhere import fetch_index
 from semret.index.store.object_folder import ObjectFolder
-from tests.support.addresses import MEMORY, draw_into, objects_at, remove_at, state_at, sync_at
+from tests.support.addresses import MEMORY, objects_at, remove_at, state_at, sync_at
 from tests.support.object_store import BUCKET, object_store
+from tests.support.pictures import draw_into
 from tests.support.places import with_root
 from tests.support.stored_rows import rows_by_path
 

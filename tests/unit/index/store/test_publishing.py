@@ -14,7 +14,6 @@ from semret.index.sync.sync import sync
 from tests.support.addresses import (
     MEMORY,
     compact_at,
-    draw_into,
     names_in,
     objects_at,
     remove_at,
@@ -24,6 +23,7 @@ from tests.support.addresses import (
 )
 from tests.support.networks import TinyBackbone
 from tests.support.object_store import BUCKET, object_store
+from tests.support.pictures import draw_into
 from tests.support.stored_rows import refusals, rows_by_path
 
 ADDRESS = f"s3://{BUCKET}/index"

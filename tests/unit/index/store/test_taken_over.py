@@ -13,7 +13,8 @@ from semret.index.store.address_lock import AddressLock
 from semret.index.store.elsewhere import fetch_index
 from semret.index.store.object_folder import ObjectFolder
 from semret.index.store.stored_state import parse_replaced
-from tests.support.addresses import MEMORY, draw_into, names_in, remove_at, sync_at
+from tests.support.addresses import MEMORY, names_in, remove_at, sync_at
+from tests.support.pictures import draw_into
 from tests.support.stored_rows import rows_by_path
 
 _STEPS = ["publish:uploaded", "publish:committed", "delete:manifest.json", "delete:catalog.sqlite"]
