@@ -38,9 +38,9 @@ gpu: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/gpu_indexing.py --out build/gpu_indexing.md --json build/gpu_indexing.json
 	$(BIN)/python benchmarks/gpu.py --out build/gpu.md --json build/gpu.json
 
-# Builds sdist and wheel into dist/, checks them, and installs and uses both in a clean environment.
-dist: $(VENV)/.installed-dev
-	BIN=$(BIN) PYTHON=$(PYTHON) .ci/dist
+# Builds sdist and wheel into dist/, checks them, and installs and uses both in a clean environment, which it removes.
+dist:
+	PYTHON=$(PYTHON) .ci/dist
 
 # Runs the tests with the oldest release of every dependency that pyproject.toml allows, those of the extra cluster by
 # themselves; downloads gigabytes.
