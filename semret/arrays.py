@@ -7,6 +7,7 @@ the shape.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -66,6 +67,33 @@ def require_whole(value: object, name: str, least: int = 1) -> None:
         raise ArgumentError(f"{name} is {cut_text(repr(value))}, expected a whole number")
     if int(value) < least:  # type: ignore[call-overload]
         raise ArgumentError(f"{name} is {value}, expected at least {least}")
+
+
+def require_number(value: object, name: str, expected: str = "a finite number") -> float:
+    """Refuse what is no number, or none that is finite.
+
+    Parameters
+    ----------
+    value : object
+        Numbers of NumPy count as well; True and False do not, and no text.
+    name : str
+        Names it in the message.
+    expected : str
+        Which numbers are expected, for the message.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ArgumentError
+    """
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    with contextlib.suppress(OverflowError):  # an int beyond every float
+        if is_number and math.isfinite(number := float(value)):  # type: ignore[arg-type]
+            return number
+    raise ArgumentError(f"{name} is {cut_text(repr(value))}, expected {expected}")
 
 
 def require_flag(value: object, name: str) -> None:

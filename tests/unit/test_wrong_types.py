@@ -68,6 +68,17 @@ def test_flags_of_numpy_are_flags(engine):
     assert best.values.tolist() == [3.0]
     (hit,) = engine.query(1, k=1, exhaustive=np.bool_(True))
     assert (hit.id, hit.in_shortlist) == (1, True)
+    for no, yes in ((False, True), (np.False_, np.True_)):
+        assert engine.query(1, k=1, exclude_self=no).ids == [1]
+        assert 1 not in engine.query(1, exclude_self=yes).ids
+
+
+def test_numbers_of_numpy_are_numbers(engine):
+    low = np.float32(0.25)
+    assert semret.duplicates(engine, threshold=low) == semret.duplicates(engine, threshold=0.25)
+    assert engine.query(1, k=np.int32(3), min_score=low).ids == engine.query(1, k=3, min_score=0.25).ids
+    one, same = (engine.query_all([1], avoid=[2], k=3, avoid_weight=weight) for weight in (low, 0.25))
+    assert list(one.scores) == list(same.scores)
 
 
 def test_no_error_of_a_wrong_type_makes_an_index(tmp_path, photos, tiny_backbone):
@@ -102,6 +113,18 @@ def engine(tiny_index, tiny_backbone):
         (lambda engine, _: engine.write_tokens("x.npz", integers=2), "integers is 2, expected True or False"),
         (lambda engine, _: engine.write_tokens("x.npz", pooled="no"), "pooled is 'no', expected True or False"),
         (lambda engine, photo: engine.explain(photo, 1).draw(names="no"), "names is 'no', expected True or False"),
+        (lambda engine, photo: engine.query(photo, min_score="0.5"), "min_score is '0.5', expected a finite number"),
+        (lambda engine, photo: engine.query(photo, min_score=True), "min_score is True, expected a finite number"),
+        (lambda engine, photo: engine.query(photo, min_score=10**400), "min_score is 1000"),
+        (lambda engine, photo: engine.query(photo, shortlist=-5), "shortlist is -5, expected at least 1"),
+        (
+            lambda engine, photo: engine.query_all([photo], avoid_weight=True),
+            "avoid_weight is True, expected a number of at least 0",
+        ),
+        (
+            lambda engine, _: semret.duplicates(engine, threshold=True),
+            "threshold is True, expected a number above 0, at most 1",
+        ),
         (lambda engine, photo: engine.rerank(photo, 999), "candidate 999 is not in the index"),
         (lambda engine, photo: engine.rerank(photo, "0.jpg"), "candidate 0.jpg is not in the index"),
         (lambda engine, photo: engine.rerank(photo, None), "an image is given as NoneType, expected an id"),

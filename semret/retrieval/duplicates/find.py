@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from semret.arrays import Float32Array, IndexVector, require_flag
+from semret.arrays import Float32Array, IndexVector, require_flag, require_number
 from semret.errors import ArgumentError
 from semret.index.backbones.spec import OWN_FEATURES
 from semret.index.collection import Collection
@@ -84,8 +84,10 @@ def duplicates(
     IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
         See `semret.open_index`.
     """
-    if not isinstance(threshold, (int, float)) or not 0 < threshold <= 1:
-        raise ArgumentError(f"threshold is {threshold!r}, expected a number above 0, at most 1")
+    expected = "a number above 0, at most 1"
+    threshold = require_number(threshold, "threshold", expected)
+    if not 0 < threshold <= 1:
+        raise ArgumentError(f"threshold is {threshold!r}, expected {expected}")
     require_flag(frames, "frames")
     opened = contextlib.nullcontext(index) if isinstance(index, SearchEngine) else open_index(index)
     with opened as engine, told(progress, "comparing") as tell:

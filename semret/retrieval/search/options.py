@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from dataclasses import dataclass
 
-from semret.arrays import require_flag
+import numpy as np
+
+from semret.arrays import require_flag, require_number, require_whole
 from semret.centers import CENTERINGS
 from semret.errors import ArgumentError
 from semret.retrieval.search.dates import DateLike
@@ -55,8 +55,7 @@ class RerankOptions:
     def __post_init__(self) -> None:
         check_modes(self.kernel, self.invariance, solver=self.solver)
         require_flag(self.prune, "prune")
-        if _whole("k", self.k) < 1:
-            raise ArgumentError(f"k is {self.k}, expected at least 1")
+        require_whole(self.k, "k")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +124,12 @@ class SearchOptions(RerankOptions):
         super().__post_init__()
         require_flag(self.exhaustive, "exhaustive")
         require_flag(self.explain, "explain")
+        excluded: object = self.exclude_self
+        if isinstance(excluded, np.bool_):
+            object.__setattr__(self, "exclude_self", bool(excluded))
         check_name("center", self.center, CENTERINGS)
         if self.shortlist is not None:
-            _whole("shortlist", self.shortlist)
+            require_whole(self.shortlist, "shortlist")
         if self.region is not None:
             object.__setattr__(self, "region", as_region(self.region))
         if self.score is not None:
@@ -135,7 +137,7 @@ class SearchOptions(RerankOptions):
         self._check_score()
         ImageFilter.read(self.folder, self.since, self.until)
         if self.min_score is not None:
-            object.__setattr__(self, "min_score", _number("min_score", self.min_score))
+            object.__setattr__(self, "min_score", require_number(self.min_score, "min_score"))
         if self.explain:
             require_shares(self.kernel, self.invariance)
 
@@ -202,22 +204,3 @@ class SearchOptions(RerankOptions):
                 f"the shortlist has {shortlist} candidates but k is {self.k}; ask for a shortlist of at least k"
             )
         return min(shortlist, database)
-
-
-def _whole(name: str, value: int) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError("True is an index of 1 for Python, and no number of hits")
-        return operator.index(value)
-    except TypeError as error:
-        raise ArgumentError(f"{name} is {value!r}, expected a whole number") from error
-
-
-def _number(name: str, value: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ArgumentError(f"{name} is {value!r}, expected a finite number")
-    return number

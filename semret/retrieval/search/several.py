@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from semret.arrays import Float64Array, IdVector
+from semret.arrays import Float64Array, IdVector, require_number
 from semret.errors import ArgumentError
 from semret.index.collection import Collection
 from semret.progress import Progress
@@ -50,9 +49,9 @@ class Combining:
 
     def __post_init__(self) -> None:
         check_name("combine", self.how, COMBINATIONS)
-        weight = self.avoid_weight
-        if not isinstance(weight, (int, float, np.number)) or not 0 <= weight < math.inf:
-            raise ArgumentError(f"avoid_weight is {weight!r}, expected a number of at least 0")
+        expected = "a number of at least 0"
+        if require_number(self.avoid_weight, "avoid_weight", expected) < 0:
+            raise ArgumentError(f"avoid_weight is {self.avoid_weight!r}, expected {expected}")
 
 
 class Asked(NamedTuple):
