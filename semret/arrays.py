@@ -7,11 +7,10 @@ the shape.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -69,8 +68,10 @@ def require_whole(value: object, name: str, least: int = 1) -> None:
         raise ArgumentError(f"{name} is {value}, expected at least {least}")
 
 
-def require_number(value: object, name: str, expected: str = "a finite number") -> float:
-    """Refuse what is no number, or none that is finite.
+def require_number(
+    value: object, name: str, expected: str = "a finite number", within: Callable[[float], bool] = math.isfinite
+) -> float:
+    """Refuse what is no number, none that is finite, or out of range.
 
     Parameters
     ----------
@@ -80,6 +81,8 @@ def require_number(value: object, name: str, expected: str = "a finite number") 
         Names it in the message.
     expected : str
         Which numbers are expected, for the message.
+    within : callable
+        Tells of a finite number whether it is one of them.
 
     Returns
     -------
@@ -90,10 +93,13 @@ def require_number(value: object, name: str, expected: str = "a finite number") 
     ArgumentError
     """
     is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    with contextlib.suppress(OverflowError):  # an int beyond every float
-        if is_number and math.isfinite(number := float(value)):  # type: ignore[arg-type]
-            return number
-    raise ArgumentError(f"{name} is {cut_text(repr(value))}, expected {expected}")
+    try:
+        number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    except OverflowError:
+        number = math.inf  # a whole number beyond every float
+    if not (math.isfinite(number) and within(number)):
+        raise ArgumentError(f"{name} is {cut_text(repr(value))}, expected {expected}")
+    return number
 
 
 def require_flag(value: object, name: str) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.clocks import Ticks
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import draw
+from tests.support.pictures import draw, draw_into
 
 CLUSTER = "tests/cluster/"
 LONG = (
@@ -91,9 +91,7 @@ def photos_and_index(tmp_path_factory):
     from semret.index.sync.sync import sync
 
     folder = tmp_path_factory.mktemp("tiny")
-    (folder / "photos").mkdir()
-    for seed in range(6):
-        draw(seed).save(folder / "photos" / f"{seed}.png")
+    draw_into(folder / "photos", range(6))
     sync(folder / ".semret", [folder / "photos"], TinyBackbone)
     return folder
 

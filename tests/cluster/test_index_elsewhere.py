@@ -19,7 +19,7 @@ from semret.index.sync.sync import sync
 from tests.support.cluster_index import OPTIONS
 from tests.support.networks import TinyBackbone
 from tests.support.object_store import BUCKET, object_store, upload
-from tests.support.pictures import draw
+from tests.support.pictures import draw, draw_into
 from tests.support.stored_rows import ids_agree, rows_by_path
 
 _ROOT = Path(__file__).parents[2]
@@ -29,11 +29,8 @@ _ROOT = Path(__file__).parents[2]
 def bucket(monkeypatch, tmp_path):
     """A prefix of an S3 bucket with ninety pictures, some of them in shards, and things that are none."""
     folder = tmp_path / "local"
-    (folder / "below").mkdir(parents=True)
-    for seed in range(30):
-        draw(seed).save(folder / f"{seed}.png")
-    for seed in range(30, 50):
-        draw(seed).save(folder / "below" / f"{seed}.png")
+    draw_into(folder, range(30))
+    draw_into(folder / "below", range(30, 50))
     (folder / "below" / "text.png").write_text("no picture")
     for shard in range(2):
         with tarfile.open(folder / f"{shard:03}.tar", "w") as tar:

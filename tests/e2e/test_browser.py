@@ -12,7 +12,7 @@ import pytest
 
 from semret.index.sync.sync import sync
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import draw
+from tests.support.pictures import draw, draw_into
 from tests.support.servers import running
 
 pytestmark = pytest.mark.slow
@@ -366,9 +366,7 @@ def test_the_token_is_asked_for_and_may_come_in_the_address(browser, place):
 
 
 def test_a_change_of_the_index_is_told(browser, tmp_path):
-    (tmp_path / "photos").mkdir()
-    for seed in range(3):
-        draw(seed).save(tmp_path / "photos" / f"{seed}.png")
+    draw_into(tmp_path / "photos", range(3))
     sync(tmp_path / ".semret", [tmp_path / "photos"], TinyBackbone)
     with running(tmp_path / ".semret") as server:
         for page in opened(browser, server.address):

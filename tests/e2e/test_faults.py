@@ -14,8 +14,7 @@ from semret.index.collection import open_collection
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from tests.support.indexes import token_bytes
-
-SETTLED = 10**9 * 1_500_000_000
+from tests.support.pictures import age, draw_into
 
 
 @pytest.fixture(params=["none", "pca8-int8"])
@@ -27,16 +26,12 @@ def faults(faults, request):
 @pytest.fixture
 def folder(tmp_path, draw_picture):
     """Seven pictures (one of them twice) and a file that is none."""
-    import os
-
     made = tmp_path / "photos"
-    (made / "sub").mkdir(parents=True)
-    for seed in range(6):
-        draw_picture(seed).save(made / f"{seed}.png")
+    draw_into(made, range(6))
+    (made / "sub").mkdir()
     draw_picture(3).save(made / "sub" / "again.png")
     (made / "broken.jpg").write_bytes(b"no picture")
-    for file in made.rglob("*.*"):
-        os.utime(file, ns=(SETTLED, SETTLED))
+    age(made)
     return made
 
 
@@ -323,10 +318,8 @@ def test_an_open_collection_outlives_a_compaction(tiny_index, photos, tiny_backb
 
 
 def test_a_kill_while_inverted_lists_are_written_or_updated_leaves_what_an_undisturbed_run_leaves(
-    tmp_path, folder, faults, draw_picture, index_contents
+    tmp_path, folder, faults, index_contents
 ):
-    import functools
-    import os
     import shutil
 
     if faults.keywords["codec"] == "none":
@@ -334,9 +327,8 @@ def test_a_kill_while_inverted_lists_are_written_or_updated_leaves_what_an_undis
     listed = functools.partial(faults, least_listed=4)
     original = tmp_path / "original"
     assert {"words:renamed", "lists:renamed"} <= set(listed("sync", original, [folder])["passed"])
-    for seed in (60, 61):
-        draw_picture(seed).save(folder / f"{seed}.png")
-        os.utime(folder / f"{seed}.png", ns=(SETTLED, SETTLED))
+    draw_into(folder, [60, 61])
+    age(folder)
     (folder / "0.png").unlink()
     shutil.copytree(original, tmp_path / "undisturbed")
     steps = listed("sync", tmp_path / "undisturbed", [folder])["passed"]

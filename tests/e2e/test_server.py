@@ -23,7 +23,7 @@ from semret.index.care.maintain import remove
 from semret.index.sync.sync import sync
 from semret.retrieval.search.engine import SearchEngine, open_index
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import draw
+from tests.support.pictures import draw, draw_into
 from tests.support.servers import running
 from tests.support.waiting import eventually
 
@@ -35,9 +35,8 @@ TOKEN = "correct-horse-battery"
 def place(tmp_path_factory):
     """A folder with an index of ten pictures: eight different ones in a/, a strange name and a copy in a/deep/."""
     folder = tmp_path_factory.mktemp("served")
-    (folder / "photos" / "a" / "deep").mkdir(parents=True)
-    for seed in range(8):
-        draw(seed).save(folder / "photos" / "a" / f"{seed}.png")
+    draw_into(folder / "photos" / "a", range(8))
+    (folder / "photos" / "a" / "deep").mkdir()
     draw(20).save(folder / "photos" / "a" / "deep" / STRANGE)
     shutil.copy(folder / "photos" / "a" / "3.png", folder / "photos" / "a" / "deep" / "copy.png")
     sync(folder / ".semret", [folder / "photos"], TinyBackbone)
@@ -562,9 +561,7 @@ def test_a_server_that_is_told_twice_waits_for_nothing(place):
 
 @pytest.fixture
 def growing(tmp_path):
-    (tmp_path / "photos").mkdir()
-    for seed in range(4):
-        draw(seed).save(tmp_path / "photos" / f"{seed}.png")
+    draw_into(tmp_path / "photos", range(4))
     sync(tmp_path / ".semret", [tmp_path / "photos"], TinyBackbone)
     return tmp_path
 

@@ -9,7 +9,7 @@ import pytest
 from semret.index.sync.sync import sync
 from semret.retrieval.search.engine import open_index
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import draw
+from tests.support.pictures import draw_into
 from tests.support.servers import running
 
 
@@ -17,13 +17,11 @@ from tests.support.servers import running
 def place(tmp_path_factory):
     """A folder with an index of eight pictures, one of which has a copy, and two that are not in it."""
     folder = tmp_path_factory.mktemp("together")
-    (folder / "photos" / "deep").mkdir(parents=True)
-    for seed in range(8):
-        draw(seed).save(folder / "photos" / f"{seed}.png")
+    draw_into(folder / "photos", range(8))
+    (folder / "photos" / "deep").mkdir()
     shutil.copy(folder / "photos" / "3.png", folder / "photos" / "deep" / "copy.png")
     sync(folder / ".semret", [folder / "photos"], TinyBackbone)
-    for seed in (77, 78):
-        draw(seed).save(folder / f"{seed}.png")
+    draw_into(folder, [77, 78])
     return folder
 
 

@@ -84,10 +84,7 @@ def duplicates(
     IndexNotFoundError, IndexCorruptError, IncompatibleIndexError
         See `semret.open_index`.
     """
-    expected = "a number above 0, at most 1"
-    threshold = require_number(threshold, "threshold", expected)
-    if not 0 < threshold <= 1:
-        raise ArgumentError(f"threshold is {threshold!r}, expected {expected}")
+    threshold = require_number(threshold, "threshold", "a number above 0, at most 1", lambda score: 0 < score <= 1)
     require_flag(frames, "frames")
     opened = contextlib.nullcontext(index) if isinstance(index, SearchEngine) else open_index(index)
     with opened as engine, told(progress, "comparing") as tell:

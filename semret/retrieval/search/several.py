@@ -49,9 +49,7 @@ class Combining:
 
     def __post_init__(self) -> None:
         check_name("combine", self.how, COMBINATIONS)
-        expected = "a number of at least 0"
-        if require_number(self.avoid_weight, "avoid_weight", expected) < 0:
-            raise ArgumentError(f"avoid_weight is {self.avoid_weight!r}, expected {expected}")
+        require_number(self.avoid_weight, "avoid_weight", "a number of at least 0", lambda weight: weight >= 0)
 
 
 class Asked(NamedTuple):

@@ -26,7 +26,7 @@ from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from semret.paths import is_address
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import LONG_AGO, age, draw
+from tests.support.pictures import LONG_AGO, age, draw, draw_into
 
 _NOT_IN_PARTS = "is in a tar file that is not sent in parts; unpack it, or copy it to another store"
 
@@ -46,10 +46,8 @@ def _shard(path, seeds):
 def elsewhere(tmp_path):
     """A folder with pictures, a shard and other things; its address begins with ``file://``."""
     folder = tmp_path / "elsewhere"
-    (folder / "below").mkdir(parents=True)
-    for seed in range(4):
-        draw(seed).save(folder / f"{seed}.png")
-    draw(4).save(folder / "below" / "4.png")
+    draw_into(folder, range(4))
+    draw_into(folder / "below", [4])
     (folder / "below" / "empty.png").touch()
     (folder / "below" / "notes.md").write_text("no picture")
     (folder / "film.mp4").write_bytes(b"film")

@@ -12,7 +12,7 @@ from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
 from tests.support.networks import TinyBackbone
 from tests.support.object_store import BUCKET, object_store, upload
-from tests.support.pictures import draw
+from tests.support.pictures import draw_into
 from tests.support.stored_rows import rows_by_path
 
 ADDRESS = f"s3://{BUCKET}/index"
@@ -36,9 +36,7 @@ def index(store, tmp_path):
 
 
 def _grow(folder, seeds):
-    (folder / "photos").mkdir(exist_ok=True)
-    for seed in seeds:
-        draw(seed).save(folder / "photos" / f"{seed}.png")
+    draw_into(folder / "photos", seeds)
     sync(folder / "index", [folder / "photos"], TinyBackbone, options=OPTIONS)
 
 

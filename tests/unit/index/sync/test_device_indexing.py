@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
@@ -22,9 +21,8 @@ from semret.index.sync.loading import Loaded
 from semret.index.sync.pipeline import PIECE, Embedder, Shrinking
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
+from tests.support.pictures import age
 from tests.support.torch_networks import FedNetwork
-
-PAST = 1_500_000_000_000_000_000
 
 
 @pytest.fixture
@@ -39,8 +37,7 @@ def photos(tmp_path):
     shutil.copy(folder / "03.png", folder / "04-copy.png")
     shutil.copy(folder / "18.png", folder / "00-copy.png")
     (folder / "07-broken.png").write_bytes(b"no picture")
-    for file in folder.iterdir():
-        os.utime(file, ns=(PAST, PAST))
+    age(folder)
     return folder
 
 

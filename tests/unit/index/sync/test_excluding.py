@@ -17,7 +17,7 @@ from semret.index.sync.report import Excluded, SyncOptions
 from semret.index.sync.sync import sync
 from semret.index.writer import IndexWriter
 from tests.support.networks import TinyBackbone
-from tests.support.pictures import draw
+from tests.support.pictures import draw, draw_into
 
 
 @pytest.fixture
@@ -28,9 +28,7 @@ def index(tmp_path):
 @pytest.fixture
 def album(photos):
     """The six pictures, and two in a folder ``raw``."""
-    (photos / "raw").mkdir()
-    for seed in (10, 11):
-        draw(seed).save(photos / "raw" / f"{seed}.png")
+    draw_into(photos / "raw", [10, 11])
     return photos
 
 

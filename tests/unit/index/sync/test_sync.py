@@ -24,13 +24,7 @@ from semret.index.sync import loading
 from semret.index.sync.estimate import estimate
 from semret.index.sync.report import SyncOptions
 from semret.index.sync.sync import sync
-
-PAST = 1_500_000_000_000_000_000
-
-
-def settle(folder):
-    for file in folder.rglob("*.*"):
-        os.utime(file, ns=(PAST, PAST))
+from tests.support.pictures import LONG_AGO, age
 
 
 @pytest.fixture
@@ -83,7 +77,7 @@ def test_a_first_run_takes_everything(index, photos, networks):
 def test_an_unchanged_folder_loads_nothing_and_writes_nothing(index, photos, networks, monkeypatch):
     load, loaded = networks
     (photos / "broken.jpg").write_bytes(b"no picture")
-    settle(photos)
+    age(photos)
     sync(index, [photos], load)
     before = {file: file.stat().st_mtime_ns for file in index.rglob("*") if file.name != "lock"}
     monkeypatch.setattr(loading, "read_file", None)
@@ -96,10 +90,10 @@ def test_an_unchanged_folder_loads_nothing_and_writes_nothing(index, photos, net
 
 def test_a_touched_file_is_read_but_not_embedded(index, photos, networks):
     load, loaded = networks
-    settle(photos)
+    age(photos)
     sync(index, [photos], load)
     before = ids(index)
-    os.utime(photos / "2.png", ns=(PAST + 1, PAST + 1))
+    os.utime(photos / "2.png", ns=(LONG_AGO * 10**9 + 1,) * 2)
     assert counts(sync(index, [photos], load)) == {"unchanged": 6}
     assert ids(index) == before
     assert len(loaded) == 1
@@ -352,7 +346,7 @@ def test_an_index_that_lost_its_manifest_is_not_overwritten(index, photos, netwo
 def test_a_moved_folder_goes_on_under_a_new_root(index, photos, tmp_path, networks):
     load, loaded = networks
     index = tmp_path / "far" / "away" / "index"
-    settle(photos)
+    age(photos)
     sync(index, [photos], load)
     before = ids(index)
     shutil.move(photos, tmp_path / "moved")
@@ -364,7 +358,7 @@ def test_a_moved_folder_goes_on_under_a_new_root(index, photos, tmp_path, networ
 
 def test_an_index_beside_its_photos_moves_with_them(tmp_path, photos, networks):
     load, loaded = networks
-    settle(photos)
+    age(photos)
     sync(tmp_path / ".semret", [photos], load)
     home = tmp_path.with_name(tmp_path.name + "-moved")
     home.mkdir()
